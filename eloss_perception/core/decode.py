@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Network outputs to boxes: peaks of the heatmap, their box parameters, rotated NMS.
+
+The box parameters of a cell, and their inverse in :func:`encode_box`:
+
+    0, 1  centre minus the cell's centre, in head cells (x, y)
+    2     z of the centre [m]
+    3-5   log of length, width, height [log m]
+    6, 7  sin 2·yaw, cos 2·yaw: the axis of the box, equal for both headings, so that an object
+          whose front cannot be told from its back still has a sharp axis
+    8     logit of "the heading is the axis angle in (-π/2, π/2]"
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.core.boxes import Boxes3D, nms_bev
+from eloss_perception.core.grid import PillarGrid
+
+NUM_BOX_CHANNELS = 9
+
+# Edge lengths outside these bounds [m] are no road user's; they keep exp() finite on wild outputs.
+_MIN_SIZE, _MAX_SIZE = 0.1, 25.0
+
+# Candidates per class that enter NMS; far above the number of road users in view.
+_MAX_CANDIDATES = 256
+
+
+def encode_box(
+    box: npt.NDArray[np.floating], cell_center: tuple[float, float], cell_size: tuple[float, float]
+) -> npt.NDArray[np.float32]:
+    """Box parameters of one box for one head cell.
+
+    Args:
+        box: (7,) x, y, z, length, width, height [m], yaw [rad].
+        cell_center: (x, y) of the head cell's centre [m].
+        cell_size: (x, y) edge lengths of a head cell [m].
+
+    Returns:
+        (9,) float32; channel 8 holds the target probability of its logit.
+    """
+    x, y, z, length, width, height, yaw = (float(v) for v in box)
+    return np.array(
+        [
+            (x - cell_center[0]) / cell_size[0],
+            (y - cell_center[1]) / cell_size[1],
+            z,
+            np.log(np.clip(length, _MIN_SIZE, _MAX_SIZE)),
+            np.log(np.clip(width, _MIN_SIZE, _MAX_SIZE)),
+            np.log(np.clip(height, _MIN_SIZE, _MAX_SIZE)),
+            np.sin(2.0 * yaw),
+            np.cos(2.0 * yaw),
+            float(np.cos(yaw) > 0.0 or (np.cos(yaw) == 0.0 and np.sin(yaw) > 0.0)),
+        ],
+        np.float32,
+    )
+
+
+def decode(
+    heatmap: npt.NDArray[np.float32],
+    box_regression: npt.NDArray[np.float32],
+    grid: PillarGrid,
+    score_thresholds: npt.NDArray[np.float32],
+    nms_iou: float,
+    max_boxes: int,
+) -> Boxes3D:
+    """Turns the head's maps of one frame into boxes.
+
+    A box is proposed where a class's logit is the largest of its 3 × 3 neighbourhood (the earlier
+    cell wins a tie) and its probability reaches the class's threshold; rotated NMS inside each
+    class then removes what overlaps a better box.
+
+    Args:
+        heatmap: (num_classes, H, W) logits.
+        box_regression: (9, H, W) box parameters.
+        grid: The pillar grid; head cells are its cells times ``num_x / W``.
+        score_thresholds: (num_classes,) least probability per class.
+        nms_iou: BEV IoU above which the weaker box is removed.
+        max_boxes: Most boxes returned.
+
+    Returns:
+        Boxes in the network frame, by descending score; labels index the classes. Cells with a
+        non-finite parameter propose nothing.
+    """
+    num_classes, height, width = heatmap.shape
+    x_min, y_min = grid.point_cloud_range[:2]
+    cell_x = grid.voxel_size[0] * grid.num_x / width
+    cell_y = grid.voxel_size[1] * grid.num_y / height
+    boxes, scores, labels = [], [], []
+    for label in range(num_classes):
+        cells, peak_scores = _find_peaks(heatmap[label], np.float32(score_thresholds[label]))
+        best = np.argsort(-peak_scores, kind="stable")[:_MAX_CANDIDATES]
+        candidates, finite = _decode_cells(
+            box_regression, cells[best], x_min, y_min, cell_x, cell_y
+        )
+        candidates, candidate_scores = candidates[finite], peak_scores[best][finite]
+        kept = nms_bev(candidates, candidate_scores, nms_iou, max_boxes)
+        boxes.append(candidates[kept])
+        scores.append(candidate_scores[kept])
+        labels.append(np.full(len(kept), label, np.int64))
+    all_scores = np.concatenate(scores)
+    order = np.argsort(-all_scores, kind="stable")[:max_boxes]
+    return Boxes3D(
+        np.concatenate(boxes)[order], all_scores[order], np.concatenate(labels)[order]
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_peaks(logits: Any, threshold: Any) -> Any:
+    """Flat indices and probabilities of the local maxima that reach the threshold."""
+    height, width = logits.shape
+    cells = np.empty(height * width, np.int64)
+    scores = np.empty(height * width, np.float32)
+    count = 0
+    for row in range(height):
+        for column in range(width):
+            value = logits[row, column]
+            score = np.float32(1.0) / (np.float32(1.0) + np.exp(-value))
+            if not score >= threshold:  # also refuses NaN
+                continue
+            is_peak = True
+            for r in range(max(row - 1, 0), min(row + 2, height)):
+                for c in range(max(column - 1, 0), min(column + 2, width)):
+                    earlier = r < row or (r == row and c < column)
+                    other = logits[r, c]
+                    if other > value or (earlier and other == value):
+                        is_peak = False
+            if is_peak:
+                cells[count] = row * width + column
+                scores[count] = score
+                count += 1
+    return cells[:count].copy(), scores[:count].copy()
+
+
+def _decode_cells(
+    box_regression: npt.NDArray[np.float32],
+    cells: npt.NDArray[np.int64],
+    x_min: float,
+    y_min: float,
+    cell_x: float,
+    cell_y: float,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Boxes (N, 7) of the given head cells and which of them are finite."""
+    width = box_regression.shape[2]
+    values = box_regression.reshape(NUM_BOX_CHANNELS, -1)[:, cells].astype(np.float64)  # (9, N)
+    finite = np.isfinite(values).all(axis=0)
+    values = np.where(finite, values, 0.0)
+    x = x_min + (cells % width + 0.5 + values[0]) * cell_x
+    y = y_min + (cells // width + 0.5 + values[1]) * cell_y
+    sizes = np.exp(np.clip(values[3:6], np.log(_MIN_SIZE), np.log(_MAX_SIZE)))  # (3, N)
+    axis = 0.5 * np.arctan2(values[6], values[7])  # in (-π/2, π/2]
+    yaw = np.where(values[8] >= 0.0, axis, axis + np.pi)
+    yaw = (yaw + np.pi) % (2.0 * np.pi) - np.pi
+    boxes = np.stack([x, y, values[2], *sizes, yaw], axis=1).astype(np.float32)  # (N, 7)
+    return boxes, finite
