@@ -24,7 +24,7 @@ from eloss_perception.simulation.schedule import (
 
 
 def make_scan(num_columns: int = 400, seed: int = 0) -> npt.NDArray[np.float32]:
-    """An HDL-64E inside a box room, beam after beam, each line starting straight ahead: (64 * columns, 4)."""
+    """An HDL-64E in a room, line by line, each starting straight ahead: (64 * columns, 4)."""
     azimuth = np.tile(np.linspace(0.0, 2.0 * np.pi, num_columns, endpoint=False) + 1e-3, 64)
     elevation = np.repeat(HDL64E_ELEVATION, num_columns)
     direction = np.stack(
@@ -98,7 +98,7 @@ def test_view_in_fog_shrinks_with_severity_to_about_25_m() -> None:
         np.percentile(np.linalg.norm(corrupt(points, "fog", s, seed=0)[:, :3], axis=1), 99.9)
         for s in SEVERITIES
     ]
-    assert all(a >= b for a, b in zip(far, far[1:]))
+    assert all(a >= b for a, b in zip(far[:-1], far[1:], strict=True))
     assert 15.0 < far[-1] < 35.0
 
 

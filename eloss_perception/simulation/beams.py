@@ -7,22 +7,25 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-# Nominal elevation of the HDL-64E's lasers [rad], highest first: 32 of 1/3 degree, 32 of 1/2 degree (user's manual).
+# Nominal elevation of the HDL-64E's lasers [rad], highest first: 32 of 1/3 degree, 32 of 1/2 degree
+# (user's manual).
 HDL64E_ELEVATION = np.radians(
     np.concatenate([2.0 - np.arange(32) / 3.0, -8.83 - 0.5 * np.arange(32)])
 )
 # A scan line of fewer points is jitter at the seam between two turns.
 MIN_POINTS_PER_ROW = 32
-# Within one scan line the elevation of neighbours is nearly constant; unordered points spread over degrees.
+# Within one scan line the elevation of neighbours is nearly constant; unordered points spread over
+# degrees.
 MAX_ROW_ELEVATION_SPREAD = np.radians(0.6)
 
 
 def beam_indices(points: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
     """Recovers the beam of every point of a spinning LiDAR's scan.
 
-    Scans stored one scan line after another (KITTI's are) show a seam where the azimuth passes its start; counting
-    seams gives exact rows. In any other order the nearest nominal elevation of the HDL-64E has to do: near the
-    sensor it is off by a row or two, because the real lasers do not start from one point.
+    Scans stored one scan line after another (KITTI's are) show a seam where the azimuth passes its
+    start; counting seams gives exact rows. In any other order the nearest nominal elevation of the
+    HDL-64E has to do: near the sensor it is off by a row or two, because the real lasers do not
+    start from one point.
 
     Args:
         points: (N, >=3) float32 x, y, z [m, LiDAR frame].
@@ -42,7 +45,7 @@ def beam_indices(points: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
 def _rows_in_storage_order(
     azimuth: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.intp] | None:
-    """Numbers scan lines by the seams between turns; None if the points are not stored line by line."""
+    """Numbers scan lines by the seams between turns; None if not stored line by line."""
     step = np.diff(azimuth)
     # The seam is where a line starts: straight ahead (KITTI), or where atan2 wraps.
     ahead = np.flatnonzero((azimuth[:-1] < 0) & (azimuth[1:] >= 0) & (step < np.pi)) + 1

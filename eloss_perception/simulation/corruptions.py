@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What weather and failing hardware do to a scan, each at five severities.
 
-Every corruption takes points (N, 4) float32 (x, y, z in metres in the LiDAR frame, intensity in [0, 1]), a severity
-of 1 to 5 and a seed, and returns new points (M, 4) float32 with M <= N. The input is never written to, and the same
-arguments give the same result bit for bit.
+Every corruption takes points (N, 4) float32 (x, y, z in metres in the LiDAR frame, intensity in [0,
+1]), a severity of 1 to 5 and a seed, and returns new points (M, 4) float32 with M <= N. The input
+is never written to, and the same arguments give the same result bit for bit.
 
-Fog follows the physics of Rasshofer et al., *Influences of weather phenomena on automotive laser radar systems*
-(2011), with the attenuations of Hahner et al., *Fog Simulation on Real LiDAR Point Clouds* (ICCV 2021, section 5).
-The severities of the others are those of Kong et al., *Robo3D* (ICCV 2023, beam missing, crosstalk), and Dong et
-al., *Benchmarking Robustness of 3D Object Detection to Common Corruptions* (CVPR 2023, noise, density decrease).
+Fog follows the physics of Rasshofer et al., *Influences of weather phenomena on automotive laser
+radar systems* (2011), with the attenuations of Hahner et al., *Fog Simulation on Real LiDAR Point
+Clouds* (ICCV 2021). The severities of the others are of the order that Kong et al., *Robo3D*
+(ICCV 2023, beam missing, crosstalk), and Dong et al., *Benchmarking Robustness of 3D Object
+Detection to Common Corruptions* (CVPR 2023, noise, density decrease) use.
 """
 
 from __future__ import annotations
@@ -28,18 +29,21 @@ FloatArray = npt.NDArray[np.float64]
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
-# Extinction [1/m]; visibility MOR = ln(20) / alpha = 600, 300, 150, 100, 50 m (Hahner et al., section 5).
+# Extinction [1/m]; visibility MOR = ln(20) / alpha = 600, 300, 150, 100, 50 m (Hahner et
+# al.).
 FOG_EXTINCTION = (0.005, 0.01, 0.02, 0.03, 0.06)
-# Backscatter [1/(m sr)] times MOR [m] (Rasshofer et al., equation 25).
+# Backscatter [1/(m sr)] times MOR [m] (Rasshofer et al.).
 FOG_BACKSCATTER_MOR = 0.046
-# Half the length of a pulse in space [m]: the depth of fog that one instant of the echo integrates. c * 5 ns / 2.
+# Half the length of a pulse in space [m]: the depth of fog that one instant of the echo integrates.
+# c * 5 ns / 2.
 FOG_PULSE_DEPTH = 0.75
-# Emitter and receiver sit side by side: the receiver sees nothing of the beam before R1, all of it from R2 on [m].
-# R2 is fitted: at 50 m visibility the view then ends near 25 m, as in the fog chamber of Bijelic et al., *A Benchmark
-# for Lidar Sensors in Fog* (IV 2018).
+# Emitter and receiver sit side by side: the receiver sees nothing of the beam before R1, all of it
+# from R2 on [m]. R2 is fitted: at 50 m visibility the view then ends near 25 m, as in the fog
+# chamber of Bijelic et al., *A Benchmark for Lidar Sensors in Fog* (IV 2018).
 FOG_OVERLAP_START, FOG_OVERLAP_FULL = 2.0, 10.0
-# Whatever was returned in clear air was above the receiver's floor: the echo of 5 % at 100 m, and an intensity of 0
-# is rounding, not darkness (HDL-64E's data sheet: 50 m on a 10 % target, 120 m on 80 %; its scans reach 80 m on asphalt).
+# Whatever was returned in clear air was above the receiver's floor: the echo of 5 % at 100 m, and
+# an intensity of 0 is rounding, not darkness (HDL-64E's data sheet: 50 m on a 10 % target, 120 m on
+# 80 %; its scans reach 80 m on asphalt).
 FOG_MIN_REFLECTIVITY = 0.05
 FOG_NOISE_FLOOR = FOG_MIN_REFLECTIVITY / np.pi / 100.0**2
 FOG_RANGE_STEP = 0.1
@@ -66,7 +70,7 @@ def _fog_echoes(
     noise_floor: float,
     out: PointArray,
 ) -> int:
-    """Keep of each pulse the stronger of its two echoes, the target's and the fog's; returns the number kept."""
+    """Keeps the stronger echo of each pulse, target or fog; returns how many were kept."""
     kept = 0
     for i in range(points.shape[0]):
         x, y, z, reflectivity = points[i, 0], points[i, 1], points[i, 2], points[i, 3]
@@ -144,7 +148,9 @@ def _gaussian_noise(points: PointArray, severity: int, rng: np.random.Generator)
 
 def _crosstalk(points: PointArray, severity: int, rng: np.random.Generator) -> PointArray:
     noisy = points.copy()
-    hit = np.flatnonzero(rng.random(len(points), dtype=np.float32) < CROSSTALK_FRACTION[severity - 1])
+    hit = np.flatnonzero(
+        rng.random(len(points), dtype=np.float32) < CROSSTALK_FRACTION[severity - 1]
+    )
     noise = rng.standard_normal((len(hit), 3), dtype=np.float32)
     noisy[hit, :3] += np.float32(CROSSTALK_SIGMA_M) * noise
     return noisy
@@ -165,7 +171,8 @@ CORRUPTIONS: dict[str, Callable[[PointArray, int, np.random.Generator], PointArr
     "intensity_scale": _intensity_scale,
 }
 
-# A dead laser stays dead: these are drawn once for a window of time, the others anew for every scan.
+# A dead laser stays dead: these are drawn once for a window of time, the others anew for every
+# scan.
 PERSISTENT_CORRUPTIONS = frozenset({"beam_missing"})
 
 
@@ -186,7 +193,9 @@ def corrupt(points: PointArray, name: str, severity: int, seed: int) -> PointArr
         CloudError: Points of another shape.
     """
     if name not in CORRUPTIONS:
-        raise ConfigError(f"unknown corruption {name!r}; valid are {', '.join(sorted(CORRUPTIONS))}")
+        raise ConfigError(
+            f"unknown corruption {name!r}; valid are {', '.join(sorted(CORRUPTIONS))}"
+        )
     if severity not in SEVERITIES:
         raise ConfigError(f"severity of {name} is {severity!r}; valid are 1, 2, 3, 4, 5")
     if points.ndim != 2 or points.shape[1] != 4:

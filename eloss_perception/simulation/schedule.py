@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""When a drive's sensor degrades: `fog:3@5s-10s` is fog of severity 3 from the 5th to the 10th second."""
+"""When a drive's sensor degrades: `fog:3@5s-10s` is fog from second 5 to 10."""
 
 from __future__ import annotations
 
@@ -49,10 +49,13 @@ class CorruptionWindow:
                 f"unknown corruption {self.name!r}; valid are {', '.join(sorted(CORRUPTIONS))}"
             )
         if self.severity not in SEVERITIES:
-            raise ConfigError(f"severity of {self.name} is {self.severity}; valid are 1, 2, 3, 4, 5")
+            raise ConfigError(
+                f"severity of {self.name} is {self.severity}; valid are 1, 2, 3, 4, 5"
+            )
         if not 0.0 <= self.start_s < self.end_s:
             raise ConfigError(
-                f"{self.name} lasts from {self.start_s:g} s to {self.end_s:g} s; it has to end after it starts"
+                f"{self.name} lasts from {self.start_s:g} s to {self.end_s:g} s;"
+                " it has to end after it starts"
             )
 
     def __str__(self) -> str:
@@ -67,7 +70,7 @@ class CorruptionWindow:
 
 
 def parse_corruption_window(text: str) -> CorruptionWindow:
-    """Reads ``NAME[:SEVERITY][@STARTs-ENDs]``; severity 3 and the whole recording if not given, open end allowed.
+    """Reads ``NAME[:SEVERITY][@STARTs-ENDs]``: severity 3 and the whole recording by default.
 
     Raises:
         ConfigError: Anything else; the text says what was expected and which names are valid.
