@@ -1,2 +1,36 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""KITTI folders in and out; the only home of the camera frame."""
+
+from eloss_perception.kitti.calibration import DEFAULT_IMAGE_SIZE, Calibration, camera_view_mask
+from eloss_perception.kitti.convert import CLASS_NAMES, boxes_to_kitti, camera_boxes, kitti_to_boxes
+from eloss_perception.kitti.dataset import (
+    KittiDataset,
+    KittiFrames,
+    KittiSequence,
+    read_image_set,
+    read_points,
+    write_image_set,
+    write_kitti_frame,
+)
+from eloss_perception.kitti.labels import KittiObject, read_labels, write_labels
+
+__all__ = [
+    "CLASS_NAMES",
+    "DEFAULT_IMAGE_SIZE",
+    "Calibration",
+    "KittiDataset",
+    "KittiFrames",
+    "KittiObject",
+    "KittiSequence",
+    "boxes_to_kitti",
+    "camera_boxes",
+    "camera_view_mask",
+    "kitti_to_boxes",
+    "read_image_set",
+    "read_labels",
+    "read_points",
+    "write_image_set",
+    "write_kitti_frame",
+    "write_labels",
+]

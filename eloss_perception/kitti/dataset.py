@@ -1,0 +1,250 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""KITTI folders: the frames of the object set, the sequences of the tracking set, a writer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eloss_perception.errors import DataError
+from eloss_perception.kitti.calibration import Calibration
+from eloss_perception.kitti.labels import (
+    KittiObject,
+    read_labels,
+    read_tracking_labels,
+    replace_file,
+    write_labels,
+)
+
+# x, y, z, reflectance as little-endian float32.
+_BYTES_PER_POINT = 16
+
+# A frame's name becomes part of a path.
+_FRAME_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class KittiFrames(Protocol):
+    """What the object set and a tracking sequence have in common."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the frames, in order."""
+
+    def points(self, frame_id: str) -> NDArray[np.float32]:
+        """(N, 4) float32 x, y, z [m], reflectance [0, 1]; LiDAR frame."""
+
+    def calibration(self, frame_id: str) -> Calibration:
+        """The calibration of the frame."""
+
+    def objects(self, frame_id: str) -> list[KittiObject]:
+        """The labels of the frame, `DontCare` regions included."""
+
+    def image_path(self, frame_id: str) -> Path | None:
+        """The left colour image, or None where the folder has none for this frame."""
+
+
+class KittiDataset:
+    """The object set, or any folder laid out like it.
+
+    Args:
+        root: The folder that holds `training/` and `ImageSets/`.
+        split: Name of a list in `ImageSets/`, such as `val`.
+
+    Raises:
+        DataError: If a folder or the list is missing, or the list names no or no proper frame.
+    """
+
+    def __init__(self, root: str | Path, split: str) -> None:
+        self.root = Path(root)
+        self.split = split
+        self._folder = self.root / "training"
+        if not self._folder.is_dir():
+            raise DataError(
+                f"{self.root}: no folder training/; a KITTI root holds training/ and ImageSets/"
+            )
+        self._ids = read_image_set(self.root, split)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the frames, in the order of the list."""
+        return self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def points(self, frame_id: str) -> NDArray[np.float32]:
+        """Read a scan; see `read_points`."""
+        return read_points(self._folder / "velodyne" / f"{frame_id}.bin")
+
+    def calibration(self, frame_id: str) -> Calibration:
+        """Read a calibration; see `Calibration.from_file`."""
+        return Calibration.from_file(self._folder / "calib" / f"{frame_id}.txt")
+
+    def objects(self, frame_id: str) -> list[KittiObject]:
+        """Read the labels; see `read_labels`."""
+        return read_labels(self._folder / "label_2" / f"{frame_id}.txt")
+
+    def image_path(self, frame_id: str) -> Path | None:
+        """Return the left colour image, or None where the folder has none for this frame."""
+        return _find_image(self._folder / "image_2", frame_id)
+
+
+class KittiSequence:
+    """One sequence of the tracking set: consecutive scans at 10 Hz.
+
+    Args:
+        root: The folder that holds `training/`.
+        sequence: Name of the sequence, such as `0001`.
+
+    Raises:
+        DataError: If the scans, the calibration or the labels are missing or malformed.
+    """
+
+    #: Time between two frames [ns]: the scanner turns ten times a second.
+    PERIOD_NS = 100_000_000
+
+    def __init__(self, root: str | Path, sequence: str) -> None:
+        self.root = Path(root)
+        self.sequence = sequence
+        self._folder = self.root / "training"
+        scans = self._folder / "velodyne" / sequence
+        self._ids = tuple(sorted(path.stem for path in scans.glob("*.bin")))
+        if not self._ids:
+            raise DataError(f"{scans}: no scans; expected files such as 000000.bin")
+        for frame_id in self._ids:
+            if not frame_id.isdigit():
+                raise DataError(f"{scans / frame_id}.bin: a scan is named by its frame number")
+        self._calibration = Calibration.from_file(self._folder / "calib" / f"{sequence}.txt")
+        self._labels = read_tracking_labels(self._folder / "label_02" / f"{sequence}.txt")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the frames, in order of time."""
+        return self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def points(self, frame_id: str) -> NDArray[np.float32]:
+        """Read a scan; see `read_points`."""
+        return read_points(self._folder / "velodyne" / self.sequence / f"{frame_id}.bin")
+
+    def calibration(self, frame_id: str = "") -> Calibration:
+        """Return the sequence's calibration, the same for every frame."""
+        return self._calibration
+
+    def objects(self, frame_id: str) -> list[KittiObject]:
+        """Return the labels of a frame."""
+        return [item for _, item in self._labels.get(int(frame_id), [])]
+
+    def track_ids(self, frame_id: str) -> list[int]:
+        """Return the track number of each of `objects`; -1 for a `DontCare` region."""
+        return [track for track, _ in self._labels.get(int(frame_id), [])]
+
+    def image_path(self, frame_id: str) -> Path | None:
+        """Return the left colour image, or None where the folder has none for this frame."""
+        return _find_image(self._folder / "image_02" / self.sequence, frame_id)
+
+
+def read_points(path: str | Path) -> NDArray[np.float32]:
+    """Read a KITTI scan.
+
+    Returns:
+        (N, 4) float32 x, y, z [m], LiDAR frame, and reflectance [0, 1], as the file holds them.
+
+    Raises:
+        DataError: If the file is missing or its size is no multiple of a point's.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the scan: {error}") from error
+    if len(content) % _BYTES_PER_POINT:
+        raise DataError(
+            f"{path}: {len(content)} bytes is no multiple of {_BYTES_PER_POINT} "
+            "(4 float32 a point); the file is cut off or no KITTI scan"
+        )
+    return np.frombuffer(content, dtype="<f4").reshape(-1, 4).astype(np.float32)
+
+
+def read_image_set(root: str | Path, split: str) -> tuple[str, ...]:
+    """Read the list of frames of a split.
+
+    Raises:
+        DataError: If the list is missing or empty, or a name in it is no frame's.
+    """
+    path = Path(root) / "ImageSets" / f"{split}.txt"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        known = sorted(item.stem for item in path.parent.glob("*.txt"))
+        raise DataError(
+            f"{path}: cannot read the split: {error}; there are: {', '.join(known) or 'none'}"
+        ) from error
+    ids = []
+    for number, line in enumerate(lines, start=1):
+        if not (frame_id := line.strip()):
+            continue
+        if not _FRAME_ID.fullmatch(frame_id):
+            raise DataError(f"{path}:{number}: {frame_id!r} is no frame name")
+        ids.append(frame_id)
+    if not ids:
+        raise DataError(f"{path}: the split names no frame")
+    return tuple(ids)
+
+
+def write_kitti_frame(
+    root: str | Path,
+    frame_id: str,
+    points: NDArray[np.float32],
+    objects: Sequence[KittiObject],
+    calibration: Calibration,
+) -> None:
+    """Write one frame below `root/training` in the layout of the object set.
+
+    Args:
+        root: Becomes the folder that holds `training/`; `write_image_set` completes it.
+        frame_id: Name of the frame, such as `000000`.
+        points: (N, 4) float32 x, y, z [m], intensity [0, 1]; LiDAR frame.
+        objects: The labels.
+        calibration: The frame's calibration.
+
+    Raises:
+        ValueError: If the points are not (N, 4) or the name is no frame's.
+        DataError: If a file cannot be written.
+    """
+    array = np.asarray(points)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"points have the shape {array.shape}, must be (N, 4)")
+    if not _FRAME_ID.fullmatch(frame_id):
+        raise ValueError(f"{frame_id!r} is no frame name")
+    folder = Path(root) / "training"
+    replace_file(folder / "velodyne" / f"{frame_id}.bin", array.astype("<f4").tobytes())
+    replace_file(folder / "calib" / f"{frame_id}.txt", calibration.to_text().encode())
+    write_labels(folder / "label_2" / f"{frame_id}.txt", objects)
+
+
+def write_image_set(root: str | Path, split: str, ids: Iterable[str]) -> None:
+    """Write the list of frames of a split.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    content = "".join(f"{frame_id}\n" for frame_id in ids)
+    replace_file(Path(root) / "ImageSets" / f"{split}.txt", content.encode())
+
+
+def _find_image(folder: Path, frame_id: str) -> Path | None:
+    """Return the frame's image in one of the formats that KITTI folders come in."""
+    for suffix in (".png", ".jpg"):
+        path = folder / f"{frame_id}{suffix}"
+        if path.is_file():
+            return path
+    return None
