@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures to files: PNG, and animations as GIF or WebP within a size limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from eloss_perception.errors import ConfigError
+from eloss_perception.viz.style import Picture
+
+# What a README shows without making its readers wait.
+MAX_ANIMATION_BYTES = 5_000_000
+_PALETTE_SAMPLES = 12
+_SMALLEST_SHRINK = 0.35
+
+
+def save_png(path: Path, picture: Picture) -> None:
+    """Write (H, W, 3) uint8 RGB as PNG, creating the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, optimize=True)
+
+
+def save_animation(
+    path: Path,
+    frames: Sequence[Picture],
+    fps: float,
+    *,
+    max_bytes: int = MAX_ANIMATION_BYTES,
+    colours: int = 128,
+) -> tuple[int, int]:
+    """Write frames as an animation that repeats for ever, made smaller until it fits.
+
+    Args:
+        path: Ends in .gif or .webp.
+        frames: (H, W, 3) uint8 RGB each, all of one size.
+        fps: Frames a second.
+        max_bytes: Limit of the file; the pictures shrink to keep it.
+        colours: Size of the GIF's palette, which all frames share.
+
+    Returns:
+        Width and height of the animation as written [px].
+
+    Raises:
+        ConfigError: If there are no frames, their sizes differ, the rate is not positive or the
+            ending is another.
+    """
+    if path.suffix not in (".gif", ".webp"):
+        raise ConfigError(f"an animation is .gif or .webp, not '{path.suffix}' ({path})")
+    if not frames:
+        raise ConfigError(f"no frames to write to {path}")
+    if len({picture.shape for picture in frames}) != 1:
+        raise ConfigError(f"the frames of {path} differ in size")
+    if fps <= 0:
+        raise ConfigError(f"fps is {fps}, must be more than 0")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [Image.fromarray(picture) for picture in frames]
+    shrink = 1.0
+    while True:
+        size = (round(images[0].width * shrink), round(images[0].height * shrink))
+        sized = (
+            images if shrink == 1.0 else [i.resize(size, Image.Resampling.LANCZOS) for i in images]
+        )
+        if path.suffix == ".gif":
+            _write_gif(path, sized, fps, colours)
+        else:
+            _write_webp(path, sized, fps)
+        num_bytes = path.stat().st_size
+        if num_bytes <= max_bytes or shrink <= _SMALLEST_SHRINK:
+            return size
+        # Bytes go with the area; a little less than that guess, so that one more pass is enough.
+        shrink = max(_SMALLEST_SHRINK, 0.94 * shrink * float(np.sqrt(max_bytes / num_bytes)))
+
+
+def _write_gif(path: Path, images: Sequence[Image.Image], fps: float, colours: int) -> None:
+    """Quantise to one adaptive palette without dithering: noise would defeat the compression."""
+    step = max(1, len(images) // _PALETTE_SAMPLES)
+    sample = np.concatenate([np.asarray(image) for image in images[::step]])
+    palette = Image.fromarray(sample).quantize(colours, method=Image.Quantize.MEDIANCUT)
+    indexed = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    indexed[0].save(
+        path,
+        save_all=True,
+        append_images=indexed[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        optimize=False,
+    )
+
+
+def _write_webp(path: Path, images: Sequence[Image.Image], fps: float) -> None:
+    images[0].save(
+        path,
+        save_all=True,
+        append_images=images[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        quality=72,
+        method=3,
+    )
