@@ -3,7 +3,12 @@
 """KITTI folders in and out; the only home of the camera frame."""
 
 from eloss_perception.kitti.calibration import DEFAULT_IMAGE_SIZE, Calibration, camera_view_mask
-from eloss_perception.kitti.convert import CLASS_NAMES, boxes_to_kitti, camera_boxes, kitti_to_boxes
+from eloss_perception.kitti.convert import (
+    boxes_to_kitti,
+    camera_boxes,
+    kitti_to_boxes,
+    labelled_boxes,
+)
 from eloss_perception.kitti.dataset import (
     KittiDataset,
     KittiFrames,
@@ -13,10 +18,10 @@ from eloss_perception.kitti.dataset import (
     write_image_set,
     write_kitti_frame,
 )
-from eloss_perception.kitti.labels import KittiObject, read_labels, write_labels
+from eloss_perception.kitti.labels import read_labels, write_labels
+from eloss_perception.kitti.objects import KittiObject
 
 __all__ = [
-    "CLASS_NAMES",
     "DEFAULT_IMAGE_SIZE",
     "Calibration",
     "KittiDataset",
@@ -27,6 +32,7 @@ __all__ = [
     "camera_boxes",
     "camera_view_mask",
     "kitti_to_boxes",
+    "labelled_boxes",
     "read_image_set",
     "read_labels",
     "read_points",

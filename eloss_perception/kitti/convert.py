@@ -16,14 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eloss_perception.core.boxes import Boxes3D, corners_3d, wrap_angle
+from eloss_perception.core.classes import CLASS_NAMES, IGNORED
 from eloss_perception.errors import DataError
 from eloss_perception.kitti.calibration import Calibration
-from eloss_perception.kitti.labels import DONT_CARE, KittiObject
-
-CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
-
-# Label of an object that is neither to be found nor to be punished.
-IGNORED_LABEL = -1
+from eloss_perception.kitti.objects import KittiObject
 
 # Nearer than this [m] an edge is cut before projection: the image plane's own depth has no image.
 _NEAR_PLANE = 0.1
@@ -96,44 +92,64 @@ def boxes_to_kitti(
     return objects
 
 
-def kitti_to_boxes(
+def kitti_to_boxes(objects: Sequence[KittiObject], calibration: Calibration) -> NDArray[np.float32]:
+    """Return the boxes of KITTI objects in the LiDAR frame.
+
+    Args:
+        objects: N labels or results, each with a 3D box: `DontCare` regions left out.
+        calibration: The frame's calibration.
+
+    Returns:
+        (N, 7) float32 boxes, in the order of the objects.
+
+    Raises:
+        DataError: If an object has no 3D box.
+    """
+    for item in objects:
+        if not item.has_box:
+            raise DataError(f"a {item.type} of size {item.dimensions} has no 3D box")
+    boxes = np.zeros((len(objects), 7))
+    if len(objects):
+        locations = np.array([item.location for item in objects])
+        rotations = np.array([item.rotation_y for item in objects])
+        boxes[:, :3] = calibration.camera_to_lidar(locations)
+        boxes[:, 3:6] = np.array([item.dimensions for item in objects])[:, ::-1]  # hwl -> lwh
+        boxes[:, 2] += 0.5 * boxes[:, 5]
+        boxes[:, 6] = _rotation_y_to_yaw(rotations, calibration)
+    narrow = boxes.astype(np.float32)
+    narrow[:, 6] = wrap_angle(narrow[:, 6])
+    return narrow
+
+
+def labelled_boxes(
     objects: Sequence[KittiObject],
     calibration: Calibration,
     class_names: Sequence[str] = CLASS_NAMES,
 ) -> Boxes3D:
-    """Return KITTI objects as boxes of the LiDAR frame, `DontCare` regions left out.
+    """Return the objects of a frame that have a 3D box, with class labels.
 
     Args:
         objects: Labels (score 1) or results.
         calibration: The frame's calibration.
-        class_names: Names whose index is the label; every other type is `IGNORED_LABEL`.
+        class_names: Names whose index is the label; every other type is -1, to be ignored.
 
     Returns:
-        As many boxes as objects with a 3D box, in their order.
+        The boxes in the order of the objects, `DontCare` regions left out.
 
     Raises:
-        DataError: If a score is outside [0, 1] or a size is negative.
+        DataError: If a score is outside [0, 1].
     """
-    kept = [item for item in objects if item.type != DONT_CARE]
-    if not kept:
-        return Boxes3D.empty()
-    boxes = np.empty((len(kept), 7))
-    boxes[:, :3] = calibration.camera_to_lidar(np.array([item.location for item in kept]))
-    boxes[:, 3:6] = np.array([item.dimensions for item in kept])[:, ::-1]  # hwl -> lwh
-    boxes[:, 2] += 0.5 * boxes[:, 5]
-    rotations = np.array([item.rotation_y for item in kept])
-    boxes[:, 6] = _rotation_y_to_yaw(rotations, calibration)
+    kept = [item for item in objects if item.has_box]
     labels = {name: label for label, name in enumerate(class_names)}
-    narrow = boxes.astype(np.float32)
-    narrow[:, 6] = wrap_angle(narrow[:, 6])
+    scores = [1.0 if item.score is None else item.score for item in kept]
     try:
         return Boxes3D(
-            boxes=narrow,
-            scores=np.array([1.0 if item.score is None else item.score for item in kept]),
-            labels=np.array([labels.get(item.type, IGNORED_LABEL) for item in kept], np.int64),
+            boxes=kitti_to_boxes(kept, calibration),
+            scores=np.array(scores, np.float32),
+            labels=np.array([labels.get(item.type, IGNORED) for item in kept], np.int64),
         )
     except ValueError as error:
-        raise DataError(f"KITTI objects that are no boxes: {error}") from None
+        raise DataError(f"KITTI results that are no boxes: {error}") from None
 
 
 def camera_boxes(objects: Sequence[KittiObject]) -> NDArray[np.float64]:

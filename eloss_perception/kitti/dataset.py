@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.errors import DataError
-from eloss_perception.kitti.calibration import Calibration
+from eloss_perception.kitti.calibration import Calibration, camera_view_mask
 from eloss_perception.kitti.labels import (
     KittiObject,
     read_labels,
@@ -21,6 +21,17 @@ from eloss_perception.kitti.labels import (
     replace_file,
     write_labels,
 )
+
+__all__ = [
+    "KittiDataset",
+    "KittiFrames",
+    "KittiSequence",
+    "camera_view_mask",
+    "read_image_set",
+    "read_points",
+    "write_image_set",
+    "write_kitti_frame",
+]
 
 # x, y, z, reflectance as little-endian float32.
 _BYTES_PER_POINT = 16

@@ -9,94 +9,23 @@ number and a track number in front.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from eloss_perception.errors import DataError
+from eloss_perception.kitti.convert import boxes_to_kitti, kitti_to_boxes
+from eloss_perception.kitti.objects import DONT_CARE, KittiObject, parse_object
 
-DONT_CARE = "DontCare"
-
-# Columns of a label; a result has the score as well.
-_NUM_COLUMNS = 15
-
-
-@dataclass(frozen=True, slots=True)
-class KittiObject:
-    """One annotated or detected object, as a KITTI file states it.
-
-    Attributes:
-        type: `Car`, `Van`, `Truck`, `Pedestrian`, `Person_sitting`, `Cyclist`, `Tram`, `Misc` or
-            `DontCare`.
-        truncation: Share of the object outside the image, 0 to 1; -1 where unknown.
-        occlusion: 0 fully visible, 1 partly occluded, 2 largely occluded, 3 unknown; -1 in a
-            result.
-        alpha: Observation angle [rad]; -10 where unknown.
-        bbox2d: left, top, right, bottom [px] in the left colour image.
-        dimensions: height, width, length [m]; -1 where unknown.
-        location: x, y, z [m] of the centre of the bottom face, rectified camera frame.
-        rotation_y: Rotation [rad] about the camera's y axis (down); -10 where unknown.
-        score: Confidence of a result; None for a label.
-    """
-
-    type: str
-    truncation: float
-    occlusion: int
-    alpha: float
-    bbox2d: tuple[float, float, float, float]
-    dimensions: tuple[float, float, float]
-    location: tuple[float, float, float]
-    rotation_y: float
-    score: float | None = None
-
-    @property
-    def has_box(self) -> bool:
-        """Whether the object has a 3D box; a `DontCare` region has none."""
-        return self.type != DONT_CARE and min(self.dimensions) >= 0.0
-
-    def to_line(self) -> str:
-        """Return the object as a line of a label file, without the line end."""
-        numbers = [self.alpha, *self.bbox2d, *self.dimensions, *self.location, self.rotation_y]
-        if self.score is not None:
-            numbers.append(self.score)
-        fields = [f"{self.type} {self.truncation:.6f} {self.occlusion:d}"]
-        return " ".join(fields + [f"{number:.6f}" for number in numbers])
-
-
-def parse_object(fields: Sequence[str]) -> KittiObject:
-    """Read the 15 columns of a label or the 16 of a result.
-
-    Raises:
-        ValueError: If the number of columns is another or one is not a finite number; the text says
-            which.
-    """
-    if len(fields) not in (_NUM_COLUMNS, _NUM_COLUMNS + 1):
-        raise ValueError(
-            f"{len(fields)} columns, must be {_NUM_COLUMNS} (label) or {_NUM_COLUMNS + 1} (result)"
-        )
-    values = []
-    for column, field in enumerate(fields[1:], start=2):
-        try:
-            value = float(field)
-        except ValueError:
-            raise ValueError(f"column {column} is {field!r}, must be a number") from None
-        if not math.isfinite(value):
-            raise ValueError(f"column {column} is {field!r}, must be finite")
-        values.append(value)
-    if not values[1].is_integer():
-        raise ValueError(f"column 3 (occlusion) is {fields[2]!r}, must be an integer")
-    return KittiObject(
-        type=fields[0],
-        truncation=values[0],
-        occlusion=int(values[1]),
-        alpha=values[2],
-        bbox2d=(values[3], values[4], values[5], values[6]),
-        dimensions=(values[7], values[8], values[9]),
-        location=(values[10], values[11], values[12]),
-        rotation_y=values[13],
-        score=values[14] if len(values) == _NUM_COLUMNS else None,
-    )
+__all__ = [
+    "DONT_CARE",
+    "KittiObject",
+    "boxes_to_kitti",
+    "kitti_to_boxes",
+    "read_labels",
+    "read_tracking_labels",
+    "replace_file",
+    "write_labels",
+]
 
 
 def read_labels(path: str | Path) -> list[KittiObject]:
