@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -51,9 +52,12 @@ def test_every_corruption_keeps_the_contract(name: str, severity: int) -> None:
     again = corrupt(points, name, severity, seed=7)
     np.testing.assert_array_equal(points, before)
     np.testing.assert_array_equal(first, again)
-    assert first.dtype == np.float32 and first.shape[1] == 4 and len(first) <= len(points)
+    assert first.dtype == np.float32
+    assert first.shape[1] == 4
+    assert len(first) <= len(points)
     assert np.isfinite(first).all()
-    assert first[:, 3].min() >= 0.0 and first[:, 3].max() <= 1.0
+    assert first[:, 3].min() >= 0.0
+    assert first[:, 3].max() <= 1.0
     assert not np.shares_memory(first, points)
     assert first.shape != points.shape or not np.array_equal(first, points)
 
@@ -98,7 +102,7 @@ def test_view_in_fog_shrinks_with_severity_to_about_25_m() -> None:
         np.percentile(np.linalg.norm(corrupt(points, "fog", s, seed=0)[:, :3], axis=1), 99.9)
         for s in SEVERITIES
     ]
-    assert all(a >= b for a, b in zip(far[:-1], far[1:], strict=True))
+    assert all(a >= b for a, b in itertools.pairwise(far))
     assert 15.0 < far[-1] < 35.0
 
 

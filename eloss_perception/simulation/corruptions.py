@@ -38,8 +38,9 @@ FOG_BACKSCATTER_MOR = 0.046
 # c * 5 ns / 2.
 FOG_PULSE_DEPTH = 0.75
 # Emitter and receiver sit side by side: the receiver sees nothing of the beam before R1, all of it
-# from R2 on [m]. R2 is fitted: at 50 m visibility the view then ends near 25 m, as in the fog
-# chamber of Bijelic et al., *A Benchmark for Lidar Sensors in Fog* (IV 2018).
+# from R2 on [m]. R2 is fitted so that at 50 m visibility the view ends near 25 m: in a fog
+# chamber LiDARs lose targets well before the eye does (Bijelic et al., *A Benchmark for Lidar
+# Sensors in Fog*, IV 2018).
 FOG_OVERLAP_START, FOG_OVERLAP_FULL = 2.0, 10.0
 # Whatever was returned in clear air was above the receiver's floor: the echo of 5 % at 100 m, and
 # an intensity of 0 is rounding, not darkness (HDL-64E's data sheet: 50 m on a 10 % target, 120 m on
@@ -58,7 +59,7 @@ CROSSTALK_SIGMA_M = 3.0
 INTENSITY_GAIN = (0.7, 0.5, 0.3, 0.15, 0.0)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _fog_echoes(
     points: PointArray,
     uniforms: PointArray,
@@ -122,7 +123,7 @@ def _fog(points: PointArray, severity: int, rng: np.random.Generator) -> PointAr
     kept = _fog_echoes(
         points, uniforms, patches, alpha, peak_echo, ranges, cumulative, FOG_NOISE_FLOOR, out
     )  # fmt: skip
-    return out[:kept].copy()
+    return np.array(out[:kept])
 
 
 def _beam_missing(points: PointArray, severity: int, rng: np.random.Generator) -> PointArray:
@@ -131,23 +132,25 @@ def _beam_missing(points: PointArray, severity: int, rng: np.random.Generator) -
     num_lost = round(BEAM_FRACTION_LOST[severity - 1] * num_beams)
     is_lost = np.zeros(num_beams, dtype=bool)
     is_lost[rng.permutation(num_beams)[:num_lost]] = True
-    return points[~is_lost[beams]] if num_beams else points.copy()
+    survivors: PointArray = points[~is_lost[beams]] if num_beams else points.copy()
+    return survivors
 
 
 def _point_dropout(points: PointArray, severity: int, rng: np.random.Generator) -> PointArray:
     keep = rng.random(len(points), dtype=np.float32) >= DROPOUT_FRACTION[severity - 1]
-    return points[keep]
+    survivors: PointArray = points[keep]
+    return survivors
 
 
 def _gaussian_noise(points: PointArray, severity: int, rng: np.random.Generator) -> PointArray:
-    noisy = points.copy()
+    noisy: PointArray = points.copy()
     noise = rng.standard_normal((len(points), 3), dtype=np.float32)
     noisy[:, :3] += np.float32(NOISE_SIGMA_M[severity - 1]) * noise
     return noisy
 
 
 def _crosstalk(points: PointArray, severity: int, rng: np.random.Generator) -> PointArray:
-    noisy = points.copy()
+    noisy: PointArray = points.copy()
     hit = np.flatnonzero(
         rng.random(len(points), dtype=np.float32) < CROSSTALK_FRACTION[severity - 1]
     )
