@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Collects the parts of a scene: objects with a pose, each made of simple solids."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, field
+from importlib import resources
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from eloss_perception.simulation.raycast import NUM_PART_COLUMNS, NUM_PLANE_COLUMNS, POLYHEDRON
+
+LABELS = {"Car": 0, "Pedestrian": 1, "Cyclist": 2}
+"""Class index of a KITTI type; every other type is -1, to ignore."""
+
+Vector = tuple[float, float, float]
+Plane = tuple[float, float, float, float, float, float, float]
+
+
+@functools.cache
+def size_distribution(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (3,) and Cholesky factor (3, 3) of a KITTI type's length, width, height [m]."""
+    text = resources.files(__package__).joinpath("kitti_statistics.yaml").read_text("utf-8")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    entry = yaml.load(text, Loader=loader)["classes"][name]
+    std = np.array(entry["size_std_m"])
+    correlation = np.eye(3)
+    for (i, j), value in zip(((0, 1), (0, 2), (1, 2)), entry["size_correlation"]):
+        correlation[i, j] = correlation[j, i] = value
+    return np.array(entry["size_mean_m"]), np.linalg.cholesky(
+        correlation * np.outer(std, std) + 1e-9 * np.eye(3))
+
+
+def sample_size(rng: np.random.Generator, name: str) -> Vector:
+    """Draw length, width, height [m] of a KITTI type, within two standard deviations."""
+    mean, factor = size_distribution(name)
+    size = mean + factor @ np.clip(rng.standard_normal(3), -2.0, 2.0)
+    length, width, height = np.maximum(size, 0.45 * mean)
+    return float(length), float(width), float(height)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How an object moves: along the road at a lateral offset, or straight on where `lane` is None."""
+
+    speed: float = 0.0
+    lane: float | None = None
+
+
+@dataclass
+class SceneBuilder:
+    """Grows a scene part by part; tuples and lists, because numpy is slow on single numbers."""
+
+    parts: list[tuple[float, ...]] = field(default_factory=list)
+    planes: list[Plane] = field(default_factory=list)
+    poses: list[tuple[float, float, float, float]] = field(default_factory=list)
+    names: list[str | None] = field(default_factory=list)
+    sizes: list[Vector] = field(default_factory=list)
+    bottoms: list[float] = field(default_factory=list)
+    motions: list[Motion] = field(default_factory=list)
+
+    def add_object(self, x: float, y: float, z: float, yaw: float, name: str | None = None,
+                   size: Vector = (0.0, 0.0, 0.0), bottom: float = 0.0,
+                   motion: Motion = Motion()) -> int:
+        """Start an object whose frame stands on the ground at (x, y, z), and return its index.
+
+        Args:
+            name: KITTI type of a labelled object; None for scenery.
+            size: Length, width, height of its box. bottom: Height of the box's bottom over z.
+        """
+        self.poses.append((x, y, z, yaw))
+        self.names.append(name)
+        self.sizes.append(size)
+        self.bottoms.append(bottom)
+        self.motions.append(motion)
+        return len(self.poses) - 1
+
+    def add_part(self, kind: int, owner: int, centre: Vector, half: Vector, reflectivity: float, *,
+                 yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, opacity: float = 1.0,
+                 absorb: float = 0.0, free_path: float = 0.0, exponent: float = 0.5,
+                 texture: float = 0.2, windows: float = 0.0, planes: tuple[int, int] = (0, 0)) -> None:
+        """Add one solid in its object's frame.
+
+        Args:
+            half: Half extents along the solid's own axes (a cylinder's axis is z).
+            opacity: Share of rays that hit it. absorb: Share lost in it; the rest passes through.
+            free_path: Mean free path [m] of a volume such as foliage; 0 is a surface.
+            exponent: Signal falls with this power of the cosine of incidence.
+            texture: Relative spread of the reflectivity from spot to spot.
+            windows: Spacing of windows on the faces of a box; 0 for none.
+        """
+        self.parts.append((kind, owner, *centre, yaw, pitch, roll, *half, reflectivity, opacity,
+                           absorb, free_path, exponent, *planes, texture, windows))
+
+    def add_polyhedron(self, owner: int, centre: Vector, half: Vector, faces: list[Plane],
+                       reflectivity: float, exponent: float = 0.6, texture: float = 0.1) -> None:
+        """Add a convex solid; `faces` are in the object's frame, `half` bounds it around `centre`."""
+        start = len(self.planes)
+        for nx, ny, nz, d, *material in faces:
+            shifted = d - nx * centre[0] - ny * centre[1] - nz * centre[2]
+            self.planes.append((nx, ny, nz, shifted, material[0], material[1], material[2]))
+        self.add_part(POLYHEDRON, owner, centre, half, reflectivity, exponent=exponent,
+                      texture=texture, planes=(start, len(faces)))
+
+    def part_array(self) -> NDArray[np.float64]:
+        """(P, 20) rows for `raycast.cast_parts`."""
+        return np.array(self.parts, dtype=np.float64).reshape(-1, NUM_PART_COLUMNS)
+
+    def plane_array(self) -> NDArray[np.float64]:
+        """(K, 7) faces for `raycast.cast_parts`."""
+        return np.array(self.planes, dtype=np.float64).reshape(-1, NUM_PLANE_COLUMNS)
+
+
+def plane(nx: float, ny: float, nz: float, through: Vector, factor: float = 1.0,
+          opacity: float = 1.0, absorb: float = 0.0) -> Plane:
+    """A face with outward normal (need not be unit) through a point, and its material."""
+    norm = math.sqrt(nx * nx + ny * ny + nz * nz)
+    nx, ny, nz = nx / norm, ny / norm, nz / norm
+    d = nx * through[0] + ny * through[1] + nz * through[2]
+    return (nx, ny, nz, d, factor, opacity, absorb)
