@@ -15,6 +15,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+# Larger maps are sampled on every second (third, ...) cell: a few thousand feature vectors settle a
+# spectrum of a hundred directions, and the readout stays a small part of the network's time.
+_MAX_CELLS = 4096
+
+# Far below the summed squares of any map that carries information.
+_TINY = 1e-12
+
 
 def renyi2_entropy(features: Tensor, active: Tensor) -> Tensor:
     """Normalised Rényi-2 matrix entropy of each frame's feature map over its active cells.
@@ -30,19 +37,20 @@ def renyi2_entropy(features: Tensor, active: Tensor) -> Tensor:
     Returns:
         (B,) float32 entropies in [0, 1]; 0 where the active features are constant or absent.
     """
-    batch, channels, height, width = features.shape
-    z = features.float().reshape(batch, channels, height * width)  # (B, C, M)
-    mask = active.float().reshape(batch, 1, height * width)  # (B, 1, M)
+    stride = max(1, round(math.sqrt(features.shape[2] * features.shape[3] / _MAX_CELLS)))
+    features, active = features[:, :, ::stride, ::stride], active[:, :, ::stride, ::stride]
+    channels = features.shape[1]
+    z = features.float().flatten(2)  # (B, C, M)
+    mask = active.float().flatten(2)  # (B, 1, M)
     mean = (z * mask).sum(2, keepdim=True) / mask.sum(2, keepdim=True).clamp(min=1.0)
     z = (z - mean) * mask  # (B, C, M)
-    # Rényi-2 ignores scale: dividing by the peak, a constant to the gradient, only rules out overflow.
-    z = z / z.detach().abs().amax(dim=(1, 2), keepdim=True).clamp(min=1e-20)
     gram = z @ z.transpose(1, 2)  # (B, C, C)
-    squared_norm = (gram * gram).sum(dim=(1, 2))  # (B,)
-    trace = (z * z).sum(dim=(1, 2))  # (B,) tr(Z Zᵀ)
-    tiny = 1e-12
-    concentration = (squared_norm + tiny) / (trace * trace + tiny)
-    return -torch.log(concentration) / math.log(channels)
+    power = (z * z).sum(dim=(1, 2))  # (B,) tr(G)
+    # Divided first, squared after: the squares of a large map's Gram matrix could overflow.
+    gram = gram / power.clamp(min=_TINY)[:, None, None]
+    concentration = (gram * gram).sum(dim=(1, 2))  # (B,) in [1 / C, 1], or 0 without features
+    entropy = -torch.log(concentration.clamp(min=_TINY)) / math.log(channels)
+    return torch.where(power > _TINY, entropy, torch.zeros_like(entropy))
 
 
 def entropy_loss(layer_entropy: Tensor, stages: Sequence[int]) -> tuple[Tensor, Tensor]:

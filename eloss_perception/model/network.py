@@ -31,9 +31,9 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoder_channels: int = Field(32, ge=4)
-    stage_channels: tuple[int, ...] = (48, 96, 160)
+    stage_channels: tuple[int, ...] = (32, 64, 128)
     stage_layers: tuple[int, ...] = (3, 4, 4)
-    neck_channels: int = Field(64, ge=4)
+    neck_channels: int = Field(48, ge=4)
     head_channels: int = Field(64, ge=4)
     num_classes: int = Field(3, ge=1)
 

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.classes import CLASS_NAMES, IGNORED
-from eloss_perception.kitti.dataset import KittiDataset, camera_view_mask
-from eloss_perception.kitti.labels import kitti_to_boxes
+from eloss_perception.kitti.calibration import camera_view_mask
+from eloss_perception.kitti.convert import labelled_boxes
+from eloss_perception.kitti.dataset import KittiDataset
 from eloss_perception.simulation.scene import simulate_scan
 
 
@@ -67,6 +67,5 @@ class KittiFrames:
         calibration = self._dataset.calibration(frame_id)
         points = self._dataset.points(frame_id)
         points = points[camera_view_mask(points, calibration)]
-        objects = [o for o in self._dataset.objects(frame_id) if o.type != "DontCare"]
-        labels = [CLASS_NAMES.index(o.type) if o.type in CLASS_NAMES else IGNORED for o in objects]
-        return Frame(points, kitti_to_boxes(objects, calibration), np.array(labels, np.int64))
+        labelled = labelled_boxes(self._dataset.objects(frame_id), calibration)
+        return Frame(points, labelled.boxes, labelled.labels)

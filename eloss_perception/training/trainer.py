@@ -88,9 +88,10 @@ def train(settings: TrainingSettings) -> Path:
         optimizer.step()
         schedule.step()
         averaged.update_parameters(network)
-        metrics.add(step, {name: float(value) for name, value in losses.items()})
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        metrics.add(step, values)
         if step % 20 == 0:
-            progress.set_postfix({name: f"{float(value):.3f}" for name, value in losses.items()})
+            progress.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
         if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
             _save_checkpoint(checkpoint, settings, step + 1, network, averaged, optimizer, schedule)
     return checkpoint

@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime on the CPU: the default backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+
+from eloss_perception.core.pillars import Pillars
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.backends.base import NetworkOutputs
+
+_PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxRuntimeCpu:
+    """See :class:`eloss_perception.runtime.backends.base.Backend`."""
+
+    def __init__(self, onnx_path: Path, num_threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.inter_op_num_threads = 1
+        # Waiting threads must not burn the cores that the rest of the vehicle needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(onnx_path), options, providers=[_PROVIDER]
+            )
+        except Exception as error:  # ONNX Runtime's exceptions share no public base class
+            raise BackendError(f"ONNX Runtime cannot load {onnx_path}: {_one_line(error)}") from None
+        if self._session.get_providers() != [_PROVIDER]:
+            raise BackendError(f"asked for {_PROVIDER}, got {self._session.get_providers()}")
+
+    @property
+    def description(self) -> str:
+        """Runtime, version and device actually used."""
+        return f"ONNX Runtime {onnxruntime.__version__}, {_PROVIDER}"
+
+    def run(self, pillars: Pillars) -> NetworkOutputs:
+        """Runs one frame."""
+        inputs = {
+            "points": pillars.points,
+            "features": pillars.features,
+            "cell_to_pillar": pillars.cell_to_pillar[None],
+        }
+        try:
+            heatmap, boxes, entropy = self._session.run(
+                ["heatmap", "box_regression", "layer_entropy"], inputs
+            )
+        except Exception as error:  # as above
+            raise BackendError(f"ONNX Runtime failed on a frame: {_one_line(error)}") from None
+        return NetworkOutputs(heatmap[0], boxes[0], entropy[0])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle: the folder with ``model.onnx`` and ``model.yaml`` that a network travels in.
+
+The YAML holds what is a fact about the network; whatever may be tuned on a vehicle is not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.health import HealthReference
+from eloss_perception.errors import BundleError, ConfigError
+
+FORMAT_VERSION = 1
+ONNX_NAME = "model.onnx"
+YAML_NAME = "model.yaml"
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GridFacts(_Facts):
+    """The pillar grid that the network was built for."""
+
+    point_cloud_range: tuple[float, float, float, float, float, float]
+    voxel_size: tuple[float, float]
+    max_pillars: int
+    max_points_per_pillar: int
+
+
+class HealthFacts(_Facts):
+    """The health reference; see :class:`eloss_perception.core.health.HealthReference`."""
+
+    mean: list[float]
+    covariance: list[list[float]]
+    threshold: float
+    eloss_normal: float
+    num_frames: int
+    source: str
+
+
+class BundleFacts(_Facts):
+    """Content of ``model.yaml``."""
+
+    format_version: int
+    name: str
+    onnx_sha256: str
+    class_names: tuple[str, ...]
+    sensor: str = Field(description="entry of SENSORS whose scans the network was trained on")
+    grid: GridFacts
+    layer_names: tuple[str, ...]
+    layer_stages: tuple[int, ...]
+    health: HealthFacts | None
+    training: dict[str, Any] = Field(description="provenance: settings, data, seed, metrics")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        path: Its folder.
+        facts: Content of ``model.yaml``.
+        grid: The pillar grid.
+        health: The health reference; ``None`` for a bundle that was never calibrated.
+    """
+
+    path: Path
+    facts: BundleFacts
+    grid: PillarGrid
+    health: HealthReference | None
+
+    @property
+    def onnx_path(self) -> Path:
+        """The network."""
+        return self.path / ONNX_NAME
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each label."""
+        return self.facts.class_names
+
+    @classmethod
+    def load(cls, path: Path | str) -> Bundle:
+        """Reads and verifies a bundle.
+
+        Raises:
+            BundleError: If it is missing, incomplete, altered or of another format version.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise BundleError(f"no bundle at {path}: expected a folder with {ONNX_NAME}, {YAML_NAME}")
+        for name in (YAML_NAME, ONNX_NAME):
+            if not (path / name).is_file():
+                raise BundleError(f"bundle {path} is incomplete: {name} is missing; export it again")
+        facts = _read_facts(path / YAML_NAME)
+        if facts.onnx_sha256 != sha256_of(path / ONNX_NAME):
+            raise BundleError(
+                f"bundle {path} is altered: {ONNX_NAME} does not match the checksum in {YAML_NAME}; "
+                "copy or export it again"
+            )
+        try:
+            grid = PillarGrid(**facts.grid.model_dump())
+            health = _health_reference(facts)
+        except ConfigError as error:
+            raise BundleError(f"{path / YAML_NAME}: {error}") from None
+        return cls(path, facts, grid, health)
+
+    def require_health(self) -> HealthReference:
+        """The health reference.
+
+        Raises:
+            BundleError: If the bundle has none.
+        """
+        if self.health is None:
+            raise BundleError(
+                f"bundle {self.path} has no health reference; run `eloss calibrate` on it first"
+            )
+        return self.health
+
+
+def write_facts(path: Path, facts: BundleFacts) -> None:
+    """Writes ``model.yaml`` into a bundle folder; a crash leaves the old or the new one whole."""
+    partial = path / (YAML_NAME + ".partial")
+    text = yaml.safe_dump(facts.model_dump(mode="json"), sort_keys=False, width=100)
+    partial.write_text(text)
+    os.replace(partial, path / YAML_NAME)
+
+
+def health_facts(reference: HealthReference) -> HealthFacts:
+    """The part of ``model.yaml`` that stores a health reference."""
+    return HealthFacts(
+        mean=reference.mean.tolist(),
+        covariance=reference.covariance.tolist(),
+        threshold=reference.threshold,
+        eloss_normal=reference.eloss_normal,
+        num_frames=reference.num_frames,
+        source=reference.source,
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def default_bundle_path() -> Path:
+    """The shipped light bundle: in the source tree, or where colcon installed it.
+
+    Raises:
+        BundleError: If it is in neither place.
+    """
+    relative = Path("models") / "pillars_light"
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    candidates = [Path(__file__).resolve().parents[2] / relative]
+    candidates += [Path(p) / "share" / "eloss_perception" / relative for p in prefixes if p]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise BundleError(f"the shipped bundle {relative} is not installed; name one with `bundle`")
+
+
+def _read_facts(path: Path) -> BundleFacts:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BundleError(f"cannot read {path}: {error}") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has format version {version}, this package reads {FORMAT_VERSION}; "
+            "export the bundle again"
+        )
+    try:
+        return BundleFacts.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path}: {key}: {first['msg']}") from None
+
+
+def _health_reference(facts: BundleFacts) -> HealthReference | None:
+    health = facts.health
+    if health is None:
+        return None
+    return HealthReference(
+        layer_names=facts.layer_names,
+        stages=facts.layer_stages,
+        mean=np.array(health.mean, np.float64),
+        covariance=np.array(health.covariance, np.float64),
+        threshold=health.threshold,
+        eloss_normal=health.eloss_normal,
+        num_frames=health.num_frames,
+        source=health.source,
+    )

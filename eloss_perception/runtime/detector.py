@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The detector: points in, boxes and layer entropies out. Read :meth:`Detector.detect` first."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.core.decode import decode
+from eloss_perception.core.pillars import PointCounts, pillarize
+from eloss_perception.errors import ConfigError
+from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.bundle import Bundle
+
+
+class DetectionThresholds(BaseModel):
+    """What counts as a detection; may change between frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: float = Field(0.35, ge=0, le=1, description="least score of a box")
+    class_score: dict[str, float] = Field(
+        default_factory=dict, description="least score of single classes, by name"
+    )
+    nms_iou: float = Field(0.1, ge=0, le=1, description="BEV IoU above which the weaker box goes")
+    max_boxes: int = Field(200, ge=1, le=1000)
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimings:
+    """Wall time of the stages of one frame [ms]."""
+
+    preprocess_ms: float
+    inference_ms: float
+    postprocess_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What the detector says of one frame.
+
+    Attributes:
+        boxes: Boxes in the network frame, by descending score; labels index ``class_names``.
+        layer_entropy: (L,) float32 entropy of each tapped layer.
+        counts: What became of the points.
+        timings: Where the time went.
+    """
+
+    boxes: Boxes3D
+    layer_entropy: npt.NDArray[np.float32]
+    counts: PointCounts
+    timings: StageTimings
+
+
+class Detector:
+    """A bundle's network on a backend.
+
+    Attributes:
+        thresholds: Used from the next frame on when changed.
+        class_names: Name of each label.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: str = "onnxruntime_cpu",
+        num_threads: int = 2,
+        thresholds: DetectionThresholds | None = None,
+    ) -> None:
+        """Loads the network.
+
+        Raises:
+            ConfigError: If the backend or a class of the thresholds is unknown.
+            BackendError: If the backend cannot run the bundle.
+        """
+        self.bundle = bundle
+        self.grid = bundle.grid
+        self.class_names = bundle.class_names
+        self.backend = load_backend(backend, bundle.onnx_path, num_threads)
+        self.thresholds = thresholds or DetectionThresholds()
+
+    @property
+    def thresholds(self) -> DetectionThresholds:
+        """What counts as a detection."""
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds: DetectionThresholds) -> None:
+        unknown = set(thresholds.class_score) - set(self.class_names)
+        if unknown:
+            raise ConfigError(
+                f"class_score names {sorted(unknown)}; the bundle's classes are "
+                f"{', '.join(self.class_names)}"
+            )
+        scores = [thresholds.class_score.get(name, thresholds.score) for name in self.class_names]
+        self._thresholds = thresholds
+        self._score_thresholds = np.array(scores, np.float32)
+
+    def detect(self, points: npt.NDArray[np.float32]) -> Detections:
+        """Detects objects in one scan.
+
+        Args:
+            points: (N, 4) float32 x, y, z [m] in the network frame, intensity in [0, 1].
+
+        Returns:
+            Boxes, entropies, counts and timings; equal input gives equal output, bit for bit.
+
+        Raises:
+            CloudError: If ``points`` has another shape or dtype.
+            BackendError: If the backend fails on the frame.
+        """
+        start = time.perf_counter()
+        pillars = pillarize(points, self.grid)
+        pillarized = time.perf_counter()
+        outputs = self.backend.run(pillars)
+        inferred = time.perf_counter()
+        boxes = decode(
+            outputs.heatmap,
+            outputs.box_regression,
+            self.grid,
+            self._score_thresholds,
+            self._thresholds.nms_iou,
+            self._thresholds.max_boxes,
+        )
+        decoded = time.perf_counter()
+        timings = StageTimings(
+            (pillarized - start) * 1e3, (inferred - pillarized) * 1e3, (decoded - inferred) * 1e3
+        )
+        return Detections(boxes, outputs.layer_entropy, pillars.counts, timings)
+
+    def warm_up(self) -> None:
+        """Runs one synthetic frame, so that the first real one finds everything compiled."""
+        limits = self.grid.point_cloud_range
+        rng = np.random.default_rng(0)
+        points = rng.uniform(limits[:3], limits[3:], (2000, 3))
+        self.detect(np.column_stack([points, np.full(len(points), 0.3)]).astype(np.float32))

@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The pillarizer: right content, any point order, limits that are stated and counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import Pillars, pillarize
+from eloss_perception.errors import CloudError, ConfigError
+
+GRID = PillarGrid((0.0, -4.0, -3.0, 8.0, 4.0, 1.0), (0.5, 0.5), 200, 4)
+
+
+def scan(seed: int, num_points: int = 800) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    points = rng.uniform((-2, -6, -4, 0), (10, 6, 2, 1), (num_points, 4))
+    return points.astype(np.float32)
+
+
+def assert_equal(a: Pillars, b: Pillars) -> None:
+    assert a.counts == b.counts
+    for field in ("points", "features", "cell_to_pillar"):
+        np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+
+
+def add_up(pillars: Pillars) -> int:
+    counts = pillars.counts
+    return (
+        counts.num_points
+        + counts.num_dropped_points
+        + counts.num_out_of_range
+        + counts.num_non_finite
+    )
+
+
+def test_a_pillar_holds_its_points_relative_to_its_centre() -> None:
+    points = np.array([[1.1, 0.2, -1.0, 0.25], [1.4, 0.3, 0.5, 0.75]], np.float32)
+    pillars = pillarize(points, GRID)
+    assert pillars.counts.num_pillars == 1
+    column, row = 2, 8  # x in [1.0, 1.5), y in [0.0, 0.5)
+    assert pillars.cell_to_pillar[row * GRID.num_x + column] == 0
+    assert np.sum(pillars.cell_to_pillar == 1) == GRID.num_cells - 1  # empty cells: P
+    center = np.array([1.25, 0.25, 0.0, 0.0])
+    held = pillars.points[0][np.argsort(pillars.points[0][:, 0])]
+    np.testing.assert_allclose(held[0], points[0] - center, atol=1e-6)
+    np.testing.assert_allclose(held[-1], points[1] - center, atol=1e-6)
+    np.testing.assert_allclose(
+        pillars.features[0],
+        [0.0, 0.0, -0.25, 0.5, np.log(3.0), np.hypot(1.25, 0.25)],
+        atol=1e-6,
+    )
+
+
+def test_free_places_repeat_the_first_point() -> None:
+    pillars = pillarize(np.array([[1.1, 0.2, -1.0, 0.25]], np.float32), GRID)
+    np.testing.assert_array_equal(pillars.points[0], np.repeat(pillars.points[0][:1], 4, axis=0))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 10_000))
+def test_the_order_of_the_points_does_not_matter(seed: int, permutation_seed: int) -> None:
+    points = scan(seed)
+    shuffled = np.random.default_rng(permutation_seed).permutation(points)
+    assert_equal(pillarize(points, GRID), pillarize(shuffled, GRID))
+
+
+def test_every_kept_point_is_one_of_the_scan_and_no_pillar_exceeds_its_limit() -> None:
+    points = scan(5, 3000)
+    pillars = pillarize(points, GRID)
+    assert add_up(pillars) == len(points)
+    cells = np.flatnonzero(pillars.cell_to_pillar < pillars.counts.num_pillars)
+    centers = np.column_stack(
+        [(cells % GRID.num_x + 0.5) * 0.5, -4.0 + (cells // GRID.num_x + 0.5) * 0.5]
+    )
+    absolute = pillars.points.copy()
+    absolute[:, :, :2] += centers[:, None]
+    available = {tuple(np.round(p, 4)) for p in points.astype(np.float64)}
+    kept = {tuple(np.round(p, 4)) for p in absolute.reshape(-1, 4).astype(np.float64)}
+    near = sum(
+        1 for p in kept if any(np.abs(np.subtract(p, q)).max() < 2e-4 for q in available)
+    )
+    assert near == len(kept) == pillars.counts.num_points
+
+
+def test_pillars_over_capacity_are_dropped_farthest_first_and_counted() -> None:
+    grid = PillarGrid(GRID.point_cloud_range, GRID.voxel_size, 10, 4)
+    points = scan(7)
+    everything, limited = pillarize(points, GRID), pillarize(points, grid)
+    assert limited.counts.num_pillars == 10
+    assert limited.counts.num_dropped_pillars == everything.counts.num_pillars - 10
+    assert add_up(limited) == len(points)
+    nearest = np.sort(everything.features[:, 5])[:10]
+    np.testing.assert_allclose(np.sort(limited.features[:, 5]), nearest)
+    assert_equal(limited, pillarize(points[::-1].copy(), grid))
+
+
+def test_non_finite_and_distant_points_are_counted_apart() -> None:
+    points = np.array(
+        [
+            [1, 0, 0, 0.5],
+            [np.nan, 0, 0, 0.5],
+            [1, np.inf, 0, 0.5],
+            [1, 0, 0, np.nan],
+            [100, 0, 0, 0.5],
+            [3e38, 3e38, 0, 0.5],  # finite, though the sum of its coordinates is not
+            [8.0, 0, 0, 0.5],  # upper bounds are outside
+        ],
+        np.float32,
+    )
+    counts = pillarize(points, GRID).counts
+    assert (counts.num_points, counts.num_non_finite, counts.num_out_of_range) == (1, 3, 3)
+
+
+def test_a_point_a_hair_below_the_upper_bound_falls_into_the_last_cell() -> None:
+    edge = np.nextafter(np.float32(8.0), np.float32(0.0))
+    pillars = pillarize(np.array([[edge, 3.9999998, 0, 0.5]], np.float32), GRID)
+    assert pillars.cell_to_pillar[-1] == 0
+
+
+def test_an_empty_scan_is_a_normal_value() -> None:
+    pillars = pillarize(np.zeros((0, 4), np.float32), GRID)
+    assert pillars.points.shape == (0, 4, 4) and pillars.features.shape == (0, 6)
+    assert (pillars.cell_to_pillar == 0).all()
+
+
+@pytest.mark.parametrize("points", [np.zeros((3, 3), np.float32), np.zeros((3, 4)), np.zeros(4)])
+def test_other_shapes_and_types_are_refused(points: np.ndarray) -> None:
+    with pytest.raises(CloudError, match=r"\(N, 4\) float32"):
+        pillarize(points, GRID)
+
+
+@pytest.mark.parametrize(
+    ("limits", "size", "max_pillars"),
+    [
+        ((0, 0, 0, 0, 1, 1), (0.5, 0.5), 10),
+        ((0, 0, 0, 1, 1, 1), (0.3, 0.5), 10),
+        ((0, 0, 0, 1, 1, 1), (0.5, -0.5), 10),
+        ((0, 0, 0, 1, 1, 1), (0.5, 0.5), 0),
+    ],
+)
+def test_an_impossible_grid_is_refused(limits: tuple, size: tuple, max_pillars: int) -> None:
+    with pytest.raises(ConfigError):
+        PillarGrid(limits, size, max_pillars, 4)
