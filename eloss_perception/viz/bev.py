@@ -35,7 +35,7 @@ Extent: TypeAlias = tuple[float, float, float, float]
 
 # x_min, y_min, x_max, y_max [m]: what the shipped network sees, and a little of what is behind.
 DEFAULT_EXTENT: Extent = (-8.0, -40.0, 60.0, 40.0)
-# Heights [m] over the sensor that the ramp spans: ground (1.73 m below a KITTI sensor) to a van's roof.
+# Heights [m] over the sensor that the ramp spans: from below the road to well above the roofs.
 HEIGHT_RANGE = (-2.0, 1.2)
 HEADER_PX = 38
 FOOTER_PX = 32
@@ -72,6 +72,7 @@ class BevView:
 
     @property
     def pixels_per_metre(self) -> float:
+        """The scale, equal along both axes."""
         x_min, y_min, x_max, y_max = self.extent
         return min(self.width / (y_max - y_min), self.height / (x_max - x_min))
 
@@ -98,6 +99,7 @@ def render_bev(
     colour_by: Literal["height", "intensity"] = "height",
     height_range: tuple[float, float] = HEIGHT_RANGE,
     frame: bool = True,
+    with_scores: bool = True,
 ) -> Picture:
     """Draw one scan from above with its boxes.
 
@@ -115,6 +117,7 @@ def render_bev(
         colour_by: What the colour of a point shows.
         height_range: Heights [m] at the two ends of the colour ramp.
         frame: Whether to draw header and footer (title, legend, colour scale).
+        with_scores: Whether to write the score beside each box.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -129,7 +132,7 @@ def render_bev(
     _draw_ring_labels(image, view)
     if ground_truth is not None:
         draw_ground_truth(image, view.to_pixels, ground_truth)
-    draw_boxes(image, view.to_pixels, boxes, class_names)
+    draw_boxes(image, view.to_pixels, boxes, class_names, with_scores)
     if not frame:
         return np.asarray(image, dtype=np.uint8)
     counts = np.bincount(boxes.labels[boxes.labels >= 0], minlength=len(class_names))

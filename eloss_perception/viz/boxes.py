@@ -26,18 +26,24 @@ _TICK_M = 1.0
 
 
 def draw_boxes(
-    image: Image.Image, to_pixels: ToPixels, boxes: Boxes3D, class_names: Sequence[str]
+    image: Image.Image,
+    to_pixels: ToPixels,
+    boxes: Boxes3D,
+    class_names: Sequence[str],
+    with_scores: bool = True,
 ) -> None:
     """Draw detections into a picture, the surest last, so that it lies on top."""
     corners = to_pixels(bev_corners(boxes.boxes))  # (N, 4, 2)
     ticks = to_pixels(_heading_ticks(boxes.boxes))  # (N, 2, 2)
-    taken: list[tuple[float, float, float, float]] = []
     order = np.argsort(boxes.scores, kind="stable")
     for i in order:
         outline = _closed(corners[i])
         colour = label_colour(int(boxes.labels[i]), class_names)
         tick = (_pixel(ticks[i, 0]), _pixel(ticks[i, 1]))
         draw_segments(image, [*outline, tick], colour, _OUTLINE_PX, fill=corners[i])
+    if not with_scores:
+        return
+    taken: list[tuple[float, float, float, float]] = []
     for i in order[::-1]:
         colour = label_colour(int(boxes.labels[i]), class_names)
         _draw_score(image, corners[i], f"{boxes.scores[i]:.2f}", colour, taken)

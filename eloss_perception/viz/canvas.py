@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A drawing surface with smooth edges: shapes are drawn enlarged and reduced, text is drawn last."""
+"""A drawing surface with smooth edges: shapes are drawn enlarged and reduced, then text."""
 
 from __future__ import annotations
 
@@ -36,10 +36,12 @@ class Area(NamedTuple):
 
     @property
     def width(self) -> float:
+        """Right minus left [px]."""
         return self.right - self.left
 
     @property
     def height(self) -> float:
+        """Bottom minus top [px]."""
         return self.bottom - self.top
 
 

@@ -1,0 +1,37 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""`eloss export`: a checkpoint becomes a bundle."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from eloss_perception.commands.parsing import Subparsers, add_command
+from eloss_perception.commands.terminal import say
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Declare the subcommand."""
+    parser = add_command(
+        subparsers,
+        "export",
+        run,
+        "turn a checkpoint into a bundle",
+        details="The bundle is written only if it agrees with the network that it comes from.",
+        example="eloss export --checkpoint runs/light/checkpoint.pt --out models/mine",
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle")
+    parser.add_argument("--name", help="name of the bundle (default: that of the run)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and say what is in the bundle."""
+    from eloss_perception.training.export import export_checkpoint
+
+    bundle = export_checkpoint(args.checkpoint, args.out, args.name)
+    size_mb = bundle.onnx_path.stat().st_size / 1e6
+    say(f"bundle: {bundle.path} ({size_mb:.1f} MB, {len(bundle.facts.layer_names)} tapped layers)")
+    say(f"next: eloss calibrate --bundle {bundle.path}")
+    return 0
