@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Installs the offline tools (`pip install .`); on a vehicle colcon builds the package with CMakeLists.txt instead."""
+"""Installs the offline tools (`pip install .`).
+
+On a vehicle colcon builds the package with CMakeLists.txt instead.
+"""
 
 import re
 from pathlib import Path
@@ -33,7 +36,15 @@ setup(
     install_requires=["numba", "numpy", "onnxruntime", "pydantic>=2", "pyyaml"],
     extras_require={
         "bags": ["rosbags"],
-        "dev": ["hypothesis", "mcap", "mcap-ros2-support", "mypy", "pytest", "ruff", "types-PyYAML"],
+        "dev": [
+            "hypothesis",
+            "mcap",
+            "mcap-ros2-support",
+            "mypy",
+            "pytest",
+            "ruff",
+            "types-PyYAML",
+        ],
         "gpu": ["onnxruntime-gpu"],
         "openvino": ["openvino"],
         "train": ["onnx", "onnxscript", "tensorboard", "torch==2.13.0", "tqdm"],
