@@ -31,7 +31,7 @@ __all__ = [
 
 _Float = TypeVar("_Float", bound=np.floating[Any])
 
-# Half a millimetre at 50 m: single-precision pi itself lies just outside [-pi, pi).
+# Single-precision pi lies just outside [-pi, pi), and a sum of two angles may round there.
 _YAW_TOLERANCE = 1e-5
 
 
@@ -117,7 +117,7 @@ def bev_corners(boxes: ArrayLike) -> NDArray[np.float64]:
         boxes: (N, 7) boxes in the LiDAR frame.
 
     Returns:
-        (N, 4, 2) float64 x, y [m]: front left, rear left, rear right, front right (counter-clockwise).
+        (N, 4, 2) float64 x, y [m]: counter-clockwise from the front left one.
 
     Raises:
         ValueError: If the shape is wrong, a value is not finite or a size is negative.

@@ -4,8 +4,8 @@
 
 One box of a pair is moved into the other's own frame, where the other is axis-aligned. Clipping a
 convex polygon against four axis-aligned half-planes needs no tolerance: a crossing is computed only
-for an edge whose ends lie strictly on opposite sides, so that no division is by zero (Sutherland and
-Hodgman, "Reentrant polygon clipping", 1974).
+for an edge whose ends lie strictly on opposite sides, so that no division is by zero (Sutherland
+and Hodgman, "Reentrant polygon clipping", 1974).
 """
 
 from __future__ import annotations

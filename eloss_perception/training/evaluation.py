@@ -214,11 +214,11 @@ def evaluate_bundle(
     frames, latency_ms = run_detector(detector, dataset, chosen, camera_view, progress)
     return evaluate_detections(
         frames,
-        class_names=tuple(bundle.class_names),
+        class_names=bundle.class_names,
         latency_ms=latency_ms,
         provenance={
             "bundle": Path(bundle_path).name,
-            "model_sha256": bundle.sha256,
+            "model_sha256": bundle.facts.onnx_sha256,
             "backend": backend,
             "num_threads": num_threads,
             "split": split,
