@@ -48,19 +48,6 @@ POINT_FIELD_TYPES: dict[int, np.dtype[Any]] = {
 }
 
 
-class PointFieldLike(Protocol):
-    """The attributes of sensor_msgs/PointField."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def datatype(self) -> int: ...
-    @property
-    def count(self) -> int: ...
-
-
 class PointCloudLike(Protocol):
     """The attributes of sensor_msgs/PointCloud2 that are read here."""
 
@@ -147,7 +134,7 @@ def points_from_msg(msg: PointCloudLike, sensor: SensorModel) -> NDArray[np.floa
     return to_network_frame(grid.reshape(-1, 4), sensor)  # (height * width, 4)
 
 
-def dtype_from_fields(fields: Iterable[PointFieldLike], point_step: int) -> np.dtype[Any]:
+def dtype_from_fields(fields: Iterable[Any], point_step: int) -> np.dtype[Any]:
     """Returns the structured dtype of one point, in native byte order.
 
     Equal to `sensor_msgs_py.point_cloud2.dtype_from_fields` for every layout that this module lets
@@ -155,7 +142,7 @@ def dtype_from_fields(fields: Iterable[PointFieldLike], point_step: int) -> np.d
     a name `unnamed_field_<index>`; fields may overlap and leave gaps.
 
     Args:
-        fields: PointFields with distinct names and known datatypes that end within `point_step`.
+        fields: sensor_msgs/PointFields with distinct names and known datatypes that end within `point_step`.
         point_step: Bytes of one point.
     """
     names: list[str] = []

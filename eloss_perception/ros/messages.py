@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Results of a frame as messages; every one carries the cloud's header unchanged.
+
+rosidl's Python classes build all of their default members before they take the given ones, so
+members that are the same for every box are made once and shared.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+from geometry_msgs.msg import Point, PoseWithCovariance, Quaternion, Vector3
+from numpy.typing import NDArray
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
+
+from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.core.health import HealthLevel, HealthReference, HealthReport
+from eloss_perception.core.pillars import PointCounts
+from eloss_perception.msg import EntropyHealth, ProcessingTime
+
+# A stamp this much older than the node's clock is of another time base (a replayed bag, a sensor
+# that counts from its own start), not the age of a scan.
+MAX_PIPELINE_LATENCY_S = 60.0
+
+
+def yaw_to_quaternion(yaw: float) -> Quaternion:
+    """Rotation about z as a unit quaternion."""
+    return Quaternion(x=0.0, y=0.0, z=math.sin(0.5 * yaw), w=math.cos(0.5 * yaw))
+
+
+def detections_to_msg(
+    boxes: Boxes3D, class_names: Sequence[str], header: Header
+) -> Detection3DArray:
+    """Boxes as vision_msgs/Detection3DArray.
+
+    Args:
+        boxes: Boxes in the cloud's frame.
+        class_names: Names by label; `class_id` is the lower-case name, as RViz's plugin expects.
+        header: The cloud's header.
+
+    Returns:
+        One detection for each box, in the boxes' order; an empty array where there is none.
+    """
+    msg = Detection3DArray(header=header)
+    class_ids = [name.lower() for name in class_names]
+    # tolist() converts to Python floats at once, several times faster than one by one.
+    for box, score, label in zip(
+        boxes.boxes.tolist(), boxes.scores.tolist(), boxes.labels.tolist(), strict=True
+    ):
+        x, y, z, length, width, height, yaw = box
+        detection = Detection3D(header=header)
+        pose = detection.bbox.center
+        pose.position = Point(x=x, y=y, z=z)
+        pose.orientation = yaw_to_quaternion(yaw)
+        detection.bbox.size = Vector3(x=length, y=width, z=height)
+        result = ObjectHypothesisWithPose()
+        result.hypothesis.class_id = class_ids[label]
+        result.hypothesis.score = score
+        result.pose = PoseWithCovariance(pose=pose)  # covariance all zero: unknown
+        detection.results = [result]
+        msg.detections.append(detection)
+    return msg
+
+
+def health_to_msg(report: HealthReport, counts: PointCounts, header: Header) -> EntropyHealth:
+    """A frame's health as a message."""
+    msg = EntropyHealth(header=header)
+    msg.level = level_byte(report.level)
+    msg.score = float(report.score)
+    msg.threshold = float(report.threshold)
+    msg.eloss = float(report.eloss)
+    msg.eloss_ratio = float(report.eloss_ratio)
+    msg.layer_names = list(report.layer_names)
+    msg.layer_entropy = _float_array(report.layer_entropy)
+    msg.entropy_change = _float_array(report.entropy_change)
+    msg.normal_mean = _float_array(report.layer_mean)
+    msg.normal_std = _float_array(report.layer_std)
+    msg.num_points = counts.num_points
+    msg.num_pillars = counts.num_pillars
+    msg.num_non_finite = counts.num_non_finite
+    msg.num_out_of_range = counts.num_out_of_range
+    msg.reason = report.reason
+    return msg
+
+
+def unread_health_to_msg(
+    level: HealthLevel, reason: str, reference: HealthReference, header: Header
+) -> EntropyHealth:
+    """Health where there is no reading: a dropped frame (ERROR) or no scan at all (STALE).
+
+    Readings are NaN, not 0, so that nobody plots or averages them; the normal band is filled in.
+    """
+    num_layers = len(reference.layer_names)
+    unread = array("f", [math.nan] * num_layers)
+    msg = EntropyHealth(header=header)
+    msg.level = level_byte(level)
+    msg.score = math.nan
+    msg.threshold = float(reference.threshold)
+    msg.eloss = math.nan
+    msg.eloss_ratio = math.nan
+    msg.layer_names = list(reference.layer_names)
+    msg.layer_entropy = unread
+    msg.entropy_change = unread[1:]
+    msg.normal_mean = _float_array(reference.layer_mean)
+    msg.normal_std = _float_array(reference.layer_std)
+    msg.reason = reason
+    return msg
+
+
+def processing_time_to_msg(
+    header: Header,
+    *,
+    preprocess_ms: float,
+    inference_ms: float,
+    postprocess_ms: float,
+    total_ms: float,
+    pipeline_latency_ms: float,
+    num_frames_dropped: int,
+) -> ProcessingTime:
+    """Durations of a frame as a message."""
+    msg = ProcessingTime(header=header)
+    msg.preprocess_ms = preprocess_ms
+    msg.inference_ms = inference_ms
+    msg.postprocess_ms = postprocess_ms
+    msg.total_ms = total_ms
+    msg.pipeline_latency_ms = pipeline_latency_ms
+    msg.num_frames_dropped = num_frames_dropped
+    return msg
+
+
+def pipeline_latency_ms(now_ns: int, header: Header) -> float:
+    """Age of a scan [ms]: the node's clock minus the header's stamp.
+
+    Returns:
+        NaN where the stamp is not in the node's time base, that is in the future or a minute old:
+        the stamp of a replayed bag without simulated time, for example, tells no age.
+    """
+    age_ns = now_ns - (header.stamp.sec * 1_000_000_000 + header.stamp.nanosec)
+    return age_ns * 1e-6 if 0 <= age_ns < MAX_PIPELINE_LATENCY_S * 1e9 else math.nan
+
+
+def level_byte(level: HealthLevel) -> bytes:
+    """A level as rclpy wants a `byte` field."""
+    return bytes([int(level)])
+
+
+def _float_array(values: NDArray[np.floating]) -> array[float]:
+    # rosidl takes array.array as it is; any other sequence is copied element by element.
+    return array("f", np.asarray(values, dtype=np.float32).tobytes())

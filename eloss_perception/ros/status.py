@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the detector node knows of itself: counts that add up, and the newest frame's figures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from eloss_perception.core.health import HealthReport
+from eloss_perception.core.pillars import PointCounts
+
+
+@dataclass
+class DetectorStatus:
+    """Counts since the node became active, and what the newest frame was like.
+
+    `num_received` is the sum of answered, replaced, malformed and failed frames, of the one that
+    may be waiting and of the one that may be in work.
+
+    Attributes:
+        lifecycle: The node's lifecycle state in words.
+        backend: Runtime and device that run the network; empty while there is none.
+        bundle: Folder of the bundle.
+        num_received: Scans that arrived.
+        num_answered: Scans whose detections were published.
+        num_replaced: Scans dropped because a newer one came before their turn.
+        num_malformed: Scans dropped because they could not be read.
+        num_failed: Scans dropped because the backend failed on them.
+        last_error: Why the newest malformed or failed scan was dropped.
+        last_scan_time: When the newest scan arrived, on the steady clock [s]; while none has, when
+            the node became active; None while it is not active.
+        counts: What became of the newest answered scan's points.
+        max_pillars: Pillars that the network takes.
+        report: The newest health report.
+        saturated_share: Share of the newest answered scan's points with the highest intensity.
+        total_ms, preprocess_ms, inference_ms, postprocess_ms, pipeline_latency_ms: Durations of
+            the newest answered scan.
+        max_total_ms: Longest `total_ms` since diagnostics last asked.
+    """
+
+    lifecycle: str = "unconfigured"
+    backend: str = ""
+    bundle: str = ""
+    num_received: int = 0
+    num_answered: int = 0
+    num_replaced: int = 0
+    num_malformed: int = 0
+    num_failed: int = 0
+    last_error: str = ""
+    last_scan_time: float | None = None
+    counts: PointCounts | None = None
+    max_pillars: int = 0
+    report: HealthReport | None = None
+    saturated_share: float = 0.0
+    preprocess_ms: float = math.nan
+    inference_ms: float = math.nan
+    postprocess_ms: float = math.nan
+    total_ms: float = math.nan
+    pipeline_latency_ms: float = math.nan
+    max_total_ms: float = 0.0
+
+    @property
+    def num_dropped(self) -> int:
+        """Scans received but not answered, for whatever reason."""
+        return self.num_replaced + self.num_malformed + self.num_failed
+
+    def seconds_without_scan(self, now: float) -> float:
+        """Time since the newest scan [s]; 0 while the node is not active."""
+        return 0.0 if self.last_scan_time is None else now - self.last_scan_time
