@@ -83,22 +83,32 @@ class EvaluationResult:
         )
         lines.append(f"{'class, metric, IoU':<22}" + " |".join([header] * 4))
         for class_name, metrics in self.ap.items():
-            for metric, overlaps in metrics.items():
-                for kind, scores in overlaps.items():
-                    label = f"{class_name} {metric} {self.min_overlap[class_name][kind]:.2f}"
-                    rows = list(scores.values())
-                    cells = [
-                        "".join(_percent(row.ap_r40) for row in rows),
-                        "".join(_percent(row.ap_r11) for row in rows),
-                        "".join(_percent(row.ap_exact) for row in rows),
-                        "".join(f"{row.num_objects:>7d}" for row in rows),
-                    ]
-                    lines.append(f"{label:<22}" + " |".join(cells))
+            lines += self._class_rows(class_name, metrics)
         lines += ["", *self._ceiling_notes()]
         for stage, values in self.latency_ms.items():
             text = "  ".join(f"{name} {value:.1f}" for name, value in values.items())
             lines.append(f"{stage} [ms]: {text}")
         return "\n".join(lines).rstrip() + "\n"
+
+    def _class_rows(
+        self, class_name: str, metrics: dict[str, dict[str, dict[str, AveragePrecision]]]
+    ) -> list[str]:
+        """Return the table's rows of a class, one a metric and overlap."""
+        rows = []
+        for metric, overlaps in metrics.items():
+            for kind, by_level in overlaps.items():
+                scores = list(by_level.values())
+                if not any(score.num_objects for score in scores):
+                    return [f"{class_name}: no objects"]
+                label = f"{class_name} {metric} {self.min_overlap[class_name][kind]:.2f}"
+                cells = [
+                    "".join(_percent(score.ap_r40) for score in scores),
+                    "".join(_percent(score.ap_r11) for score in scores),
+                    "".join(_percent(score.ap_exact) for score in scores),
+                    "".join(f"{score.num_objects:>7d}" for score in scores),
+                ]
+                rows.append(f"{label:<22}" + " |".join(cells))
+        return rows
 
     def _ceiling_notes(self) -> list[str]:
         """Return a line for each class on which even a perfect detector stays below 100."""
