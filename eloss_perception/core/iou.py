@@ -33,7 +33,8 @@ def bev_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ValueError: If a shape is wrong, a value is not finite or a size is negative.
     """
-    return _pairwise_iou(check_boxes(a), check_boxes(b), False)
+    iou: NDArray[np.float64] = _pairwise_iou(check_boxes(a), check_boxes(b), False)
+    return iou
 
 
 def iou_3d(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -49,7 +50,8 @@ def iou_3d(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ValueError: If a shape is wrong, a value is not finite or a size is negative.
     """
-    return _pairwise_iou(check_boxes(a), check_boxes(b), True)
+    iou: NDArray[np.float64] = _pairwise_iou(check_boxes(a), check_boxes(b), True)
+    return iou
 
 
 def nms_bev(
@@ -81,7 +83,8 @@ def nms_bev(
     if max_num < 0:
         raise ValueError(f"max_num is {max_num}, must not be negative")
     order: NDArray[np.int64] = np.argsort(-checked_scores, kind="stable").astype(np.int64)
-    return order[_suppress(checked[order], float(iou_threshold), int(max_num))]
+    kept: NDArray[np.int64] = _suppress(checked[order], float(iou_threshold), int(max_num))
+    return order[kept]
 
 
 def check_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
