@@ -30,10 +30,10 @@ def size_distribution(name: str) -> tuple[NDArray[np.float64], NDArray[np.float6
     entry = yaml.load(text, Loader=loader)["classes"][name]
     std = np.array(entry["size_std_m"])
     correlation = np.eye(3)
-    for (i, j), value in zip(((0, 1), (0, 2), (1, 2)), entry["size_correlation"]):
+    for (i, j), value in zip(((0, 1), (0, 2), (1, 2)), entry["size_correlation"], strict=True):
         correlation[i, j] = correlation[j, i] = value
-    return np.array(entry["size_mean_m"]), np.linalg.cholesky(
-        correlation * np.outer(std, std) + 1e-9 * np.eye(3))
+    factor = np.linalg.cholesky(correlation * np.outer(std, std) + 1e-9 * np.eye(3))
+    return np.array(entry["size_mean_m"], dtype=np.float64), factor.astype(np.float64)
 
 
 def sample_size(rng: np.random.Generator, name: str) -> Vector:
@@ -46,10 +46,14 @@ def sample_size(rng: np.random.Generator, name: str) -> Vector:
 
 @dataclass(frozen=True)
 class Motion:
-    """How an object moves: along the road at a lateral offset, or straight on where `lane` is None."""
+    """How an object moves: along the road at offset `lane`, straight on where that is None."""
 
     speed: float = 0.0
     lane: float | None = None
+
+
+STILL = Motion()
+"""The motion of what stands."""
 
 
 @dataclass
@@ -64,9 +68,17 @@ class SceneBuilder:
     bottoms: list[float] = field(default_factory=list)
     motions: list[Motion] = field(default_factory=list)
 
-    def add_object(self, x: float, y: float, z: float, yaw: float, name: str | None = None,
-                   size: Vector = (0.0, 0.0, 0.0), bottom: float = 0.0,
-                   motion: Motion = Motion()) -> int:
+    def add_object(
+        self,
+        x: float,
+        y: float,
+        z: float,
+        yaw: float,
+        name: str | None = None,
+        size: Vector = (0.0, 0.0, 0.0),
+        bottom: float = 0.0,
+        motion: Motion = STILL,
+    ) -> int:
         """Start an object whose frame stands on the ground at (x, y, z), and return its index.
 
         Args:
@@ -80,10 +92,25 @@ class SceneBuilder:
         self.motions.append(motion)
         return len(self.poses) - 1
 
-    def add_part(self, kind: int, owner: int, centre: Vector, half: Vector, reflectivity: float, *,
-                 yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0, opacity: float = 1.0,
-                 absorb: float = 0.0, free_path: float = 0.0, exponent: float = 0.5,
-                 texture: float = 0.2, windows: float = 0.0, planes: tuple[int, int] = (0, 0)) -> None:
+    def add_part(
+        self,
+        kind: int,
+        owner: int,
+        centre: Vector,
+        half: Vector,
+        reflectivity: float,
+        *,
+        yaw: float = 0.0,
+        pitch: float = 0.0,
+        roll: float = 0.0,
+        opacity: float = 1.0,
+        absorb: float = 0.0,
+        free_path: float = 0.0,
+        exponent: float = 0.5,
+        texture: float = 0.2,
+        windows: float = 0.0,
+        planes: tuple[int, int] = (0, 0),
+    ) -> None:
         """Add one solid in its object's frame.
 
         Args:
@@ -94,18 +121,51 @@ class SceneBuilder:
             texture: Relative spread of the reflectivity from spot to spot.
             windows: Spacing of windows on the faces of a box; 0 for none.
         """
-        self.parts.append((kind, owner, *centre, yaw, pitch, roll, *half, reflectivity, opacity,
-                           absorb, free_path, exponent, *planes, texture, windows))
+        self.parts.append(
+            (
+                kind,
+                owner,
+                *centre,
+                yaw,
+                pitch,
+                roll,
+                *half,
+                reflectivity,
+                opacity,
+                absorb,
+                free_path,
+                exponent,
+                *planes,
+                texture,
+                windows,
+            )
+        )
 
-    def add_polyhedron(self, owner: int, centre: Vector, half: Vector, faces: list[Plane],
-                       reflectivity: float, exponent: float = 0.6, texture: float = 0.1) -> None:
-        """Add a convex solid; `faces` are in the object's frame, `half` bounds it around `centre`."""
+    def add_polyhedron(
+        self,
+        owner: int,
+        centre: Vector,
+        half: Vector,
+        faces: list[Plane],
+        reflectivity: float,
+        exponent: float = 0.6,
+        texture: float = 0.1,
+    ) -> None:
+        """Add a convex solid; `half` bounds it around `centre`, `faces` are in its object's frame."""
         start = len(self.planes)
         for nx, ny, nz, d, *material in faces:
             shifted = d - nx * centre[0] - ny * centre[1] - nz * centre[2]
             self.planes.append((nx, ny, nz, shifted, material[0], material[1], material[2]))
-        self.add_part(POLYHEDRON, owner, centre, half, reflectivity, exponent=exponent,
-                      texture=texture, planes=(start, len(faces)))
+        self.add_part(
+            POLYHEDRON,
+            owner,
+            centre,
+            half,
+            reflectivity,
+            exponent=exponent,
+            texture=texture,
+            planes=(start, len(faces)),
+        )
 
     def part_array(self) -> NDArray[np.float64]:
         """(P, 20) rows for `raycast.cast_parts`."""
@@ -116,8 +176,15 @@ class SceneBuilder:
         return np.array(self.planes, dtype=np.float64).reshape(-1, NUM_PLANE_COLUMNS)
 
 
-def plane(nx: float, ny: float, nz: float, through: Vector, factor: float = 1.0,
-          opacity: float = 1.0, absorb: float = 0.0) -> Plane:
+def plane(
+    nx: float,
+    ny: float,
+    nz: float,
+    through: Vector,
+    factor: float = 1.0,
+    opacity: float = 1.0,
+    absorb: float = 0.0,
+) -> Plane:
     """A face with outward normal (need not be unit) through a point, and its material."""
     norm = math.sqrt(nx * nx + ny * ny + nz * nz)
     nx, ny, nz = nx / norm, ny / norm, nz / norm

@@ -44,7 +44,8 @@ class Ground:
         height: (X,) height of the road along its length.
         profile: (V,) height over the road at lateral offset v from the centre line.
         zone: (V,) int64 zone at lateral offset v.
-        reflectivity: (4,) of the zones. roughness: (4,) standard deviation of the height per return.
+        reflectivity: (4,) of the zones.
+        roughness: (4,) standard deviation of the height per return.
         waviness: (4,) amplitude of the smooth noise in each zone.
         crossings: (K, 2) centre and half width along x of the side roads, where kerbs vanish.
         tile: (256, 256) smooth noise. tile_offset: shift of the noise tile.
@@ -65,9 +66,19 @@ class Ground:
     @classmethod
     def flat(cls, reflectivity: float = 0.3) -> Ground:
         """A plane at height 0 without roughness; what tests compare with."""
-        return cls(-500.0, np.zeros(2001), np.zeros(2001), np.zeros(int(2 * HALF_V / STEP_V) + 1),
-                   np.zeros(int(2 * HALF_V / STEP_V) + 1, np.int64), np.full(4, reflectivity),
-                   np.zeros(4), np.zeros(4), np.zeros((0, 2)), noise_tile(), 0.0)
+        return cls(
+            -500.0,
+            np.zeros(2001),
+            np.zeros(2001),
+            np.zeros(int(2 * HALF_V / STEP_V) + 1),
+            np.zeros(int(2 * HALF_V / STEP_V) + 1, np.int64),
+            np.full(4, reflectivity),
+            np.zeros(4),
+            np.zeros(4),
+            np.zeros((0, 2)),
+            noise_tile(),
+            0.0,
+        )
 
     def centre_at(self, x: float) -> float:
         """Lateral position of the centre line at world x."""
@@ -79,8 +90,21 @@ class Ground:
 
     def height_at(self, x: float, y: float) -> float:
         """Height of the ground at a world position."""
-        return float(_height(x, y, self.x_start, self.centre, self.height, self.profile, self.zone,
-                             self.waviness, self.crossings, self.tile, self.tile_offset)[0])
+        return float(
+            _height(
+                x,
+                y,
+                self.x_start,
+                self.centre,
+                self.height,
+                self.profile,
+                self.zone,
+                self.waviness,
+                self.crossings,
+                self.tile,
+                self.tile_offset,
+            )[0]
+        )
 
 
 def noise_tile() -> NDArray[np.float64]:
@@ -100,8 +124,7 @@ def _table(values, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _height(x, y, x_start, centre, height, profile, zone, waviness, crossings, tile,
-            tile_offset):  # type: ignore[no-untyped-def]
+def _height(x, y, x_start, centre, height, profile, zone, waviness, crossings, tile, tile_offset):  # type: ignore[no-untyped-def]
     at = (x - x_start) / STEP_X
     v = y - _table(centre, at)
     kind = zone[min(max(int((v + HALF_V) / STEP_V), 0), zone.shape[0] - 1)]
@@ -118,20 +141,51 @@ def _height(x, y, x_start, centre, height, profile, zone, waviness, crossings, t
         fu, fw = u - iu, w - iw
         a, b = int(iu) % TILE, int(iw) % TILE
         c, e = (a + 1) % TILE, (b + 1) % TILE
-        z += amplitude * ((1 - fu) * ((1 - fw) * tile[a, b] + fw * tile[a, e])
-                          + fu * ((1 - fw) * tile[c, b] + fw * tile[c, e]))
+        z += amplitude * (
+            (1 - fu) * ((1 - fw) * tile[a, b] + fw * tile[a, e])
+            + fu * ((1 - fw) * tile[c, b] + fw * tile[c, e])
+        )
     return z, kind, v
 
 
 @njit(cache=True, nogil=True)
-def cast_ground(x_start, centre, height, profile, zone, reflectivity, roughness, waviness, crossings,
-                tile, tile_offset, position, rotation, origin_z, directions, max_range, seed,
-                depth, signal, owner):  # type: ignore[no-untyped-def]
+def cast_ground(  # type: ignore[no-untyped-def]
+    x_start,
+    centre,
+    height,
+    profile,
+    zone,
+    reflectivity,
+    roughness,
+    waviness,
+    crossings,
+    tile,
+    tile_offset,
+    position,
+    rotation,
+    origin_z,
+    directions,
+    max_range,
+    seed,
+    depth,
+    signal,
+    owner,
+):
     """Cast the ground into the depth buffer (arguments as in `raycast.cast_parts`)."""
     num_beams, num_azimuth = depth.shape
-    # The first guess of a ray is where its left neighbour hit; a few secant steps do the rest.
-    here = _height(position[0], position[1], x_start, centre, height, profile, zone, waviness,
-                   crossings, tile, tile_offset)[0]
+    here = _height(
+        position[0],
+        position[1],
+        x_start,
+        centre,
+        height,
+        profile,
+        zone,
+        waviness,
+        crossings,
+        tile,
+        tile_offset,
+    )[0]
     for b in range(num_beams):
         ox = position[0] + rotation[0, 2] * origin_z[b]
         oy = position[1] + rotation[1, 2] * origin_z[b]
@@ -143,12 +197,23 @@ def cast_ground(x_start, centre, height, profile, zone, reflectivity, roughness,
             # March downwards; a slope of 0.12 bounds the terrain, so a step never jumps through.
             t = max((oz - here - 1.0) / (0.12 * flat - dz), 0.0) if 0.12 * flat > dz else limit
             hit = False
-            kind, v, gap = 0, 0.0, 0.0
+            kind, gap = 0, 0.0
             for _ in range(24):
                 if t >= limit:
                     break
-                z, kind, v = _height(ox + t * dx, oy + t * dy, x_start, centre, height, profile,
-                                     zone, waviness, crossings, tile, tile_offset)
+                z, kind, _ = _height(
+                    ox + t * dx,
+                    oy + t * dy,
+                    x_start,
+                    centre,
+                    height,
+                    profile,
+                    zone,
+                    waviness,
+                    crossings,
+                    tile,
+                    tile_offset,
+                )
                 gap = oz + t * dz - z
                 if abs(gap) < 0.004 or (gap < 0.03 and t > 25.0):
                     hit = True
@@ -159,8 +224,12 @@ def cast_ground(x_start, centre, height, profile, zone, reflectivity, roughness,
                 t += gap / slope
             if not hit or t >= limit or t < 0.3:
                 continue
-            t += roughness[kind] * 1.7 * (hash_uniform(seed + 4, b, j) + hash_uniform(seed + 5, b, j)
-                                          - 1.0) * min(1.0 / max(-dz, 0.02), 8.0)
+            t += (
+                roughness[kind]
+                * 1.7
+                * (hash_uniform(seed + 4, b, j) + hash_uniform(seed + 5, b, j) - 1.0)
+                * min(1.0 / max(-dz, 0.02), 8.0)
+            )
             if t >= limit:
                 continue
             value = reflectivity[kind]
@@ -169,5 +238,9 @@ def cast_ground(x_start, centre, height, profile, zone, reflectivity, roughness,
             value *= 0.85 + 0.3 * hash_uniform(key, 11, kind)
             cosine = max(-dz, 0.004)
             depth[b, j] = t
-            signal[b, j] = value * cosine ** (0.22 if kind != VERGE else 0.12)
+            # Asphalt at grazing incidence loses its return sooner than grass does.
+            if kind == VERGE:
+                signal[b, j] = value * cosine**0.1
+            else:
+                signal[b, j] = value * cosine**0.15 / (1.0 + (0.035 / cosine) ** 3)
             owner[b, j] = GROUND

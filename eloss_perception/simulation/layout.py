@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eloss_perception.simulation import people, surroundings, vehicles
-from eloss_perception.simulation.builder import Motion, SceneBuilder
+from eloss_perception.simulation.builder import STILL, Motion, SceneBuilder
 from eloss_perception.simulation.ground import (
     HALF_V,
     MARKING,
@@ -98,7 +98,10 @@ class _Plan:
             half = 0.5 * max(length - width, 0.0)
             for k in (-1.0, 0.0, 1.0):
                 px, py = dx - k * half * math.cos(yaw), dy - k * half * math.sin(yaw)
-                if abs(c * px + s * py) < 0.5 * tl + radius and abs(c * py - s * px) < 0.5 * tw + radius:
+                if (
+                    abs(c * px + s * py) < 0.5 * tl + radius
+                    and abs(c * py - s * px) < 0.5 * tw + radius
+                ):
                     return False
         self.taken.append((x, y, yaw, length, width))
         return True
@@ -113,20 +116,39 @@ def _side(rng: Rng, lanes_width: float, urban: float) -> Side:
     if perpendicular:
         parking = 5.2
     walk = float(rng.uniform(1.4, 4.5)) if rng.random() < 0.4 + 0.6 * urban else 0.3
-    weights = np.array([0.5 * urban, 0.15, 0.12, 0.1, 0.2 * (1.2 - urban), 0.2, 0.25 * (1.1 - urban), 0.5])
+    weights = np.array(
+        [0.5 * urban, 0.15, 0.12, 0.1, 0.2 * (1.2 - urban), 0.2, 0.25 * (1.1 - urban), 0.5]
+    )
     frontage = str(rng.choice(_FRONTAGES, p=weights / weights.sum()))
-    return Side(road=lanes_width, parking=parking, walk=walk,
-                front=lanes_width + parking + walk + float(rng.uniform(0.2, 5.0 - 3.5 * urban)),
-                frontage=frontage, occupancy=float(rng.beta(1.6, 1.4)), perpendicular=perpendicular)
+    return Side(
+        road=lanes_width,
+        parking=parking,
+        walk=walk,
+        front=lanes_width + parking + walk + float(rng.uniform(0.2, 5.0 - 3.5 * urban)),
+        frontage=frontage,
+        occupancy=float(rng.beta(1.6, 1.4)),
+        perpendicular=perpendicular,
+    )
 
 
-def _make_ground(rng: Rng, x_min: float, x_max: float, left: Side, right: Side,
-                 crossings: list[tuple[float, float]], urban: float) -> Ground:
+def _make_ground(
+    rng: Rng,
+    x_min: float,
+    x_max: float,
+    left: Side,
+    right: Side,
+    crossings: list[tuple[float, float]],
+    urban: float,
+) -> Ground:
     x = np.arange(x_min - 60.0, x_max + 60.0, STEP_X)
     bend = rng.uniform(0.0, 1.0) ** 2
     centre = np.zeros_like(x)
     height = np.zeros_like(x)
-    for wavelength, lateral, vertical in ((400.0, 9.0, 1.0), (170.0, 2.0, 0.22), (70.0, 0.25, 0.04)):
+    for wavelength, lateral, vertical in (
+        (400.0, 9.0, 1.0),
+        (170.0, 2.0, 0.22),
+        (70.0, 0.25, 0.04),
+    ):
         phase = rng.uniform(0.0, 2.0 * math.pi, 2)
         omega = 2.0 * math.pi / wavelength
         centre += bend * lateral * rng.uniform(-1, 1) * np.sin(omega * x + phase[0])
@@ -154,21 +176,30 @@ def _make_ground(rng: Rng, x_min: float, x_max: float, left: Side, right: Side,
     profile -= 0.02 * np.minimum(np.abs(v), 5.0) * float(rng.uniform(0.0, 1.0))
     if rng.random() < 0.5:
         zone[np.abs(v) < 0.08] = MARKING
-    road = float(np.clip(rng.normal(0.29, 0.05), 0.15, 0.45))
-    walk = float(np.clip(road + rng.normal(0.04, 0.06), 0.15, 0.5))
+    road = float(np.clip(rng.normal(0.50, 0.07), 0.25, 0.75))
+    walk = float(np.clip(road + rng.normal(0.04, 0.08), 0.25, 0.8))
     rough = float(rng.uniform(0.3, 1.0))
     wavy = float(rng.uniform(0.01, 0.09)) * (1.0 - 0.6 * urban)
     return Ground(
-        x_start=float(x[0]), centre=centre, height=height, profile=profile, zone=zone,
-        reflectivity=np.array([road, walk, float(rng.uniform(0.25, 0.5)), float(rng.uniform(0.4, 1.0))]),
-        roughness=np.array([0.006, 0.008, 0.05 * rough, 0.006]),
+        x_start=float(x[0]),
+        centre=centre,
+        height=height,
+        profile=profile,
+        zone=zone,
+        reflectivity=np.array(
+            [road, walk, float(rng.uniform(0.38, 0.62)), float(rng.uniform(0.6, 1.4))]
+        ),
+        roughness=np.array([0.003, 0.004, 0.04 * rough, 0.003]),
         waviness=np.array([0.012, 0.012, wavy, 0.012]),
         crossings=np.array(crossings, dtype=np.float64).reshape(-1, 2),
-        tile=noise_tile(), tile_offset=float(rng.integers(0, 4096)))
+        tile=noise_tile(),
+        tile_offset=float(rng.integers(0, 4096)),
+    )
 
 
-def _add_vehicle(plan: _Plan, x: float, v: float, turn: float, motion: Motion = Motion(),
-                 large: float = 0.05) -> None:
+def _add_vehicle(
+    plan: _Plan, x: float, v: float, turn: float, motion: Motion = STILL, large: float = 0.05
+) -> None:
     """Add some vehicle heading `turn` relative to the road, if there is room."""
     x, y, z, heading = plan.place(x, v)
     yaw = heading + turn
@@ -182,8 +213,9 @@ def _add_vehicle(plan: _Plan, x: float, v: float, turn: float, motion: Motion = 
     if kind < 0.6 * large:
         vehicles.add_truck(plan.builder, plan.rng, x, y, z, yaw, motion)
     elif kind < large:
-        vehicles.add_bus(plan.builder, plan.rng, x, y, z, yaw, motion,
-                         "Tram" if plan.chance(0.3) else "Truck")
+        vehicles.add_bus(
+            plan.builder, plan.rng, x, y, z, yaw, motion, "Tram" if plan.chance(0.3) else "Truck"
+        )
     elif kind < large + 0.09:
         vehicles.add_car(plan.builder, plan.rng, x, y, z, yaw, motion, "Van")
     elif kind < large + 0.11 and motion.speed == 0.0:
@@ -211,15 +243,30 @@ def _park(plan: _Plan, side: Side, sign: float) -> None:
         x += gap
 
 
-def _drive(plan: _Plan, lane: float, direction: float, density: float, ego_x: float | None) -> None:
-    """Fill one lane with moving traffic; keeps clear of the ego vehicle's own place."""
+def _drive(
+    plan: _Plan,
+    lane: float,
+    direction: float,
+    density: float,
+    ego_lane: bool,
+    ego_speed: float | None,
+) -> None:
+    """Fill one lane with moving traffic, which keeps pace with the ego vehicle in its own lane."""
     x = plan.x_min + plan.uniform(0.0, 30.0)
-    speed = plan.uniform(7.0, 12.0)
-    while x < plan.x_max:
-        if ego_x is None or abs(x - ego_x) > 9.0:
+    # Oncoming traffic meets a moving ego vehicle from beyond the end of the street as well.
+    end = plan.x_max + (plan.x_max if direction < 0 and plan.moving else 0.0)
+    speed = ego_speed if ego_lane and ego_speed is not None else plan.uniform(7.0, 12.0)
+    while x < end:
+        if not ego_lane or abs(x) > 9.0:
             v = lane + float(plan.rng.normal(0.0, 0.25))
-            _add_vehicle(plan, x, v, (0.0 if direction > 0 else math.pi) + float(plan.rng.normal(0, 0.02)),
-                         Motion(direction * speed, v), large=0.08)
+            _add_vehicle(
+                plan,
+                x,
+                v,
+                (0.0 if direction > 0 else math.pi) + float(plan.rng.normal(0, 0.02)),
+                Motion(direction * speed, v),
+                large=0.08,
+            )
         x += plan.uniform(6.5, 14.0) + float(plan.rng.exponential(1.0 / density))
 
 
@@ -231,12 +278,21 @@ def _cross_traffic(plan: _Plan) -> None:
             while abs(v) < 45.0:
                 if plan.chance(0.55):
                     x = centre + sign * 0.45 * half + float(plan.rng.normal(0.0, 0.4))
-                    _add_vehicle(plan, x, v, 0.5 * math.pi * (1.0 if plan.chance(0.5) else -1.0)
-                                 + float(plan.rng.normal(0.0, 0.08)))
+                    _add_vehicle(
+                        plan,
+                        x,
+                        v,
+                        0.5 * math.pi * (1.0 if plan.chance(0.5) else -1.0)
+                        + float(plan.rng.normal(0.0, 0.08)),
+                    )
                 v += sign * plan.uniform(5.5, 18.0)
         if plan.chance(0.4) and not plan.moving:  # turning or crossing in the middle
-            _add_vehicle(plan, centre + plan.uniform(-3.0, 3.0), plan.uniform(-3.0, 3.0),
-                         plan.uniform(-math.pi, math.pi))
+            _add_vehicle(
+                plan,
+                centre + plan.uniform(-3.0, 3.0),
+                plan.uniform(-3.0, 3.0),
+                plan.uniform(-math.pi, math.pi),
+            )
 
 
 def _lot(plan: _Plan, x: float, v: float, length: float, sign: float) -> None:
@@ -247,9 +303,15 @@ def _lot(plan: _Plan, x: float, v: float, length: float, sign: float) -> None:
         at = x
         while at < x + length:
             if plan.chance(fill):
-                _add_vehicle(plan, at, v + sign * (2.6 + 6.5 * row), angle
-                             + (math.pi if plan.chance(0.5) else 0.0) + float(plan.rng.normal(0, 0.04)),
-                             large=0.01)
+                _add_vehicle(
+                    plan,
+                    at,
+                    v + sign * (2.6 + 6.5 * row),
+                    angle
+                    + (math.pi if plan.chance(0.5) else 0.0)
+                    + float(plan.rng.normal(0, 0.04)),
+                    large=0.01,
+                )
             at += plan.uniform(2.4, 3.0)
 
 
@@ -265,35 +327,76 @@ def _frontage(plan: _Plan, side: Side, sign: float) -> None:
             continue
         kind = side.frontage
         if kind == "mixed" or plan.chance(0.25):
-            kind = str(rng.choice(_FRONTAGES[:-1] + ("lot",)))
+            kind = str(rng.choice((*_FRONTAGES[:-1], "lot")))
         v = side.front + plan.uniform(0.0, 1.0)
         wx, wy, z, heading = plan.place(middle, sign * v)
         if kind == "buildings":
             depth = plan.uniform(6.0, 14.0)
-            wx, wy, z, heading = plan.place(middle, sign * (v + 0.5 * depth + plan.uniform(0.0, 4.0)))
-            surroundings.add_building(builder, rng, wx, wy, z, heading, length - plan.uniform(0.0, 4.0), depth)
+            wx, wy, z, heading = plan.place(
+                middle, sign * (v + 0.5 * depth + plan.uniform(0.0, 4.0))
+            )
+            surroundings.add_building(
+                builder, rng, wx, wy, z, heading, length - plan.uniform(0.0, 4.0), depth
+            )
         elif kind == "hedge":
             surroundings.add_hedge(builder, rng, wx, wy, z, heading, length)
         elif kind == "fence":
             surroundings.add_fence(builder, rng, wx, wy, z, heading, length)
         elif kind == "wall":
-            surroundings.add_box(builder, wx, wy, z, heading, length, 0.25, plan.uniform(0.5, 2.5),
-                                 plan.uniform(0.15, 0.5))
+            surroundings.add_box(
+                builder,
+                wx,
+                wy,
+                z,
+                heading,
+                length,
+                0.25,
+                plan.uniform(0.5, 2.5),
+                plan.uniform(0.15, 0.5),
+            )
         elif kind == "bushes":
             for _ in range(int(length / plan.uniform(1.5, 5.0))):
-                bx, by, bz, _h = plan.place(x + plan.uniform(0.0, length), sign * (v + plan.uniform(0.3, 6.0)))
+                bx, by, bz, _h = plan.place(
+                    x + plan.uniform(0.0, length), sign * (v + plan.uniform(0.3, 6.0))
+                )
                 surroundings.add_bush(builder, rng, bx, by, bz, plan.uniform(0.4, 2.2))
         elif kind == "trees":
             for _ in range(int(length / plan.uniform(3.0, 7.0))):
-                bx, by, bz, _h = plan.place(x + plan.uniform(0.0, length), sign * (v + plan.uniform(0.0, 12.0)))
+                bx, by, bz, _h = plan.place(
+                    x + plan.uniform(0.0, length), sign * (v + plan.uniform(0.0, 12.0))
+                )
                 surroundings.add_tree(builder, rng, bx, by, bz)
         elif kind == "lot" and v < 25.0:
             _lot(plan, x, sign * (v + 1.0), length, sign)
         if kind in ("hedge", "fence", "wall", "bushes") and plan.chance(0.6):  # the house behind
             depth = plan.uniform(6.0, 12.0)
-            wx, wy, z, heading = plan.place(middle, sign * (v + plan.uniform(5.0, 14.0) + 0.5 * depth))
+            wx, wy, z, heading = plan.place(
+                middle, sign * (v + plan.uniform(5.0, 14.0) + 0.5 * depth)
+            )
             surroundings.add_building(builder, rng, wx, wy, z, heading, 0.8 * length, depth)
         x += length
+
+
+def _yard(plan: _Plan, side: Side, sign: float) -> None:
+    """Scatter growth and clutter behind the pavement, from a lawn to a thicket."""
+    density = 0.035 * plan.uniform(0.0, 1.0) ** 1.5
+    depth = plan.uniform(6.0, 22.0)
+    for _ in range(int(plan.rng.poisson(density * depth * (plan.x_max - plan.x_min)))):
+        x = plan.uniform(plan.x_min, plan.x_max)
+        if plan.in_crossing(x, 1.0):
+            continue
+        x, y, z, _heading = plan.place(
+            x, sign * (side.front + depth * plan.uniform(0.0, 1.0) ** 1.4)
+        )
+        kind = plan.rng.random()
+        if not plan.claim(x, y, 0.0, 0.8, 0.8):
+            continue
+        if kind < 0.4:
+            surroundings.add_tree(plan.builder, plan.rng, x, y, z)
+        elif kind < 0.85:
+            surroundings.add_bush(plan.builder, plan.rng, x, y, z, plan.uniform(0.3, 1.8))
+        else:
+            surroundings.add_clutter(plan.builder, plan.rng, x, y, z)
 
 
 def _furniture(plan: _Plan, side: Side, sign: float) -> None:
@@ -345,7 +448,9 @@ def _walkers(plan: _Plan, left: Side, right: Side, mean: float) -> None:
         for _member in range(1 + int(plan.rng.geometric(0.62) - 1)):
             px, py, z, heading = plan.place(x, v)
             yaw = heading + turn + float(plan.rng.normal(0.0, 0.25))
-            if math.hypot(px, py - plan.ground.centre_at(0.0)) > 2.0 and plan.claim(px, py, yaw, 0.6, 0.6):
+            if math.hypot(px, py - plan.ground.centre_at(0.0)) > 2.0 and plan.claim(
+                px, py, yaw, 0.6, 0.6
+            ):
                 pace = plan.uniform(0.8, 1.7) if plan.chance(0.7) else 0.0
                 if plan.chance(0.04):
                     people.add_sitting_person(plan.builder, plan.rng, px, py, z, yaw)
@@ -370,17 +475,27 @@ def _riders(plan: _Plan, left: Side, right: Side, mean: float) -> None:
         if plan.chance(0.12) and not plan.moving:
             turn, lane = plan.uniform(-3.1, 3.1), None
         x, y, z, heading = plan.place(x, v)
-        if math.hypot(x, y - plan.ground.centre_at(0.0)) > 2.5 and plan.claim(x, y, heading + turn, 1.8, 0.8):
+        if math.hypot(x, y - plan.ground.centre_at(0.0)) > 2.5 and plan.claim(
+            x, y, heading + turn, 1.8, 0.8
+        ):
             forward = math.cos(turn) > 0
-            people.add_cyclist(plan.builder, plan.rng, x, y, z, heading + turn,
-                               Motion(plan.uniform(3.0, 6.0) * (1.0 if forward or lane is None else -1.0), lane))
+            people.add_cyclist(
+                plan.builder,
+                plan.rng,
+                x,
+                y,
+                z,
+                heading + turn,
+                Motion(plan.uniform(3.0, 6.0) * (1.0 if forward or lane is None else -1.0), lane),
+            )
 
 
-def make_street(rng: Rng, x_min: float, x_max: float, moving: bool = False) -> Street:
+def make_street(rng: Rng, x_min: float, x_max: float, ego_speed: float | None = None) -> Street:
     """Draw a street from x_min to x_max; the ego vehicle starts near x = 0 and looks along +x.
 
     Args:
-        moving: Leave the ego lane free of what a moving vehicle would run into.
+        ego_speed: Speed of a moving ego vehicle [m/s], whose lane is kept free of what it would
+            run into; None for a single scan.
     """
     urban = float(rng.beta(1.2, 1.0))
     lanes = 2 if rng.random() < 0.25 else 1  # per direction
@@ -394,14 +509,20 @@ def make_street(rng: Rng, x_min: float, x_max: float, moving: bool = False) -> S
         at += float(rng.uniform(40.0, 160.0))
     ground = _make_ground(rng, x_min, x_max, left, right, crossings, urban)
     builder = SceneBuilder()
-    plan = _Plan(rng, builder, ground, x_min, x_max, crossings, moving)
+    plan = _Plan(rng, builder, ground, x_min, x_max, crossings, ego_speed is not None)
     ego_lane = -half + 0.5 * lane_width + (lane_width if lanes == 2 and rng.random() < 0.4 else 0.0)
     plan.claim(0.0, ground.centre_at(0.0) + ego_lane, 0.0, 7.0, 2.4)
     for k in range(lanes):
         offset = (k + 0.5) * lane_width
-        _drive(plan, -offset, 1.0, 1.0 / float(rng.uniform(8.0, 70.0)),
-               0.0 if abs(offset + ego_lane) < 1.0 else None)
-        _drive(plan, offset, -1.0, 1.0 / float(rng.uniform(8.0, 60.0)), None)
+        _drive(
+            plan,
+            -offset,
+            1.0,
+            1.0 / float(rng.uniform(8.0, 70.0)),
+            abs(offset + ego_lane) < 1.0,
+            ego_speed,
+        )
+        _drive(plan, offset, -1.0, 1.0 / float(rng.uniform(8.0, 60.0)), False, ego_speed)
     _cross_traffic(plan)
     length = x_max - x_min
     for side, sign in ((left, 1.0), (right, -1.0)):
@@ -412,4 +533,5 @@ def make_street(rng: Rng, x_min: float, x_max: float, moving: bool = False) -> S
     for side, sign in ((left, 1.0), (right, -1.0)):
         _frontage(plan, side, sign)
         _furniture(plan, side, sign)
+        _yard(plan, side, sign)
     return Street(builder, ground, ego_lane, crossings)

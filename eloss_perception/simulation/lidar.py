@@ -27,6 +27,9 @@ class LidarModel:
         range_noise: Standard deviation of the range.
         signal_threshold: Least effective reflectivity / range^2 [1/m^2] that yields a return.
         beam_gain_spread: Relative spread of the intensity gain from beam to beam.
+        intensity_range: Range at which the reported intensity has fallen to half.
+        intensity_offset: Subtracted from the intensity; what is weaker reports 0, which on a
+            real HDL-64E is half of all returns from cars.
         ego_mask_deg: Rows of (|azimuth| from, |azimuth| to, lowest elevation that clears the
             vehicle's own roof); below it the beam reports nothing.
     """
@@ -38,9 +41,11 @@ class LidarModel:
     height: float = 1.73
     min_range: float = 0.9
     max_range: float = 120.0
-    range_noise: float = 0.02
-    signal_threshold: float = 3.0e-5
+    range_noise: float = 0.012
+    signal_threshold: float = 4.0e-5
     beam_gain_spread: float = 0.18
+    intensity_range: float = 38.0
+    intensity_offset: float = 0.09
     ego_mask_deg: tuple[tuple[float, float, float], ...] = ()
 
     @property
@@ -61,9 +66,13 @@ _HDL64E = LidarModel(
     name="hdl64e",
     elevation_deg=_beams((1.95, -8.70, 32), (-9.05, -25.0, 32)),
     origin_z=_beams((0.209, 0.198, 32), (0.126, 0.116, 32)),
-    num_azimuth=2083,
-    ego_mask_deg=((0.0, 13.0, -21.2), (13.0, 25.0, -23.5), (125.0, 145.0, -20.0),
-                  (145.0, 180.0, -18.6)),
+    num_azimuth=2150,  # 20,833 firings/s at the 9.7 turns/s of the KITTI recordings
+    ego_mask_deg=(
+        (0.0, 13.0, -21.2),
+        (13.0, 25.0, -23.5),
+        (125.0, 145.0, -20.0),
+        (145.0, 180.0, -18.6),
+    ),
 )
 
 # HDL-32E manual (63-9113): 32 lasers from +10.67 to -30.67 deg, 1.33 deg apart; nuScenes turns
@@ -81,10 +90,14 @@ _HDL32E = LidarModel(
 # Pandar64 manual (Hesai): 0.167 deg between +2 and -6 deg, 1 deg around, coarser at the ends.
 _PANDAR64 = LidarModel(
     name="pandar64",
-    elevation_deg=np.concatenate([
-        [15.0, 11.0, 8.0, 5.0, 3.0], _beams((2.0, -6.0, 49)), np.arange(-7.0, -15.0, -1.0),
-        [-19.0, -25.0],
-    ]),
+    elevation_deg=np.concatenate(
+        [
+            [15.0, 11.0, 8.0, 5.0, 3.0],
+            _beams((2.0, -6.0, 49)),
+            np.arange(-7.0, -15.0, -1.0),
+            [-19.0, -25.0],
+        ]
+    ),
     origin_z=np.zeros(64),
     num_azimuth=1800,
     height=1.9,

@@ -18,9 +18,28 @@ from numba import njit
 BOX, ELLIPSOID, CYLINDER, POLYHEDRON = 0, 1, 2, 3
 
 # Columns of a part row; lengths in metres in the frame of the object that the part belongs to.
-(P_KIND, P_OBJECT, P_X, P_Y, P_Z, P_YAW, P_PITCH, P_ROLL, P_HX, P_HY, P_HZ, P_REFLECTIVITY,
- P_OPACITY, P_ABSORB, P_FREE_PATH, P_EXPONENT, P_PLANE_START, P_PLANE_COUNT, P_TEXTURE,
- P_WINDOWS) = range(20)
+(
+    P_KIND,
+    P_OBJECT,
+    P_X,
+    P_Y,
+    P_Z,
+    P_YAW,
+    P_PITCH,
+    P_ROLL,
+    P_HX,
+    P_HY,
+    P_HZ,
+    P_REFLECTIVITY,
+    P_OPACITY,
+    P_ABSORB,
+    P_FREE_PATH,
+    P_EXPONENT,
+    P_PLANE_START,
+    P_PLANE_COUNT,
+    P_TEXTURE,
+    P_WINDOWS,
+) = range(20)
 NUM_PART_COLUMNS = 20
 
 # Columns of a plane row: inside is n . x <= d in the part's frame; material of that face.
@@ -44,9 +63,11 @@ def _mix(x):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def hash_uniform(a, b, c):  # type: ignore[no-untyped-def]
     """Uniform [0, 1) from three integers."""
-    x = (np.uint64(a) * np.uint64(0x9E3779B97F4A7C15)
-         ^ (np.uint64(b) + np.uint64(0x632BE59BD9B4E019)) * np.uint64(0xD1B54A32D192ED03)
-         ^ (np.uint64(c) + np.uint64(0x2545F4914F6CDD1D)) * np.uint64(0x8CB92BA72F3D8DD7))
+    x = (
+        np.uint64(a) * np.uint64(0x9E3779B97F4A7C15)
+        ^ (np.uint64(b) + np.uint64(0x632BE59BD9B4E019)) * np.uint64(0xD1B54A32D192ED03)
+        ^ (np.uint64(c) + np.uint64(0x2545F4914F6CDD1D)) * np.uint64(0x8CB92BA72F3D8DD7)
+    )
     return _mix(x)
 
 
@@ -65,9 +86,24 @@ def ray_directions(elevation, azimuth, rotation):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True)
-def cast_parts(parts, objects, planes, position, rotation, elevation, origin_z, directions,
-               azimuth_start, azimuth_step, num_turn, max_range, seed,
-               depth, signal, owner):  # type: ignore[no-untyped-def]
+def cast_parts(  # type: ignore[no-untyped-def]
+    parts,
+    objects,
+    planes,
+    position,
+    rotation,
+    elevation,
+    origin_z,
+    directions,
+    azimuth_start,
+    azimuth_step,
+    num_turn,
+    max_range,
+    seed,
+    depth,
+    signal,
+    owner,
+):
     """Cast all parts into the depth buffer.
 
     Args:
@@ -130,9 +166,15 @@ def cast_parts(parts, objects, planes, position, rotation, elevation, origin_z, 
             corner[0] += rx
             corner[1] += ry
             corner[2] += rz
-            qx = rotation[0, 0] * corner[0] + rotation[1, 0] * corner[1] + rotation[2, 0] * corner[2]
-            qy = rotation[0, 1] * corner[0] + rotation[1, 1] * corner[1] + rotation[2, 1] * corner[2]
-            qz = rotation[0, 2] * corner[0] + rotation[1, 2] * corner[1] + rotation[2, 2] * corner[2]
+            qx = (
+                rotation[0, 0] * corner[0] + rotation[1, 0] * corner[1] + rotation[2, 0] * corner[2]
+            )
+            qy = (
+                rotation[0, 1] * corner[0] + rotation[1, 1] * corner[1] + rotation[2, 1] * corner[2]
+            )
+            qz = (
+                rotation[0, 2] * corner[0] + rotation[1, 2] * corner[1] + rotation[2, 2] * corner[2]
+            )
             s_low, s_high = min(s_low, qz), max(s_high, qz)
             r_far = max(r_far, math.sqrt(qx * qx + qy * qy))
             a = math.atan2(qy, qx) - az_centre
@@ -305,11 +347,13 @@ def cast_parts(parts, objects, planes, position, rotation, elevation, origin_z, 
                         continue
                     if chance >= opacity:
                         factor = 0.0
-                value = row[P_REFLECTIVITY] * factor * cosine ** exponent
+                value = row[P_REFLECTIVITY] * factor * cosine**exponent
                 if row[P_TEXTURE] > 0.0:
-                    key = (int(math.floor(5.0 * (o[0] + t_in * d[0]))) * 73
-                           + int(math.floor(5.0 * (o[1] + t_in * d[1]))) * 5381
-                           + int(math.floor(5.0 * (o[2] + t_in * d[2]))) * 917)
+                    key = (
+                        int(math.floor(5.0 * (o[0] + t_in * d[0]))) * 73
+                        + int(math.floor(5.0 * (o[1] + t_in * d[1]))) * 5381
+                        + int(math.floor(5.0 * (o[2] + t_in * d[2]))) * 917
+                    )
                     value *= 1.0 + row[P_TEXTURE] * (2.0 * hash_uniform(p, key, 0) - 1.0)
                 depth[b, j] = t_in
                 signal[b, j] = value

@@ -34,10 +34,15 @@ class Scene:
     @classmethod
     def from_builder(cls, builder: SceneBuilder, ground: Ground) -> Scene:
         """Freeze what a builder collected."""
-        return cls(builder.part_array(), builder.plane_array(),
-                   np.array(builder.poses, dtype=np.float64).reshape(-1, 4), list(builder.names),
-                   np.array(builder.sizes, dtype=np.float64).reshape(-1, 3),
-                   np.array(builder.bottoms, dtype=np.float64), ground)
+        return cls(
+            builder.part_array(),
+            builder.plane_array(),
+            np.array(builder.poses, dtype=np.float64).reshape(-1, 4),
+            list(builder.names),
+            np.array(builder.sizes, dtype=np.float64).reshape(-1, 3),
+            np.array(builder.bottoms, dtype=np.float64),
+            ground,
+        )
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class SensorResponse:
     """How reflectivity becomes intensity in one scene; drawn anew for each scene."""
 
     gain: float = 1.0
-    gamma: float = 1.0
+    half_range: float = 38.0
+    offset: float = 0.0
     beam_gain: NDArray[np.float64] | None = None
     noise: float = 0.03
     dropout: float = 0.01
@@ -54,14 +60,38 @@ class SensorResponse:
     def sample(cls, rng: np.random.Generator, model: LidarModel) -> SensorResponse:
         """Draw a response around that of the KITTI vehicle's sensor."""
         beam_gain = np.clip(rng.normal(1.0, model.beam_gain_spread, model.num_beams), 0.4, 1.5)
-        return cls(float(np.clip(rng.normal(1.0, 0.12), 0.65, 1.4)), float(rng.uniform(0.8, 1.25)),
-                   beam_gain, float(rng.uniform(0.02, 0.06)), float(rng.uniform(0.0, 0.03)))
+        return cls(
+            float(np.clip(rng.normal(1.0, 0.12), 0.65, 1.4)),
+            model.intensity_range * float(rng.uniform(0.8, 1.25)),
+            model.intensity_offset * float(rng.uniform(0.4, 1.4)),
+            beam_gain,
+            float(rng.uniform(0.02, 0.06)),
+            float(rng.uniform(0.0, 0.03)),
+        )
 
 
 @njit(cache=True, nogil=True)
-def _report(depth, signal, owner, azimuth, elevation, origin_z, ego_mask, beam_gain, gain, gamma,
-            noise, dropout, range_noise, threshold, min_range, max_range, seed,
-            num_objects):  # type: ignore[no-untyped-def]
+def _report(  # type: ignore[no-untyped-def]
+    depth,
+    signal,
+    owner,
+    azimuth,
+    elevation,
+    origin_z,
+    ego_mask,
+    beam_gain,
+    gain,
+    half_range,
+    offset,
+    noise,
+    dropout,
+    range_noise,
+    threshold,
+    min_range,
+    max_range,
+    seed,
+    num_objects,
+):
     """Turn hits into points with noise and losses; count the returns of every object."""
     num_beams, num_azimuth = depth.shape
     points = np.empty((num_beams * num_azimuth, 4), np.float32)
@@ -77,8 +107,12 @@ def _report(depth, signal, owner, azimuth, elevation, origin_z, ego_mask, beam_g
             u = hash_uniform(seed + 6, ray, 1)
             # Sum of uniforms as a cheap Gaussian (variance 1).
             g = (u + hash_uniform(seed + 6, ray, 2) + hash_uniform(seed + 6, ray, 3) - 1.5) * 2.0
-            h = (hash_uniform(seed + 6, ray, 4) + hash_uniform(seed + 6, ray, 5)
-                 + hash_uniform(seed + 6, ray, 6) - 1.5) * 2.0
+            h = (
+                hash_uniform(seed + 6, ray, 4)
+                + hash_uniform(seed + 6, ray, 5)
+                + hash_uniform(seed + 6, ray, 6)
+                - 1.5
+            ) * 2.0
             if signal[b, j] * math.exp(0.45 * h) < threshold * t * t:
                 continue
             if hash_uniform(seed + 7, ray, 0) < dropout:
@@ -91,7 +125,14 @@ def _report(depth, signal, owner, azimuth, elevation, origin_z, ego_mask, beam_g
             if masked:
                 continue
             t += range_noise * g
-            value = beam_gain[b] * gain * signal[b, j] ** gamma * (1.0 + 0.12 * h) + noise * (2.0 * u - 1.0)
+            # The receiver compensates range only in part, and its near field is out of focus; both
+            # curves are fitted to mean intensities over range in public scans.
+            focus = (0.62 + 0.38 * min(t / 12.0, 1.0)) / (1.0 + (t / half_range) ** 2)
+            value = (
+                beam_gain[b] * gain * signal[b, j] * focus * (1.0 + 0.12 * h)
+                - offset
+                + noise * (2.0 * u - 1.0)
+            )
             flat = t * ce
             points[n, 0] = flat * math.cos(azimuth[b, j])
             points[n, 1] = flat * math.sin(azimuth[b, j])
@@ -103,22 +144,30 @@ def _report(depth, signal, owner, azimuth, elevation, origin_z, ego_mask, beam_g
     return points[:n].copy(), counts
 
 
-def sensor_pose(x: float, y: float, z: float, roll: float, pitch: float, yaw: float) -> NDArray[np.float64]:
+def sensor_pose(
+    x: float, y: float, z: float, roll: float, pitch: float, yaw: float
+) -> NDArray[np.float64]:
     """(4, 4) float64 world from LiDAR; angles in radians about x, y, z, applied in that order."""
     cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
     cy, sy = math.cos(yaw), math.sin(yaw)
-    return np.array([
-        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr, x],
-        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr, y],
-        [-sp, cp * sr, cp * cr, z],
-        [0.0, 0.0, 0.0, 1.0],
-    ])
+    return np.array(
+        [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr, x],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr, y],
+            [-sp, cp * sr, cp * cr, z],
+            [0.0, 0.0, 0.0, 1.0],
+        ]
+    )
 
 
-def render(scene: Scene, pose: NDArray[np.float64], model: LidarModel, seed: int,
-           response: SensorResponse | None = None,
-           azimuth_limits_deg: tuple[float, float] = (-180.0, 180.0),
-           ) -> tuple[SimulatedScan, NDArray[np.int64]]:
+def render(
+    scene: Scene,
+    pose: NDArray[np.float64],
+    model: LidarModel,
+    seed: int,
+    response: SensorResponse | None = None,
+    azimuth_limits_deg: tuple[float, float] = (-180.0, 180.0),
+) -> tuple[SimulatedScan, NDArray[np.int64]]:
     """Scan a scene from a pose.
 
     Args:
@@ -133,7 +182,9 @@ def render(scene: Scene, pose: NDArray[np.float64], model: LidarModel, seed: int
     """
     low, high = azimuth_limits_deg
     if not -360.0 <= low < high <= 360.0 or high - low > 360.0:
-        raise ConfigError(f"azimuth_limits_deg {azimuth_limits_deg} must ascend and span at most 360")
+        raise ConfigError(
+            f"azimuth_limits_deg {azimuth_limits_deg} must ascend and span at most 360"
+        )
     response = response or SensorResponse(noise=0.0, dropout=0.0)
     step = 2.0 * math.pi / model.num_azimuth
     num_azimuth = min(max(int(round(math.radians(high - low) / step)), 1), model.num_azimuth)
@@ -150,33 +201,92 @@ def render(scene: Scene, pose: NDArray[np.float64], model: LidarModel, seed: int
     signal = np.zeros(depth.shape)
     owner = np.full(depth.shape, NO_HIT, np.int32)
     noise_seed = int(rng.integers(1, 2**40))
-    cast_parts(scene.parts, scene.objects, scene.planes, position, rotation, elevation,
-               model.origin_z, directions, start, step, model.num_azimuth, model.max_range,
-               noise_seed, depth, signal, owner)
+    cast_parts(
+        scene.parts,
+        scene.objects,
+        scene.planes,
+        position,
+        rotation,
+        elevation,
+        model.origin_z,
+        directions,
+        start,
+        step,
+        model.num_azimuth,
+        model.max_range,
+        noise_seed,
+        depth,
+        signal,
+        owner,
+    )
     g = scene.ground
-    cast_ground(g.x_start, g.centre, g.height, g.profile, g.zone, g.reflectivity, g.roughness,
-                g.waviness, g.crossings, g.tile, g.tile_offset, position, rotation, model.origin_z,
-                directions, model.max_range, noise_seed, depth, signal, owner)
+    cast_ground(
+        g.x_start,
+        g.centre,
+        g.height,
+        g.profile,
+        g.zone,
+        g.reflectivity,
+        g.roughness,
+        g.waviness,
+        g.crossings,
+        g.tile,
+        g.tile_offset,
+        position,
+        rotation,
+        model.origin_z,
+        directions,
+        model.max_range,
+        noise_seed,
+        depth,
+        signal,
+        owner,
+    )
     azimuth = np.where(azimuth > math.pi, azimuth - 2.0 * math.pi, azimuth)
     beam_gain = np.ones(model.num_beams) if response.beam_gain is None else response.beam_gain
     points, counts = _report(
-        depth, signal, owner, azimuth, elevation, model.origin_z,
-        np.radians(np.array(model.ego_mask_deg, dtype=np.float64).reshape(-1, 3)), beam_gain,
-        response.gain, response.gamma, response.noise, response.dropout, model.range_noise,
-        model.signal_threshold, model.min_range, model.max_range, noise_seed, len(scene.objects))
-    visible = np.array([i for i, name in enumerate(scene.names) if name is not None and counts[i] > 0],
-                       dtype=np.int64)
+        depth,
+        signal,
+        owner,
+        azimuth,
+        elevation,
+        model.origin_z,
+        np.radians(np.array(model.ego_mask_deg, dtype=np.float64).reshape(-1, 3)),
+        beam_gain,
+        response.gain,
+        response.half_range,
+        response.offset,
+        response.noise,
+        response.dropout,
+        model.range_noise,
+        model.signal_threshold,
+        model.min_range,
+        model.max_range,
+        noise_seed,
+        len(scene.objects),
+    )
+    visible = np.array(
+        [i for i, name in enumerate(scene.names) if name is not None and counts[i] > 0],
+        dtype=np.int64,
+    )
     return _label(scene, pose, points, counts, visible), visible
 
 
-def _label(scene: Scene, pose: NDArray[np.float64], points: NDArray[np.float32],
-           counts: NDArray[np.int32], visible: NDArray[np.int64]) -> SimulatedScan:
+def _label(
+    scene: Scene,
+    pose: NDArray[np.float64],
+    points: NDArray[np.float32],
+    counts: NDArray[np.int32],
+    visible: NDArray[np.int64],
+) -> SimulatedScan:
     """Boxes of the visible objects in the LiDAR frame."""
     objects, sizes = scene.objects[visible], scene.sizes[visible]
     centre = objects[:, :3].copy()
     centre[:, 2] += scene.bottoms[visible] + 0.5 * sizes[:, 2]
     local = (centre - pose[:3, 3]) @ pose[:3, :3]
-    heading = np.stack([np.cos(objects[:, 3]), np.sin(objects[:, 3]), np.zeros(len(visible))], axis=1)
+    heading = np.stack(
+        [np.cos(objects[:, 3]), np.sin(objects[:, 3]), np.zeros(len(visible))], axis=1
+    )
     heading = heading @ pose[:3, :3]
     yaw = np.arctan2(heading[:, 1], heading[:, 0])
     yaw = np.where(yaw >= np.pi, -np.pi, yaw)
@@ -186,14 +296,15 @@ def _label(scene: Scene, pose: NDArray[np.float64], points: NDArray[np.float32],
     return SimulatedScan(points, boxes, labels, names, counts[visible])
 
 
-def simulate_scan(seed: int, lidar: str = "hdl64e",
-                  azimuth_limits_deg: tuple[float, float] = (-180.0, 180.0)) -> SimulatedScan:
+def simulate_scan(
+    seed: int, lidar: str = "hdl64e", azimuth_limits_deg: tuple[float, float] = (-180.0, 180.0)
+) -> SimulatedScan:
     """Draw a street and scan it once. The same arguments give the same scan.
 
     Args:
         seed: Any non-negative integer.
         lidar: Key of `LIDARS`.
-        azimuth_limits_deg: Azimuths to scan, counter-clockwise from +x; (-90, 90) is the front half.
+        azimuth_limits_deg: Azimuths to scan, ccw from +x; (-90, 90) is the front half.
 
     Raises:
         ConfigError: Unknown sensor or impossible limits.
@@ -206,9 +317,14 @@ def simulate_scan(seed: int, lidar: str = "hdl64e",
     y = ground.centre_at(0.0) + street.ego_lane + float(rng.normal(0.0, 0.3))
     pitch_of_road = math.atan2(ground.height_at(1.5, y) - ground.height_at(-1.5, y), 3.0)
     pose = sensor_pose(
-        0.0, y, ground.height_at(0.0, y) + model.height + float(rng.normal(0.0, 0.025)),
+        0.0,
+        y,
+        ground.height_at(0.0, y) + model.height + float(rng.normal(0.0, 0.025)),
         math.radians(float(rng.normal(0.0, 0.6))),
         math.radians(float(rng.normal(0.0, 0.55))) - pitch_of_road,
-        ground.heading_at(0.0) + math.radians(float(rng.normal(0.0, 2.0))))
+        ground.heading_at(0.0) + math.radians(float(rng.normal(0.0, 2.0))),
+    )
     scene = Scene.from_builder(street.builder, ground)
-    return render(scene, pose, model, seed, SensorResponse.sample(rng, model), azimuth_limits_deg)[0]
+    return render(scene, pose, model, seed, SensorResponse.sample(rng, model), azimuth_limits_deg)[
+        0
+    ]
