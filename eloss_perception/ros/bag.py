@@ -153,8 +153,9 @@ def _write_scan(
 ) -> None:
     markers = messages.ground_truth_markers(boxes, labels, stamp_ns, LIDAR_FRAME)
     cloud = messages.point_cloud(points, stamp_ns, LIDAR_FRAME)
-    bag.write(GROUND_TRUTH_TOPIC, stamp_ns, markers)
+    # The scan first: what is played after it at the same moment must not hold it up.
     bag.write(POINTS_TOPIC, stamp_ns, cloud)
+    bag.write(GROUND_TRUTH_TOPIC, stamp_ns, markers)
 
 
 def _write_image(bag: BagWriter, stamp_ns: int, path: Path, calibration: Calibration) -> None:

@@ -160,7 +160,7 @@ def _crosstalk(points: PointArray, severity: int, rng: np.random.Generator) -> P
 
 
 def _intensity_scale(points: PointArray, severity: int, rng: np.random.Generator) -> PointArray:
-    scaled = points.copy()
+    scaled: PointArray = points.copy()
     scaled[:, 3] *= np.float32(INTENSITY_GAIN[severity - 1])
     return scaled
 

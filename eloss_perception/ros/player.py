@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a rosbag2 where `ros2 bag` is not installed: `eloss replay`, or the executable `player`.
+
+Serialized messages go from the bag to DDS as they are; only stamps are exchanged, and point clouds
+are taken apart where a corruption is scheduled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eloss_perception.errors import ConfigError, ElossError
+from eloss_perception.ros.arguments import split_ros_arguments
+from eloss_perception.ros.stop_signal import StopSignal
+from eloss_perception.simulation.schedule import CorruptionWindow, parse_corruption_window
+
+if TYPE_CHECKING:
+    from eloss_perception.ros.playback import PlaybackReport
+
+DEFAULT_CLOCK_HZ = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerSettings:
+    """What to play and how.
+
+    Attributes:
+        bag: The bag's folder.
+        rate: Speed, 1 as recorded.
+        loop: Start over at the end.
+        start_paused: Wait for the space bar or the service `~/pause`.
+        topics: Those to play; all if empty.
+        remap: Other names for topics.
+        stamp: ``now`` gives headers the time of publication, ``bag`` leaves them.
+        clock_hz: How often to publish `/clock` in the bag's time; 0 not at all.
+        corruptions: What the sensor suffers, and when.
+        wait_for_subscribers: Start once every point cloud has this many.
+        wait_timeout_s: Give up waiting after this long.
+        report: Write what was played to this JSON file.
+    """
+
+    bag: Path
+    rate: float = 1.0
+    loop: bool = False
+    start_paused: bool = False
+    topics: tuple[str, ...] = ()
+    remap: tuple[tuple[str, str], ...] = ()
+    stamp: str = "now"
+    clock_hz: float = 0.0
+    corruptions: tuple[CorruptionWindow, ...] = ()
+    wait_for_subscribers: int = 0
+    wait_timeout_s: float = 60.0
+    report: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.rate <= 100.0:
+            raise ConfigError(f"rate is {self.rate:g}; valid are values above 0 up to 100")
+        if self.stamp not in ("now", "bag"):
+            raise ConfigError(f"stamp is {self.stamp!r}; valid are now, bag")
+        if not 0.0 <= self.clock_hz <= 1000.0:
+            raise ConfigError(f"clock is {self.clock_hz:g} Hz; valid are 0 to 1000")
+        if self.clock_hz and self.stamp == "now":
+            raise ConfigError("--clock publishes the bag's time and needs --stamp bag")
+
+
+def play(
+    settings: PlayerSettings, stop: StopSignal, ros_arguments: Sequence[str] = ()
+) -> PlaybackReport:
+    """Plays a bag until its end or a signal.
+
+    Raises:
+        ConfigError: A topic or type does not exist.
+        DataError: The bag is missing or damaged, or nobody listens.
+    """
+    # ROS takes a while to load: only now, so that a signal is heeded from the start.
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from eloss_perception.ros.bag_reader import BagReader
+    from eloss_perception.ros.keyboard import Keyboard
+    from eloss_perception.ros.player_node import PlayerNode
+
+    with ExitStack() as stack:
+        bag = stack.enter_context(BagReader(settings.bag))
+        keyboard = stack.enter_context(Keyboard())
+        context = rclpy.Context()
+        rclpy.init(
+            args=list(ros_arguments),
+            context=context,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+        stack.callback(context.try_shutdown)
+        player = PlayerNode(settings, bag, context)
+        stack.callback(player.destroy_node)
+        report = player.play(stop, keyboard)
+    if settings.report is not None:
+        settings.report.write_text(json.dumps(asdict(report), indent=2) + "\n")
+    return report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the player's options to a parser."""
+    add = parser.add_argument
+    add("bag", type=Path, help="folder of a rosbag2 (MCAP or sqlite3)")
+    add("--rate", type=float, default=1.0, help="speed, 1 as recorded (default)")
+    add("--loop", action="store_true", help="start over at the end")
+    add("--start-paused", action="store_true", help="wait for the space bar or ~/pause")
+    add("--topics", nargs="+", default=[], metavar="TOPIC", help="play only these")
+    add(
+        "--remap",
+        nargs="+",
+        default=[],
+        metavar="FROM:=TO",
+        help="publish under another name, such as /velodyne_points:=/lidar",
+    )
+    add(
+        "--stamp",
+        choices=("now", "bag"),
+        help="headers get the time of publication (default), or keep the recorded one",
+    )
+    add(
+        "--clock",
+        type=float,
+        nargs="?",
+        const=DEFAULT_CLOCK_HZ,
+        default=0.0,
+        metavar="HZ",
+        help="publish the bag's time on /clock (default 40 Hz); implies --stamp bag",
+    )
+    add(
+        "--corrupt",
+        type=parse_corruption_window,
+        action="append",
+        default=[],
+        metavar="NAME:SEVERITY@STARTs-ENDs",
+        help="degrade the sensor, such as fog:3@5s-10s; may be repeated",
+    )
+    add(
+        "--wait-for-subscribers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start once every point cloud has N subscribers",
+    )
+    add("--report", type=Path, help="write what was played to this JSON file")
+
+
+def settings_from_arguments(arguments: argparse.Namespace) -> PlayerSettings:
+    """Returns the settings that parsed options stand for.
+
+    Raises:
+        ConfigError: A value out of range.
+    """
+    remap = []
+    for item in arguments.remap:
+        old, separator, new = item.partition(":=")
+        if not (old and separator and new):
+            raise ConfigError(f"remap {item!r} is not understood; expected FROM:=TO")
+        remap.append((old, new))
+    return PlayerSettings(
+        bag=arguments.bag,
+        rate=arguments.rate,
+        loop=arguments.loop,
+        start_paused=arguments.start_paused,
+        topics=tuple(arguments.topics),
+        remap=tuple(remap),
+        stamp=arguments.stamp or ("bag" if arguments.clock else "now"),
+        clock_hz=arguments.clock,
+        corruptions=tuple(arguments.corrupt),
+        wait_for_subscribers=arguments.wait_for_subscribers,
+        report=arguments.report,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plays the bag that the command line names.
+
+    Returns:
+        0 at the end of the bag or after a signal, 2 after an expected error.
+    """
+    own_arguments, ros_arguments = split_ros_arguments(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="eloss replay",
+        description="Play a rosbag2. The space bar pauses and goes on.",
+        epilog="example: eloss replay drive/ --loop --corrupt fog:4@5s-10s",
+    )
+    add_arguments(parser)
+    with StopSignal() as stop:
+        try:
+            play(settings_from_arguments(parser.parse_args(own_arguments)), stop, ros_arguments)
+        except ElossError as error:
+            sys.stderr.write(f"eloss replay: {error}\n")
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
