@@ -110,7 +110,7 @@ def to_network_frame(points: NDArray[np.float32], sensor: SensorModel) -> NDArra
     """
     if sensor.is_network_frame:
         return points
-    moved = points.copy()
+    moved: NDArray[np.float32] = points.copy()
     with np.errstate(invalid="ignore", over="ignore"):  # Inf and NaN points pass through.
         if sensor.forward_yaw != 0.0:
             cos, sin = _cos_sin(-sensor.forward_yaw)

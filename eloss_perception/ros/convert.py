@@ -142,7 +142,8 @@ def dtype_from_fields(fields: Iterable[Any], point_step: int) -> np.dtype[Any]:
     a name `unnamed_field_<index>`; fields may overlap and leave gaps.
 
     Args:
-        fields: sensor_msgs/PointFields with distinct names and known datatypes that end within `point_step`.
+        fields: sensor_msgs/PointFields with distinct names and known datatypes, each of which ends
+            within `point_step`.
         point_step: Bytes of one point.
     """
     names: list[str] = []

@@ -113,6 +113,8 @@ def _input(
         return HealthLevel.WARN, "intensity is saturated: check parameter sensor", values
     if status.num_replaced > before.num_replaced:
         return HealthLevel.WARN, "scans dropped because newer ones came before their turn", values
+    if before.num_received == 0:  # the time since the first scan is no full period
+        return HealthLevel.OK, "waiting" if status.num_received == 0 else "first scans", values
     if rate < settings.min_rate_hz:
         return HealthLevel.WARN, f"{rate:.1f} scans a second, below min_rate_hz", values
     return HealthLevel.OK, f"{rate:.1f} scans a second", values

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
@@ -363,7 +363,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         if self._is_loaded:
             self._detector.thresholds = settings.detection_thresholds(self._detector.class_names)
 
-    def _publisher(self, kind: type, topic: str) -> object:
+    def _publisher(self, kind: type, topic: str) -> Any:
         return _with_qos_overrides(
             lambda: self.create_lifecycle_publisher(
                 kind,

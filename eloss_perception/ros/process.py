@@ -105,3 +105,7 @@ def main(args: list[str] | None = None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
