@@ -47,12 +47,15 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `eloss` with all its subcommands."""
     parser = argparse.ArgumentParser(
         prog="eloss",
+        usage="eloss [-h] [--version] COMMAND ...",
         description="LiDAR 3D object detection that reports when its input has gone bad.",
         epilog="`eloss COMMAND --help` explains a command and shows an example.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
     )
     parser.add_argument("--version", action="version", version=f"eloss {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # As long as the longest name, or argparse would break the line after that one.
+    subparsers = parser.add_subparsers(
+        dest="command", prog="eloss", metavar="COMMAND ...", required=True
+    )
     for command in COMMANDS:
         command.add_parser(subparsers)
     return parser

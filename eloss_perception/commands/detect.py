@@ -28,15 +28,15 @@ class _Row(NamedTuple):
     name: str
     num_points: int
     counts: tuple[int, ...]
-    score: float
+    health_ratio: float
     level: str
     total_ms: float
 
     def cells(self) -> list[str]:
         numbers = [str(count) for count in self.counts]
-        score = f"{self.score:.2f}" if self.level else "-"
+        ratio = f"{self.health_ratio:.2f}" if self.level else "-"
         level = self.level or "-"
-        return [self.name, str(self.num_points), *numbers, score, level, f"{self.total_ms:.1f}"]
+        return [self.name, str(self.num_points), *numbers, ratio, level, f"{self.total_ms:.1f}"]
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -49,8 +49,9 @@ def add_parser(subparsers: Subparsers) -> None:
         details=(
             "Writes into DIR: results/NAME.txt in KITTI's format where the scan has a calibration\n"
             "(calib/ beside velodyne/), else results/NAME.csv with boxes in the sensor's frame;\n"
-            "pictures/NAME.png from above and, with images, pictures/NAME_camera.png; summary.csv.\n"
-            "Health is that of each scan by itself, without the memory that a stream has."
+            "pictures/NAME.png from above and, with images, NAME_camera.png; summary.csv.\n"
+            "Health is that of each scan by itself, without the memory that a stream has: its\n"
+            "score as a multiple of the threshold, and the level."
         ),
         example=(
             "eloss detect scan.bin --out found\n"
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
             write_pictures(args.out / "pictures", scan, points, detections, report, detector)
         rows.append(_row(scan, len(points), detections, report, len(detector.class_names)))
-    header = ["scan", "points", *(n.lower() for n in detector.class_names), "score", "level", "ms"]
+    header = ["scan", "points", *(n.lower() for n in detector.class_names), "health", "level", "ms"]
     _write_summary(args.out / _SUMMARY_NAME, header, rows)
     say(format_table(header, [row.cells() for row in rows[:_MAX_ROWS]]))
     if len(rows) > _MAX_ROWS:
@@ -135,7 +136,7 @@ def _row(
         name=scan.name,
         num_points=num_points,
         counts=tuple(labels.count(label) for label in range(num_classes)),
-        score=float("nan") if report is None else report.score / report.threshold,
+        health_ratio=float("nan") if report is None else report.score / report.threshold,
         level="" if report is None else report.level.name,
         total_ms=timings.preprocess_ms + timings.inference_ms + timings.postprocess_ms,
     )
@@ -165,7 +166,7 @@ def _write_result(
 
 
 def _write_summary(path: Path, header: list[str], rows: list[_Row]) -> None:
-    names = ["score_over_threshold" if name == "score" else name for name in header]
+    names = ["health_score_over_threshold" if name == "health" else name for name in header]
     _write_lines(path, [",".join(cells) for cells in [names, *(row.cells() for row in rows)]])
 
 

@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
     from eloss_perception.runtime.bundle import default_bundle_path
     from eloss_perception.training.evaluation import evaluate_bundle
 
+    num_frames = len(KittiDataset(args.data, args.split))
     bundle = args.bundle or default_bundle_path()
-    with progress_bar(len(KittiDataset(args.data, args.split)), "frames") as advance:
+    with progress_bar(num_frames, "frames") as advance:
         result = evaluate_bundle(
             bundle,
             args.data,

@@ -142,6 +142,8 @@ def render_bev(
     footer = Area(0, height - bottom, width, height)
     scale_text = _scale_text(colour_by, height_range)
     names = [(name, int(counts[i])) for i, name in enumerate(class_names)]
+    if num_others := int((boxes.labels < 0).sum()):
+        names.append(("Other", num_others))
     _draw_footer(canvas, footer, names, ground_truth is not None, scale_text)
     return np.asarray(canvas, dtype=np.uint8)
 

@@ -45,8 +45,8 @@ LEVEL_NAMES: dict[int, str] = {0: "OK", 1: "WARN", 2: "ERROR", 3: "STALE"}
 
 # Cool hues only: the warm ones belong to the boxes, which have to stand out from the points.
 _RAMP_STOPS: tuple[tuple[float, Colour], ...] = (
-    (0.00, (38, 54, 122)),
-    (0.18, (44, 88, 168)),
+    (0.00, (46, 66, 142)),
+    (0.18, (48, 96, 176)),
     (0.40, (42, 142, 190)),
     (0.65, (78, 196, 190)),
     (0.85, (160, 228, 200)),

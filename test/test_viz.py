@@ -1,0 +1,419 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures: where things are drawn, in which colour, and what the files hold."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.core.health import HealthLevel
+from eloss_perception.errors import ConfigError
+from eloss_perception.viz.animation import render_frame
+from eloss_perception.viz.axes import Scale, ticks
+from eloss_perception.viz.bev import BevView, rasterise_points, render_bev
+from eloss_perception.viz.camera import render_camera
+from eloss_perception.viz.canvas import Area, Canvas, dashes
+from eloss_perception.viz.files import save_animation, save_png
+from eloss_perception.viz.health import render_profile, render_timeline
+from eloss_perception.viz.profile import Profile
+from eloss_perception.viz.style import (
+    CLASS_COLOURS,
+    GROUND_TRUTH,
+    LEVEL_COLOURS,
+    LEVEL_NAMES,
+    OTHER_CLASS,
+    class_colour,
+    point_ramp,
+)
+from eloss_perception.viz.timeline import Timeline
+
+CLASSES = ("Car", "Pedestrian", "Cyclist")
+EXTENT = (-10.0, -20.0, 30.0, 20.0)
+SIZE = (400, 400)
+NO_POINTS = np.zeros((0, 4), np.float32)
+
+
+def boxes_of(*rows: tuple[list[float], float, int]) -> Boxes3D:
+    boxes, scores, labels = zip(*rows, strict=True)
+    return Boxes3D(
+        np.array(boxes, np.float32), np.array(scores, np.float32), np.array(labels, np.int64)
+    )
+
+
+def near(picture: NDArray[np.uint8], colour: tuple[int, int, int], tolerance: int = 70):
+    """Return the mask of the pixels about as coloured as `colour`; thin lines are dimmed."""
+    difference = np.abs(picture.astype(int) - np.array(colour)).max(axis=-1)
+    return difference <= tolerance
+
+
+def draw(boxes: Boxes3D, points: NDArray[np.float32] = NO_POINTS, **options) -> NDArray[np.uint8]:
+    options = {"extent": EXTENT, "size": SIZE, "frame": False, "with_scores": False} | options
+    return render_bev(points, boxes, CLASSES, **options)
+
+
+def test_forward_is_up_and_left_is_left():
+    view = BevView(EXTENT, *SIZE)
+    assert view.pixels_per_metre == 10.0
+    ahead, left = view.to_pixels(np.array([[10.0, 0.0], [0.0, 5.0]]))
+    assert ahead.tolist() == [200.0, 200.0]
+    assert left.tolist() == [150.0, 300.0]
+
+
+@pytest.mark.parametrize("size", [(400, 200), (200, 400)])
+def test_the_whole_extent_is_visible_in_any_shape(size):
+    view = BevView(EXTENT, *size)
+    corners = np.array([[x, y] for x in EXTENT[::2] for y in EXTENT[1::2]])
+    pixels = view.to_pixels(corners)
+    assert (pixels >= 0).all()
+    assert (pixels <= np.array(size)).all()
+
+
+def test_an_empty_extent_is_refused():
+    with pytest.raises(ValueError, match="extent"):
+        BevView((0.0, 0.0, 0.0, 10.0), 100, 100)
+
+
+def test_a_point_lights_its_pixel_in_the_colour_of_its_height():
+    view = BevView(EXTENT, *SIZE)
+    points = np.array([[10.05, 5.05, 1.2, 0.5]], np.float32)
+    picture = rasterise_points(points, view, height_range=(-2.0, 1.2))
+    assert picture.shape == (400, 400, 3)
+    assert picture.dtype == np.uint8
+    column, row = view.to_pixels(points).astype(int)[0]
+    assert tuple(picture[row, column]) == tuple(point_ramp()[255])
+    assert not near(picture[:100], tuple(point_ramp()[255])).any()
+
+
+def test_the_highest_point_of_a_pixel_wins_in_any_order():
+    rng = np.random.default_rng(3)
+    points = rng.uniform(-15, 15, (20_000, 4)).astype(np.float32)
+    view = BevView(EXTENT, 80, 80)
+    picture = rasterise_points(points, view)
+    assert np.array_equal(picture, rasterise_points(points[::-1], view))
+    assert np.array_equal(picture, rasterise_points(rng.permutation(points), view))
+
+
+def test_points_without_a_place_are_left_out():
+    view = BevView(EXTENT, *SIZE)
+    bad = np.array(
+        [
+            [np.nan, 0, 0, 0],
+            [np.inf, 0, 0, 0],
+            [0, -np.inf, 0, 0],
+            [1, 1, np.nan, 0],
+            [500, 0, 0, 0],
+            [1e30, 1e30, 0, 0],
+        ],
+        np.float32,
+    )
+    assert np.array_equal(rasterise_points(bad, view), rasterise_points(NO_POINTS, view))
+
+
+def test_intensity_colours_points():
+    view = BevView(EXTENT, *SIZE)
+    points = np.array([[10.05, 5.05, -2.0, 1.0], [10.05, -5.05, -2.0, np.nan]], np.float32)
+    picture = rasterise_points(points, view, "intensity")
+    (u, v), (dark_u, dark_v) = view.to_pixels(points).astype(int)
+    assert tuple(picture[v, u]) == tuple(point_ramp()[255])
+    assert tuple(picture[dark_v, dark_u]) == tuple(point_ramp()[0])
+
+
+@pytest.mark.parametrize(("label", "name"), list(enumerate(CLASSES)))
+def test_a_box_has_its_outline_where_it_is_in_the_colour_of_its_class(label, name):
+    picture = draw(boxes_of(([20.0, -5.0, 0.0, 6.0, 2.0, 1.5, 0.0], 0.9, label)))
+    colour = CLASS_COLOURS[name.lower()]
+    view = BevView(EXTENT, *SIZE)
+    # Middle of the left side and of the rear: on the outline. The centre is not.
+    for x, y in [(20.0, -4.0), (17.0, -5.0)]:
+        column, row = view.to_pixels(np.array([x, y])).astype(int)
+        assert near(picture[row - 2 : row + 3, column - 2 : column + 3], colour).any()
+    column, row = view.to_pixels(np.array([20.0, -5.0])).astype(int)
+    assert not near(picture[row - 3 : row + 4, column - 3 : column + 4], colour).any()
+    rows, columns = np.nonzero(near(picture[:240], colour))  # below is the ego vehicle
+    # 6 m x 2 m at 10 px a metre, and 1 m of heading tick ahead of the front.
+    assert 68 <= np.ptp(rows) <= 74
+    assert 19 <= np.ptp(columns) <= 24
+
+
+def test_the_heading_tick_shows_where_the_front_is():
+    view = BevView(EXTENT, *SIZE)
+    for yaw in (0.0, math.pi / 2, -math.pi / 2, -math.pi):
+        picture = draw(boxes_of(([15.0, 0.0, 0.0, 4.0, 2.0, 1.5, yaw], 0.9, 0)))
+        tip = np.array([15.0 + 2.7 * math.cos(yaw), 2.7 * math.sin(yaw)])
+        tail = np.array([15.0 - 2.7 * math.cos(yaw), -2.7 * math.sin(yaw)])
+        for at, expected in [(tip, True), (tail, False)]:
+            column, row = view.to_pixels(at).astype(int)
+            patch = picture[row - 2 : row + 3, column - 2 : column + 3]
+            assert near(patch, CLASS_COLOURS["car"]).any() == expected
+
+
+def test_ground_truth_is_dashed_white():
+    truth = np.array([[15.0, 0.0, 0.0, 10.0, 4.0, 2.0, 0.0]])
+    picture = draw(Boxes3D.empty(), ground_truth=truth)
+    side = near(picture, GROUND_TRUTH, 90)[100:200, 178:183].any(axis=1)
+    changes = int((np.diff(side.astype(int)) != 0).sum())
+    assert changes > 8  # dashes and gaps, not one line
+    assert 0.3 < side.mean() < 0.85
+
+
+def test_an_unknown_label_is_drawn_as_another_object():
+    picture = draw(boxes_of(([15.0, 0.0, 0.0, 6.0, 4.0, 2.0, 0.0], 0.5, -1)))
+    assert near(picture, OTHER_CLASS).any()
+    assert class_colour("CAR") == class_colour("car") != class_colour("tram") == OTHER_CLASS
+
+
+def test_boxes_out_of_sight_and_at_the_edge_do_no_harm():
+    far = [
+        ([500.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0], 0.9, 0),
+        ([0.0, 0.0, 0.0, 5000.0, 4000.0, 1.5, 0.3], 0.9, 0),
+    ]
+    assert np.array_equal(draw(boxes_of(*far)), draw(Boxes3D.empty()))
+    edge = draw(boxes_of(([30.0, 20.0, 0.0, 4.0, 2.0, 1.5, 0.8], 0.9, 0)), with_scores=True)
+    assert near(edge, CLASS_COLOURS["car"]).any()
+
+
+def test_a_hundred_crowded_boxes_never_write_two_scores_over_each_other():
+    rng = np.random.default_rng(0)
+    rows = [
+        ([*rng.uniform(5, 12, 2), 0.0, 0.8, 0.8, 1.7, 0.0], float(s), 1)
+        for s in rng.uniform(0, 1, 100)
+    ]
+    assert draw(boxes_of(*rows), with_scores=True).shape == (400, 400, 3)
+
+
+def test_header_and_footer_frame_the_picture():
+    boxes = boxes_of(([15.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0], 0.9, 0))
+    picture = draw(boxes, frame=True, title="Title", subtitle="A very long subtitle " * 20)
+    assert picture.shape == (400, 400, 3)
+    assert near(picture[380:], CLASS_COLOURS["car"]).any()  # legend
+    other = draw(boxes, frame=True, title="Another", subtitle="A very long subtitle " * 20)
+    assert not np.array_equal(picture[:38], other[:38])
+    assert np.array_equal(picture[38:], other[38:])
+
+
+def test_rendering_is_deterministic_and_leaves_its_input_alone():
+    rng = np.random.default_rng(5)
+    points = rng.uniform(-20, 20, (5000, 4)).astype(np.float32)
+    before = points.copy()
+    boxes = boxes_of(([15.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.5], 0.9, 0))
+    assert np.array_equal(draw(boxes, points), draw(boxes, points))
+    assert np.array_equal(points, before)
+
+
+NAMES = ["a.0", "a.1", "b.0"]
+
+
+@pytest.mark.parametrize("level", list(HealthLevel))
+def test_a_profile_is_drawn_in_the_colour_of_its_level(level):
+    picture = render_profile(NAMES, [0.9, 0.5, 0.2], [0.6] * 3, [0.05] * 3, level)
+    assert picture.shape == (540, 900, 3)
+    assert picture.dtype == np.uint8
+    assert near(picture[60:], LEVEL_COLOURS[level], 4).sum() > 500
+    assert LEVEL_NAMES[level] == level.name
+
+
+def test_a_larger_deviation_gives_a_larger_bar():
+    def height(entropy: float) -> int:
+        picture = render_profile(["a", "b"], [entropy, 0.85], [0.5] * 2, [0.05] * 2, 2)
+        column = near(picture[310:, 80:480], LEVEL_COLOURS[2], 8)
+        return int(column.any(axis=1).sum())
+
+    assert 0 < height(0.62) < height(0.7) < height(0.8)
+
+
+def test_a_profile_bears_missing_readings_zero_spread_and_outliers():
+    picture = render_profile(
+        NAMES, [math.nan, 0.5, 1e6], [0.6, 0.5, 0.4], [0.05, 0.0, 1e-6], HealthLevel.ERROR
+    )
+    assert picture.shape == (540, 900, 3)
+    render_profile(["only"], [math.nan], [0.0], [0.0], 0)
+    render_profile([f"a_very_long_layer_name.{i}" for i in range(30)], *[[0.5] * 30] * 3, 0)
+
+
+def test_a_profile_of_unequal_lengths_is_refused():
+    with pytest.raises(ValueError, match="3 layer names, 2 entropies"):
+        render_profile(NAMES, [0.1, 0.2], [0.1] * 3, [0.1] * 3, 0)
+    with pytest.raises(ValueError, match="at least one"):
+        render_profile([], [], [], [], 0)
+
+
+def test_the_timeline_strip_shows_the_levels_in_order():
+    levels = [0] * 10 + [1] * 10 + [2] * 10 + [3] * 10
+    times = np.arange(40) * 0.1
+    picture = render_timeline(times, np.ones(40), 2.0, levels, size=(800, 300))
+    assert picture.shape == (300, 800, 3)
+    # The strip lies between the plot and the axis; its middle row holds all four colours.
+    strip = next(
+        row
+        for row in range(299, 100, -1)
+        if all(near(picture[row], LEVEL_COLOURS[level], 4).sum() > 100 for level in range(4))
+    )
+    starts = [np.flatnonzero(near(picture[strip], LEVEL_COLOURS[k], 4))[0] for k in range(4)]
+    assert starts == sorted(starts)
+    assert np.ptp(np.diff(starts)) <= 2
+
+
+def test_windows_and_boxes_change_the_timeline_where_they_are():
+    times, scores, levels = np.arange(50) * 0.1, np.ones(50), [0] * 50
+    plain = render_timeline(times, scores, 2.0, levels, num_boxes=[3] * 50)
+    shaded = render_timeline(
+        times, scores, 2.0, levels, num_boxes=[3] * 50, windows=[(1.0, 2.0, "Fog")]
+    )
+    columns = np.flatnonzero((plain != shaded).any(axis=(0, 2)))
+    width = (1100 - 18 - 18 - 46) / 5.0
+    assert abs(columns[0] - (64 + width)) <= 2
+    assert abs(columns[-1] - (64 + 2 * width)) <= 2
+    outside = render_timeline(
+        times, scores, 2.0, levels, num_boxes=[3] * 50, windows=[(9.0, math.inf, "Late")]
+    )
+    assert np.array_equal(plain, outside)
+
+
+def test_a_timeline_bears_gaps_infinities_and_a_single_frame():
+    render_timeline([0.0], [1.0], 2.0, [0], num_boxes=[0])
+    render_timeline([0.0, 0.1, 5.0], [math.nan, math.inf, -math.inf], 2.0, [3, 2, 2])
+    render_timeline([0.0, 0.1], [1e9, 0.0], 1.0, [2, 0], windows=[(0.0, math.inf, "x" * 300)])
+    render_timeline([0.0, 0.0], [0.0, 0.0], 0.0, [0, 0])
+
+
+def test_a_timeline_of_unequal_lengths_is_refused():
+    with pytest.raises(ValueError, match="as many"):
+        render_timeline([0.0, 0.1], [1.0], 2.0, [0, 0])
+    with pytest.raises(ValueError, match="at least one"):
+        render_timeline([], [], 2.0, [])
+
+
+def demo_frame(index: int, size: tuple[int, int] = (480, 400)) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(index)
+    points = rng.uniform(-20, 20, (3000, 4)).astype(np.float32)
+    boxes = boxes_of(([10.0 + index, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0], 0.9, 0))
+    profile = Profile(NAMES, [0.5 + 0.02 * index] * 3, [0.5] * 3, [0.03] * 3)
+    times = np.arange(6) * 0.1
+    timeline = Timeline(times, np.arange(6.0), [0, 0, 0, 1, 2, 2], 3.0, [1] * 6)
+    return render_frame(points, boxes, CLASSES, profile, timeline, index, size=size)
+
+
+def test_a_frame_shows_the_past_and_not_the_future():
+    first, last = demo_frame(0), demo_frame(5)
+    assert first.shape == last.shape == (400, 480, 3)
+    assert near(first[-170:], LEVEL_COLOURS[2], 4).sum() == 0
+    assert near(last[-170:], LEVEL_COLOURS[2], 4).sum() > 50
+    with pytest.raises(ValueError, match="frame 6"):
+        demo_frame(6)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_an_animation_holds_all_frames_and_repeats_for_ever(tmp_path, suffix):
+    frames = [demo_frame(i) for i in range(6)]
+    path = tmp_path / "made" / f"demo{suffix}"
+    assert save_animation(path, frames, 5.0) == (480, 400)
+    with Image.open(path) as animation:
+        assert animation.n_frames == 6
+        assert animation.info["loop"] == 0
+        assert animation.size == (480, 400)
+        animation.seek(3)
+        shown = np.asarray(animation.convert("RGB")).astype(int)
+        assert animation.info["duration"] == 200
+    assert np.abs(shown - frames[3]).mean() < 12
+
+
+def test_an_animation_shrinks_until_it_fits(tmp_path):
+    frames = [demo_frame(i) for i in range(6)]
+    path = tmp_path / "demo.gif"
+    save_animation(path, frames, 5.0)
+    limit = path.stat().st_size // 2
+    width, height = save_animation(path, frames, 5.0, max_bytes=limit)
+    assert width < 480
+    assert abs(width / height - 480 / 400) < 0.01
+    assert path.stat().st_size <= limit
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "fps", "message"),
+    [
+        ("a.mp4", [(4, 4)], 5.0, "'.mp4'"),
+        ("a.gif", [], 5.0, "no frames"),
+        ("a.gif", [(4, 4), (4, 5)], 5.0, "differ"),
+        ("a.gif", [(4, 4)], 0.0, "fps"),
+    ],
+)
+def test_what_is_no_animation_is_refused(tmp_path, name, shapes, fps, message):
+    frames = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
+    with pytest.raises(ConfigError, match=message):
+        save_animation(tmp_path / name, frames, fps)
+
+
+def test_png_round_trip(tmp_path: Path):
+    picture = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    save_png(tmp_path / "new" / "a.png", picture)
+    with Image.open(tmp_path / "new" / "a.png") as image:
+        assert np.array_equal(np.asarray(image), picture)
+
+
+def test_camera_boxes_are_drawn_around_their_projection():
+    def project(points: NDArray[np.float64]):
+        depth = points[:, 0]
+        return np.stack(
+            [200 - 200 * points[:, 1] / depth, 100 - 200 * points[:, 2] / depth], 1
+        ), depth
+
+    image = np.zeros((200, 400, 3), np.uint8)
+    boxes = boxes_of(
+        ([20.0, 0.0, 0.0, 4.0, 4.0, 2.0, 0.0], 0.9, 0),
+        ([-20.0, 0.0, 0.0, 4.0, 4.0, 2.0, 0.0], 0.9, 1),  # behind the camera
+    )
+    picture = render_camera(image, boxes, CLASSES, project)
+    assert not image.any()
+    rows, columns = np.nonzero(near(picture, CLASS_COLOURS["car"]))
+    # The rear face, 18 m away: 2 m and 1 m at 200 px of focal length.
+    assert abs(columns.min() - (200 - 200 * 2 / 18)) < 3
+    assert abs(columns.max() - (200 + 200 * 2 / 18)) < 3
+    assert abs(rows.min() - (100 - 200 / 18)) < 3
+    assert not near(picture, CLASS_COLOURS["pedestrian"]).any()
+    assert np.array_equal(render_camera(image, Boxes3D.empty(), CLASSES, project), image)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 10.0, [0, 2, 4, 6, 8, 10]),
+        (-0.25, 0.25, [-0.2, -0.1, 0.0, 0.1, 0.2]),
+        (3.0, 3.4, [3.0, 3.1, 3.2, 3.3, 3.4]),
+    ],
+)
+def test_ticks_are_round_numbers(low, high, expected):
+    assert ticks(low, high, 5) == pytest.approx(expected)
+
+
+def test_scales_map_ends_to_ends_and_limit_what_is_outside():
+    linear = Scale(0.0, 10.0, 100.0, 0.0)
+    assert [linear(v) for v in (0.0, 5.0, 10.0, 99.0)] == [100.0, 50.0, 0.0, 0.0]
+    log = Scale(1.0, 100.0, 0.0, 200.0, log=True)
+    assert log(10.0) == pytest.approx(100.0)
+    assert log.ticks(4) == [1.0, 3.0, 10.0, 30.0, 100.0]
+
+
+def test_dashes_start_and_end_a_line():
+    parts = dashes((0.0, 0.0), (100.0, 0.0), 5.0)
+    assert parts[0][0] == (0.0, 0.0)
+    assert parts[-1][1] == (100.0, 0.0)
+    assert len(parts) == 11
+    assert dashes((1.0, 1.0), (1.0, 1.0), 5.0) == [((1.0, 1.0), (1.0, 1.0))]
+
+
+def test_canvas_shapes_land_on_their_pixels():
+    canvas = Canvas(40, 30, (0, 0, 0))
+    canvas.rectangle(Area(10, 5, 20, 15), (200, 0, 0))
+    picture = canvas.picture()
+    assert picture.shape == (30, 40, 3)
+    assert (picture[5:15, 10:20, 0] > 150).all()
+    picture = picture.copy()
+    picture[5:15, 10:20] = 0
+    assert not picture.any()
