@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Who imports whom: the sources against the dependency table, with a fresh interpreter as judge."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "eloss_perception"
+
+# Part of the package -> the parts it may import. A part may always import itself and `errors`.
+INTERNAL = {
+    "errors": set(),
+    "core": set(),
+    "kitti": {"core"},
+    "simulation": {"core", "kitti"},
+    "viz": {"core"},
+    "model": {"core"},
+    "runtime": {"core"},
+    "training": {"core", "kitti", "model", "runtime", "simulation"},
+    "ros": {"core", "kitti", "msg", "runtime", "simulation", "viz"},
+    # The command line reaches everything, each command importing what it needs when it runs.
+    "cli": {"commands"},
+    "commands": {
+        *("cli", "core", "kitti", "model", "ros", "runtime", "simulation", "training", "viz"),
+    },
+}
+
+# Part of the package -> the packages from elsewhere it may import besides the standard library.
+EXTERNAL = {
+    "errors": set(),
+    "core": {"numba", "numpy", "pydantic"},
+    "kitti": {"numpy"},
+    "simulation": {"numba", "numpy", "pydantic", "yaml"},
+    "viz": {"PIL", "matplotlib", "numpy"},
+    "model": {"numpy", "pydantic", "torch"},
+    "runtime": {"numpy", "onnxruntime", "openvino", "pydantic", "tensorrt", "yaml"},
+    "training": {
+        *("numba", "numpy", "onnx", "onnxruntime", "onnxscript", "pydantic", "tensorboard"),
+        *("torch", "tqdm", "yaml"),
+    },
+    "ros": {
+        *("PIL", "ament_index_python", "annotated_types", "builtin_interfaces", "diagnostic_msgs"),
+        *("geometry_msgs", "lifecycle_msgs", "numpy", "pydantic", "rcl_interfaces", "rclpy"),
+        *("rosbags", "rosgraph_msgs", "sensor_msgs", "sensor_msgs_py", "std_msgs", "std_srvs"),
+        *("tf2_msgs", "tf2_ros", "vision_msgs", "visualization_msgs", "yaml"),
+    },
+    "cli": set(),
+    "commands": {"PIL", "numpy", "pydantic", "tqdm", "yaml"},
+}
+
+# What the vehicle's node must do without, though other modules of `ros` may use it.
+NOT_ONBOARD = {"kitti", "model", "simulation", "training", "viz"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Returns every module that a file imports, at its top or inside a function."""
+    package = path.relative_to(ROOT).parent.parts
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            # `from a import b` imports a.b where that is a module, and a in any case.
+            found |= {f"{source}.{alias.name}" for alias in node.names}
+    return {name for name in found if name != "__future__"}
+
+
+def part_of(module: str) -> str:
+    """Returns `core` for eloss_perception.core.boxes, and "" for the package itself."""
+    return [*module.split("."), ""][1]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if part_of(name)])
+def test_imports_only_what_the_table_allows(name: str) -> None:
+    part = part_of(name)
+    assert part in INTERNAL, f"{part} is not in the table: say here what it may import"
+    imports = imports_of(MODULES[name])
+    own = {part_of(module) for module in imports if module.split(".")[0] == PACKAGE.name}
+    # Names of the top package, such as __version__, are open to all.
+    own = {target for target in own if target in INTERNAL or target == "msg"}
+    assert own <= INTERNAL[part] | {part, "errors"}
+    others = {module.split(".")[0] for module in imports} - {PACKAGE.name}
+    assert others - sys.stdlib_module_names <= EXTERNAL[part]
+
+
+def test_every_part_in_the_table_exists() -> None:
+    parts = {part_of(name) for name in MODULES} - {""}
+    assert parts == set(INTERNAL) == set(EXTERNAL)
+
+
+def test_the_node_reaches_nothing_that_stays_at_home() -> None:
+    waiting, seen = ["eloss_perception.ros.node"], set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        for imported in imports_of(MODULES[name]):
+            module = imported if imported in MODULES else imported.rpartition(".")[0]
+            if module in MODULES and module not in seen:
+                waiting.append(module)
+    assert len(seen) > 5, "the walk did not follow the imports"
+    assert not {part_of(name) for name in seen} & NOT_ONBOARD
+
+
+def test_the_runtime_loads_neither_torch_nor_ros() -> None:
+    code = (
+        "import sys, eloss_perception.runtime.detector\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert "eloss_perception" in loaded
+    assert not loaded & {"torch", "rclpy", "onnx", "matplotlib", "PIL", "rosbags"}
+    assert not {name for name in loaded if name.endswith("_msgs")}

@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the package says about itself agrees everywhere, and what it installs is complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+import eloss_perception
+
+ROOT = Path(__file__).resolve().parents[1]
+HEADER = (
+    "# SPDX-FileCopyrightText: 2026 The eloss_perception authors",
+    "# SPDX-License-Identifier: Apache-2.0",
+)
+# What ends up in nobody's commit, should git not be there to say so.
+MADE_HERE = {"build", "install", "log", "demo_output", "runs", "__pycache__"}
+
+
+def source_files() -> list[Path]:
+    """Returns the files that belong to the package: what git tracks or would add."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        files = [ROOT / line for line in listing.stdout.splitlines()]
+    except (OSError, subprocess.CalledProcessError):
+        files = [
+            path
+            for path in ROOT.rglob("*")
+            if not any(
+                part.startswith(".venv") or part == ".git" or part in MADE_HERE
+                for part in path.relative_to(ROOT).parts
+            )
+        ]
+    return [path for path in files if path.is_file()]
+
+
+def package_xml() -> ET.Element:
+    return ET.parse(ROOT / "package.xml").getroot()
+
+
+def test_versions_agree() -> None:
+    version = eloss_perception.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert package_xml().findtext("version") == version
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(\d[^\]]*)\] - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)
+    assert releases[0] == version
+    command = [sys.executable, "setup.py", "--version"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.split()[-1] == version
+
+
+def test_package_xml_declares_what_the_sources_import() -> None:
+    declared = {
+        element.text for element in package_xml() if element.tag in ("depend", "exec_depend")
+    }
+    imported: set[str] = set()
+    for path in (ROOT / "eloss_perception" / "ros").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        imports = r"^\s*(?:from|import) (\w+_msgs|\w+_srvs|rclpy|sensor_msgs_py)\b"
+        imported |= set(re.findall(imports, text, re.MULTILINE))
+    assert imported
+    assert imported <= declared
+
+
+def test_licence_is_the_same_everywhere() -> None:
+    assert package_xml().findtext("license") == "Apache-2.0"
+    assert 'license="Apache-2.0"' in (ROOT / "setup.py").read_text(encoding="utf-8")
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_every_source_file_has_the_spdx_header() -> None:
+    scripts = {".ci/run", "run", *(f"scripts/{path.name}" for path in (ROOT / "scripts").iterdir())}
+    missing = []
+    for path in source_files():
+        name = path.relative_to(ROOT).as_posix()
+        if path.suffix == ".py" or path.name == "CMakeLists.txt" or name in scripts:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            start = 1 if lines and lines[0].startswith("#!") else 0
+            if tuple(lines[start : start + 2]) != HEADER:
+                missing.append(name)
+    assert not missing
+
+
+def test_no_file_names_the_machine_it_was_made_on() -> None:
+    # Put together here, so that this file does not find itself.
+    telltale = re.compile("|".join("/" + place for place in ("work/", "root/", r"home/\w")))
+    found = []
+    for path in source_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in telltale.finditer(text)]
+    assert not found
+
+
+def test_every_message_field_says_what_it_is() -> None:
+    for path in sorted((ROOT / "msg").glob("*.msg")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.strip() and not line.startswith("#"):
+                assert re.search(r"\S\s+# \S", line), f"{path.name}: {line}"
+                if line.startswith(("float32", "uint")):
+                    assert re.search(r"# .*\[.+\]", line), f"{path.name}: no unit: {line}"
+
+
+def test_colcon_leaves_our_vision_msgs_alone() -> None:
+    assert (ROOT / "interfaces" / "vision_msgs" / "COLCON_IGNORE").exists()
+
+
+def test_detection_array_is_the_type_of_vision_msgs_4_1_1() -> None:
+    pytest.importorskip("rclpy")
+    pytest.importorskip("vision_msgs.msg")
+    name = "share/vision_msgs/msg/Detection3DArray.json"
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    candidates = [Path(prefix, name) for prefix in prefixes if prefix]
+    files = [path for path in candidates if path.exists()]
+    if not files:
+        pytest.skip("no type description is installed: ROS 2 before Iron has no type hashes")
+    hashes = json.loads(files[0].read_text(encoding="utf-8"))["type_hashes"]
+    by_name = {entry["type_name"]: entry["hash_string"] for entry in hashes}
+    # Of the package that apt installs, vision_msgs 4.1.1.
+    assert by_name["vision_msgs/msg/Detection3DArray"] == (
+        "RIHS01_793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018"
+    )
+
+
+def test_messages_can_be_imported_from_the_checkout() -> None:
+    pytest.importorskip("rclpy")
+    from eloss_perception.msg import EntropyHealth, ProcessingTime
+
+    assert Path(eloss_perception.__file__ or "").parent == ROOT / "eloss_perception"
+    levels = EntropyHealth.OK, EntropyHealth.WARN, EntropyHealth.ERROR, EntropyHealth.STALE
+    assert levels == (b"\x00", b"\x01", b"\x02", b"\x03")
+    assert ProcessingTime().num_frames_dropped == 0
