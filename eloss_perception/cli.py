@@ -38,6 +38,7 @@ _PROVIDERS = {
     "openvino": "pip install 'eloss_perception[openvino]'",
     "rosbags": "pip install 'eloss_perception[bags]'",
     "torch": "pip install 'eloss_perception[train]'",
+    "tensorboard": "pip install 'eloss_perception[train]'",
     "tqdm": "pip install 'eloss_perception[train]'",
 }
 _ROS_MODULES = ("ament_index_python", "launch", "rclpy", "rosgraph_msgs", "rosbag2_py")

@@ -17,7 +17,7 @@ import pytest
 
 from eloss_perception import __version__, cli
 from eloss_perception.commands.scans import find_scans
-from eloss_perception.commands.terminal import format_table, track
+from eloss_perception.commands.terminal import format_table, progress_bar, track
 from eloss_perception.errors import BundleError, DataError
 from eloss_perception.kitti import KittiDataset, read_labels
 from eloss_perception.runtime.bundle import default_bundle_path
@@ -264,6 +264,18 @@ def test_tables_and_progress(capsys):
     assert capsys.readouterr().err == ""  # pytest's stderr is no terminal
 
 
+def test_progress_in_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert list(track(iter("abc"), 3, "things")) == ["a", "b", "c"]
+    err = capsys.readouterr().err
+    assert "[                        ] 0/3 things" in err
+    assert "[########################] 3/3 things, 0 s left" in err
+    assert err.endswith("\r\033[K")
+    with pytest.raises(KeyboardInterrupt), progress_bar(0, "things"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.endswith("\r\033[K")
+
+
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("simulated")
@@ -301,8 +313,13 @@ def test_simulate_adds_a_split_and_keeps_what_is_there(tmp_path, capsys):
     assert "exists" in one_error(capsys)
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Path:
+@pytest.fixture(scope="module", params=["tiny", "shipped"])
+def bundle(request, tmp_path_factory) -> Path:
+    if request.param == "tiny":
+        pytest.importorskip("onnx")
+        from tiny_bundle import write_tiny_bundle
+
+        return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
     try:
         return default_bundle_path()
     except BundleError as error:
@@ -315,9 +332,12 @@ def test_simulate_detect_evaluate(simulated, bundle, tmp_path, capsys):
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:3] == ["scan", "points", "car"]
     assert [line.split()[0] for line in table[2:5]] == ["000000", "000001", "000002"]
-    for name in ("000000", "000001", "000002"):
-        for item in read_labels(out / "results" / f"{name}.txt"):
-            assert item.score is not None
+    for line in table[2:5]:
+        name, _, *counts = line.split()
+        found = read_labels(out / "results" / f"{name}.txt")
+        # What is outside the camera's view is no result in KITTI's sense.
+        assert len(found) <= sum(int(count) for count in counts[:3])
+        assert all(item.score is not None for item in found)
         assert (out / "pictures" / f"{name}.png").stat().st_size > 10_000
     assert len((out / "summary.csv").read_text().splitlines()) == 4
 
@@ -346,6 +366,16 @@ def test_detect_without_calibration_writes_boxes_of_the_sensor_frame(
         assert 0.2 <= float(score) <= 1.0
         assert len([float(value) for value in box]) == 7
     assert not (out / "pictures").exists()
+
+
+def test_detect_in_real_frames(kitti_object_root, bundle, tmp_path, capsys):
+    ids = KittiDataset(kitti_object_root, "val").ids
+    scan = kitti_object_root / "training" / "velodyne" / f"{ids[0]}.bin"
+    out = tmp_path / "found"
+    assert run("detect", scan, "--out", out, "--bundle", bundle) == 0
+    assert (out / "results" / f"{ids[0]}.txt").is_file()
+    assert (out / "pictures" / f"{ids[0]}.png").is_file()
+    assert capsys.readouterr().out.splitlines()[2].split()[0] == ids[0]
 
 
 def test_bag_of_simulated_scans(simulated, tmp_path, capsys):

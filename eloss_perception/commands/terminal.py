@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
+
+_BAR_WIDTH = 24
+_REFRESH_S = 0.1
+_CLEAR_LINE = "\r\033[K"
 
 
 def track(items: Iterable[_Item], total: int, unit: str) -> Iterator[_Item]:
@@ -26,18 +32,30 @@ def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda done: None
         return
+    start = time.monotonic()
+    shown = -math.inf
+
+    def advance(done: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < _REFRESH_S and done < total:
+            return
+        shown = now
+        _show(_bar(done, total, unit, now - start))
+
+    _show(_bar(0, total, unit, 0.0))
     try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:  # Nice to have, not worth an installation.
-        yield lambda done: _show(f"\r{done}/{total} {unit}")
-        _show("\r\033[K")
-        return
-    with tqdm(total=total, unit=f" {unit}", leave=False) as bar:
-
-        def advance(done: int) -> None:
-            bar.update(done - bar.n)
-
         yield advance
+    finally:
+        _show(_CLEAR_LINE)
+
+
+def _bar(done: int, total: int, unit: str, elapsed_s: float) -> str:
+    """Return a bar with the share done and, once it can be told, the time that is left."""
+    share = min(1.0, done / total) if total else 1.0
+    filled = round(share * _BAR_WIDTH)
+    left = f", {math.ceil(elapsed_s * (1.0 - share) / share)} s left" if share else ""
+    return f"{_CLEAR_LINE}[{'#' * filled:<{_BAR_WIDTH}}] {done}/{total} {unit}{left}"
 
 
 def say(text: str) -> None:
