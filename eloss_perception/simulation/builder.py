@@ -151,7 +151,7 @@ class SceneBuilder:
         exponent: float = 0.6,
         texture: float = 0.1,
     ) -> None:
-        """Add a convex solid; `half` bounds it around `centre`, `faces` are in its object's frame."""
+        """Add a convex solid: `faces` in the object's frame, `half` bounds it around `centre`."""
         start = len(self.planes)
         for nx, ny, nz, d, *material in faces:
             shifted = d - nx * centre[0] - ny * centre[1] - nz * centre[2]

@@ -179,6 +179,7 @@ def _make_ground(
     road = float(np.clip(rng.normal(0.50, 0.07), 0.25, 0.75))
     walk = float(np.clip(road + rng.normal(0.04, 0.08), 0.25, 0.8))
     rough = float(rng.uniform(0.3, 1.0))
+    even = float(rng.uniform(0.003, 0.013))
     wavy = float(rng.uniform(0.01, 0.09)) * (1.0 - 0.6 * urban)
     return Ground(
         x_start=float(x[0]),
@@ -190,7 +191,7 @@ def _make_ground(
             [road, walk, float(rng.uniform(0.38, 0.62)), float(rng.uniform(0.6, 1.4))]
         ),
         roughness=np.array([0.003, 0.004, 0.04 * rough, 0.003]),
-        waviness=np.array([0.012, 0.012, wavy, 0.012]),
+        waviness=np.array([even, even, wavy, even]),
         crossings=np.array(crossings, dtype=np.float64).reshape(-1, 2),
         tile=noise_tile(),
         tile_offset=float(rng.integers(0, 4096)),
@@ -379,7 +380,7 @@ def _frontage(plan: _Plan, side: Side, sign: float) -> None:
 
 def _yard(plan: _Plan, side: Side, sign: float) -> None:
     """Scatter growth and clutter behind the pavement, from a lawn to a thicket."""
-    density = 0.035 * plan.uniform(0.0, 1.0) ** 1.5
+    density = 0.07 * plan.uniform(0.0, 1.0) ** 2
     depth = plan.uniform(6.0, 22.0)
     for _ in range(int(plan.rng.poisson(density * depth * (plan.x_max - plan.x_min)))):
         x = plan.uniform(plan.x_min, plan.x_max)
@@ -432,7 +433,7 @@ def _walkers(plan: _Plan, left: Side, right: Side, mean: float) -> None:
         side, sign = (left, 1.0) if plan.chance(0.5) else (right, -1.0)
         edge = side.road + side.parking
         # Nearer ones are more frequent in KITTI: half of them within 15 m.
-        x = float(plan.rng.gamma(2.0, 10.0)) + 2.0
+        x = float(plan.rng.gamma(1.8, 9.0)) + 1.5
         if plan.moving or x > plan.x_max:
             x = plan.uniform(plan.x_min, plan.x_max)
         where = plan.rng.random()
@@ -464,7 +465,7 @@ def _riders(plan: _Plan, left: Side, right: Side, mean: float) -> None:
     """Cyclists along the kerb, on the pavement, now and then across."""
     for _ in range(int(plan.rng.poisson(mean))):
         side, sign = (left, 1.0) if plan.chance(0.5) else (right, -1.0)
-        x = float(plan.rng.gamma(2.2, 11.0)) + 2.0
+        x = float(plan.rng.gamma(2.0, 10.0)) + 1.5
         if plan.moving or x > plan.x_max:
             x = plan.uniform(plan.x_min, plan.x_max)
         v = sign * (side.road + plan.uniform(-1.6, 0.2))

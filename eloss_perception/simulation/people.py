@@ -151,7 +151,7 @@ def add_bicycle(builder: SceneBuilder, rng: np.random.Generator, owner: int, len
     """Add wheels and frame to an object whose frame stands under the middle of the bicycle."""
     radius = float(rng.uniform(0.30, 0.36))
     axle = 0.5 * length - radius
-    metal = float(rng.uniform(0.1, 0.5))
+    metal = float(rng.uniform(0.15, 0.8))
     # Spokes stop few rays; the tyre is a ring, here a share of the disc.
     for x in (-axle, axle):
         builder.add_part(
@@ -159,7 +159,7 @@ def add_bicycle(builder: SceneBuilder, rng: np.random.Generator, owner: int, len
             owner,
             (x, 0.0, radius),
             (radius, radius, 0.02),
-            0.2,
+            float(rng.uniform(0.2, 0.6)),
             roll=0.5 * math.pi,
             opacity=float(rng.uniform(0.4, 0.8)),
         )
