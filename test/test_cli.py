@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -224,6 +225,27 @@ def test_a_simulated_drive_has_no_sequence(extra, tmp_path, capsys):
     pytest.importorskip("rosbags")
     assert run("bag", "--simulate", "--out", tmp_path / "bag", *extra) == 2
     assert "belong to --kitti" in one_error(capsys)
+
+
+def test_replay_has_the_options_of_the_player():
+    from eloss_perception.ros.player import add_arguments, settings_from_arguments
+
+    player = argparse.ArgumentParser()
+    add_arguments(player)
+    for argv in (["bag"], ["bag", "--clock", "--topics", "/a", "/b", "--rate", "2", "--loop"]):
+        theirs = vars(player.parse_args(argv))
+        ours = vars(cli.build_parser().parse_args(["replay", *argv]))
+        assert {key: ours[key] for key in theirs} == theirs
+        assert set(ours) - set(theirs) == {"command", "run"}
+        settings_from_arguments(argparse.Namespace(**ours))
+
+
+def test_replay_of_what_is_no_bag_is_one_line(tmp_path, capsys):
+    pytest.importorskip("rclpy")
+    assert run("replay", tmp_path) == 2
+    assert str(tmp_path) in one_error(capsys)
+    assert run("replay", tmp_path, "--corrupt", "nonsense:3") == 2
+    assert "nonsense" in one_error(capsys)
 
 
 def test_train_shows_its_settings_and_refuses_unknown_ones(tmp_path, capsys):
