@@ -119,7 +119,7 @@ def _health(detector: Detector, detections: Detections) -> HealthReport | None:
     return monitor.update(
         detections.layer_entropy,
         counts.num_points + counts.num_dropped_points,
-        counts.num_pillars + counts.num_dropped_pillars,
+        counts.num_occupied + counts.num_dropped_pillars,
     )
 
 

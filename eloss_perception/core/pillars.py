@@ -52,6 +52,16 @@ class PointCounts:
     num_pillars: int
     num_dropped_pillars: int
 
+    @property
+    def num_in_range(self) -> int:
+        """Points inside ``point_cloud_range``, kept or not: what health reads."""
+        return self.num_points + self.num_dropped_points
+
+    @property
+    def num_occupied(self) -> int:
+        """Cells that hold a point, kept or not: what health reads."""
+        return self.num_pillars + self.num_dropped_pillars
+
 
 @dataclass(frozen=True, slots=True)
 class Pillars:

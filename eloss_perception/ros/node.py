@@ -16,10 +16,9 @@ from typing import Any, TypeVar
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
@@ -168,7 +167,9 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             return
         detected = time.perf_counter()
         report = self._monitor.update(
-            detections.layer_entropy, detections.counts.num_points, detections.counts.num_pillars
+            detections.layer_entropy,
+            detections.counts.num_in_range,
+            detections.counts.num_occupied,
         )
         boxes = sensor_boxes(detections.boxes, self._sensor)
         class_names = self._detector.class_names
@@ -377,5 +378,5 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
 def _with_qos_overrides(create: Callable[[], _Entity]) -> _Entity:
     try:
         return create()
-    except (InvalidParameterTypeException, InvalidQosOverridesError, RuntimeError) as error:
+    except Exception as error:  # rclpy checks overrides by using them: anything may come of it.
         raise ConfigError(f"parameter qos_overrides: {error}") from error

@@ -18,7 +18,7 @@ class AugmentationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip_probability: float = Field(0.5, ge=0, le=1)
-    rotation_deg: float = Field(20.0, ge=0, le=180)
+    rotation_deg: float = Field(35.0, ge=0, le=180)
     scaling: float = Field(0.04, ge=0, lt=0.5)
     height_jitter: float = Field(0.08, ge=0, le=1, description="std of the sensor height [m]")
     intensity_gain: float = Field(0.25, ge=0, le=1)

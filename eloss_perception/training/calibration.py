@@ -68,11 +68,7 @@ def calibrate_bundle(
         detections = detector.detect(points)
         counts = detections.counts
         rows.append(
-            make_readings(
-                detections.layer_entropy,
-                counts.num_points + counts.num_dropped_points,
-                counts.num_pillars + counts.num_dropped_pillars,
-            )
+            make_readings(detections.layer_entropy, counts.num_in_range, counts.num_occupied)
         )
         if progress is not None:
             progress(number)

@@ -30,10 +30,16 @@ class GridConfig(BaseModel):
     max_pillars: int = Field(16000, ge=1)
     max_points_per_pillar: int = Field(16, ge=1)
 
-    def build(self) -> PillarGrid:
-        """The grid itself."""
+    def build(self, half_width: float | None = None) -> PillarGrid:
+        """The grid itself, or its strip ``|y| < half_width``."""
+        x_min, y_min, z_min, x_max, y_max, z_max = self.point_cloud_range
+        if half_width is not None:
+            y_min, y_max = max(y_min, -half_width), min(y_max, half_width)
         return PillarGrid(
-            self.point_cloud_range, self.voxel_size, self.max_pillars, self.max_points_per_pillar
+            (x_min, y_min, z_min, x_max, y_max, z_max),
+            self.voxel_size,
+            self.max_pillars,
+            self.max_points_per_pillar,
         )
 
 
@@ -63,7 +69,7 @@ class TrainingSettings(BaseModel):
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(10.0, gt=0)
     ema_decay: float = Field(0.998, ge=0, lt=1)
-    reuse: int = Field(2, ge=1, description="variations drawn of each scan")
+    reuse: int = Field(3, ge=1, description="variations drawn of each scan")
     num_workers: int = Field(1, ge=0)
     num_threads: int = Field(2, ge=1)
     seed: int = Field(0, ge=0)
@@ -74,6 +80,12 @@ class TrainingSettings(BaseModel):
     network: NetworkConfig = NetworkConfig()
     entropy_loss: EntropyLossConfig = EntropyLossConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    training_half_width: float | None = Field(
+        20.48,
+        gt=0,
+        description="train on |y| below this [m] only: most objects at half the cost; scans are "
+        "rotated, so the strip sees every direction. None trains on the whole grid",
+    )
 
     @property
     def run_dir(self) -> Path:

@@ -8,13 +8,14 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -47,12 +48,10 @@ def train(settings: TrainingSettings) -> Path:
     """
     torch.set_num_threads(settings.num_threads)
     torch.manual_seed(settings.seed)
-    grid = settings.grid.build()
+    grid = settings.grid.build(settings.training_half_width)
     network = PillarNetwork(settings.network, grid.num_y, grid.num_x)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = AveragedModel(
-        network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True
-    )
+    averaged = AveragedModel(network, avg_fn=_moving_average(settings.ema_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -128,6 +127,18 @@ def load_network(path: Path) -> tuple[PillarNetwork, TrainingSettings]:
     return network.eval(), settings
 
 
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Exponential moving average that forgets faster at first: the first steps are all wrong."""
+
+    def average(averaged: Tensor, current: Tensor, num_averaged: Tensor) -> Tensor:
+        if not averaged.is_floating_point():
+            return current
+        step = int(num_averaged)
+        return averaged.lerp(current, 1.0 - min(decay, (1.0 + step) / (10.0 + step)))
+
+    return average
+
+
 def _losses(
     settings: TrainingSettings,
     step: int,
@@ -169,7 +180,7 @@ def _load_batches(settings: TrainingSettings, first_step: int) -> DataLoader[Any
     length = settings.steps * settings.batch_size
     samples = TrainingSamples(
         source,
-        settings.grid.build(),
+        settings.grid.build(settings.training_half_width),
         len(settings.class_names),
         HEAD_STRIDE,
         settings.augmentation,
