@@ -116,11 +116,7 @@ def _health(detector: Detector, detections: Detections) -> HealthReport | None:
         return None
     monitor = HealthMonitor(detector.bundle.health, HealthSettings(frames_to_raise=1))
     counts = detections.counts
-    return monitor.update(
-        detections.layer_entropy,
-        counts.num_points + counts.num_dropped_points,
-        counts.num_occupied + counts.num_dropped_pillars,
-    )
+    return monitor.update(detections.layer_entropy, counts.num_in_range, counts.num_occupied)
 
 
 def _row(
