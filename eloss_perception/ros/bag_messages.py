@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rosbags.typesys import Stores, get_typestore
 
 from eloss_perception.core.boxes import corners_3d
+from eloss_perception.core.classes import CLASS_NAMES
 
 # The oldest distribution supported: the types used here are the same, hash for hash, up to Jazzy.
 TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
@@ -179,6 +180,9 @@ def ground_truth_markers(
 ) -> Any:
     """visualization_msgs/MarkerArray: a white wire frame a box, with a line to its front.
 
+    `text`, which RViz does not show for lines, holds the class name; `boxes_from_markers` reads
+    the boxes back.
+
     Args:
         boxes: (M, 7) x, y, z, length, width, height, yaw [m, rad, LiDAR frame].
         labels: (M,) class index; boxes labelled -1 (not to be detected) are drawn faint.
@@ -189,8 +193,36 @@ def ground_truth_markers(
         ahead = top + 0.5 * box[3] * np.array([np.cos(box[6]), np.sin(box[6]), 0.0])
         lines = [corners[list(edge)] for edge in _EDGES] + [np.stack([top, ahead])]
         alpha = 0.25 if labels[index] < 0 else 0.8
-        markers.append(_marker(stamp_ns, frame_id, index, _ADD, np.concatenate(lines), alpha))
+        name = CLASS_NAMES[labels[index]] if labels[index] >= 0 else ""
+        markers.append(_marker(stamp_ns, frame_id, index, _ADD, np.concatenate(lines), alpha, name))
     return make("visualization_msgs/msg/MarkerArray", markers=markers)
+
+
+def boxes_from_markers(message: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Reads back what `ground_truth_markers` drew.
+
+    Returns:
+        (M, 7) boxes and (M,) labels.
+    """
+    boxes, labels = [], []
+    for marker in message.markers:
+        if marker.action != _ADD or marker.type != _LINE_LIST:
+            continue
+        points = np.array([(p.x, p.y, p.z) for p in marker.points])
+        # The eight corners are where the edges of bottom and top begin; the last line is the
+        # heading.
+        corners, (top, front) = points[0:16:2], points[-2:]
+        ahead = front - top
+        length = 2.0 * float(np.hypot(ahead[0], ahead[1]))
+        yaw = float(np.arctan2(ahead[1], ahead[0]))
+        sideways = (corners[:, :2] - top[:2]) @ np.array([-np.sin(yaw), np.cos(yaw)])
+        size = (length, float(np.ptp(sideways)), float(np.ptp(corners[:, 2])))
+        boxes.append((*corners.mean(axis=0), *size, yaw))
+        labels.append(CLASS_NAMES.index(marker.text) if marker.text in CLASS_NAMES else -1)
+    return (
+        np.array(boxes, dtype=np.float32).reshape(-1, 7),
+        np.array(labels, dtype=np.int64),
+    )
 
 
 def _marker(
@@ -200,6 +232,7 @@ def _marker(
     action: int,
     points: npt.NDArray[np.float64],
     alpha: float,
+    text: str = "",
 ) -> Any:
     """visualization_msgs/Marker of a list of lines; points (2 * lines, 3) [m]."""
     return make(
@@ -231,7 +264,7 @@ def _marker(
             data=np.zeros(0, dtype=np.uint8),
         ),
         uv_coordinates=[],
-        text="",
+        text=text,
         mesh_resource="",
         mesh_file=make(
             "visualization_msgs/msg/MeshFile", filename="", data=np.zeros(0, dtype=np.uint8)

@@ -72,7 +72,9 @@ class PlayerSettings:
 
 
 def play(
-    settings: PlayerSettings, stop: StopSignal, ros_arguments: Sequence[str] = ()
+    settings: PlayerSettings,
+    stop: StopSignal | None = None,
+    ros_arguments: Sequence[str] = (),
 ) -> PlaybackReport:
     """Plays a bag until its end or a signal.
 
@@ -89,6 +91,8 @@ def play(
     from eloss_perception.ros.player_node import PlayerNode
 
     with ExitStack() as stack:
+        if stop is None:
+            stop = stack.enter_context(StopSignal())
         bag = stack.enter_context(BagReader(settings.bag))
         keyboard = stack.enter_context(Keyboard())
         context = rclpy.Context()

@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Child processes that never outlive the one that started them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from eloss_perception.errors import ElossError
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None)
+_TAIL_LINES = 8
+_LOG_LINE_PREFIXES = ("[INFO]",)
+
+
+class ProcessError(ElossError):
+    """A child process failed; the text ends with what it said last."""
+
+
+class Child:
+    """A running program whose output goes to a log file.
+
+    Args:
+        name: For messages.
+        command: Program and arguments.
+        log: File for standard output and standard error.
+        environment: Variables on top of this process's own.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                # Ctrl-C in the terminal is for the parent, which stops its children in order.
+                start_new_session=True,
+                # Should the parent be killed outright, the kernel stops the child.
+                preexec_fn=_die_with_parent,
+            )
+
+    @property
+    def return_code(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def check(self) -> None:
+        """Raises `ProcessError` if the process has ended with an error."""
+        if self.return_code not in (None, 0):
+            raise ProcessError(self.describe_failure())
+
+    def describe_failure(self) -> str:
+        """One line: how it ended and what it said last."""
+        code = self.return_code
+        ending = f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+        lines = self.log.read_text(errors="replace").splitlines()
+        telling = [line for line in lines if line and not line.startswith(_LOG_LINE_PREFIXES)]
+        last = " | ".join(telling[-_TAIL_LINES:]) or "it said nothing"
+        return f"the {self.name} ended with {ending}: {last} (all of it: {self.log})"
+
+    def stop(self, number: int = signal.SIGINT, timeout_s: float = 5.0) -> int:
+        """Asks the process to end, kills it after the timeout, reaps it; returns its status."""
+        if self.return_code is None:
+            self._process.send_signal(number)
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        return self._process.wait()
+
+
+class ChildProcesses:
+    """Context manager: whatever is started in it is stopped and reaped at its end.
+
+    Args:
+        log_folder: Where each child's output goes, as `<name>.log`.
+        environment: Variables for all children.
+    """
+
+    def __init__(self, log_folder: Path, environment: Mapping[str, str]) -> None:
+        self._log_folder = log_folder
+        self._environment = dict(environment)
+        self._children: list[Child] = []
+
+    def __enter__(self) -> ChildProcesses:
+        self._log_folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def start(self, name: str, command: Sequence[str]) -> Child:
+        """Starts a program."""
+        child = Child(name, command, self._log_folder / f"{name}.log", self._environment)
+        self._children.append(child)
+        return child
+
+    def check(self) -> None:
+        """Raises `ProcessError` if any child has ended with an error."""
+        for child in self._children:
+            child.check()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # All are asked first: together they take as long as the slowest, not as the sum.
+        for child in self._children:
+            if child.return_code is None:
+                child._process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 4.0
+        for child in self._children:
+            child.stop(signal.SIGTERM, max(0.1, deadline - time.monotonic()))
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
