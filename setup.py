@@ -20,6 +20,11 @@ VERSION = re.search(
 if VERSION is None:
     raise RuntimeError(f"no __version__ in {NAME}/__init__.py")
 README = HERE / "README.md"
+# Where an installation with colcon has them too.
+BUNDLES = [
+    (f"share/{NAME}/{folder.relative_to(HERE)}", [f"{folder.relative_to(HERE)}/*"])
+    for folder in sorted((HERE / "models").glob("*"))
+]
 
 setup(
     name=NAME,
@@ -33,6 +38,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    data_files=BUNDLES,
     install_requires=["numba", "numpy", "onnxruntime", "pydantic>=2", "pyyaml"],
     extras_require={
         "bags": ["rosbags"],

@@ -52,7 +52,7 @@ EXTERNAL = {
         *("tf2_msgs", "tf2_ros", "vision_msgs", "visualization_msgs", "yaml"),
     },
     "cli": set(),
-    "commands": {"PIL", "numpy", "pydantic", "tqdm", "yaml"},
+    "commands": {"PIL", "numpy", "pydantic", "yaml"},
 }
 
 # What the vehicle's node must do without, though other modules of `ros` may use it.
