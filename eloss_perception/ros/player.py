@@ -88,7 +88,10 @@ def play(
 
     from eloss_perception.ros.bag_reader import BagReader
     from eloss_perception.ros.keyboard import Keyboard
+    from eloss_perception.ros.large_messages import prepare_for_large_messages
     from eloss_perception.ros.player_node import PlayerNode
+
+    prepare_for_large_messages()
 
     with ExitStack() as stack:
         if stop is None:
