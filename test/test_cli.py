@@ -227,17 +227,24 @@ def test_a_simulated_drive_has_no_sequence(extra, tmp_path, capsys):
     assert "belong to --kitti" in one_error(capsys)
 
 
-def test_replay_has_the_options_of_the_player():
-    from eloss_perception.ros.player import add_arguments, settings_from_arguments
-
-    player = argparse.ArgumentParser()
-    add_arguments(player)
-    for argv in (["bag"], ["bag", "--clock", "--topics", "/a", "/b", "--rate", "2", "--loop"]):
-        theirs = vars(player.parse_args(argv))
-        ours = vars(cli.build_parser().parse_args(["replay", *argv]))
+@pytest.mark.parametrize(
+    ("name", "argvs"),
+    [
+        ("replay", ["bag", "bag --clock --topics /a /b --rate 2 --loop"]),
+        ("demo", ["", "--quick --corrupt none --seed 3 --out x", "--frames 9 --kitti y"]),
+    ],
+)
+def test_options_are_those_of_the_module_that_does_it(name, argvs):
+    modules = {"replay": "eloss_perception.ros.player", "demo": "eloss_perception.ros.demo"}
+    module = pytest.importorskip(modules[name], exc_type=ImportError)
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    for argv in argvs:
+        theirs = vars(parser.parse_args(argv.split()))
+        ours = vars(cli.build_parser().parse_args([name, *argv.split()]))
         assert {key: ours[key] for key in theirs} == theirs
         assert set(ours) - set(theirs) == {"command", "run"}
-        settings_from_arguments(argparse.Namespace(**ours))
+        module.settings_from_arguments(argparse.Namespace(**ours))
 
 
 def test_replay_of_what_is_no_bag_is_one_line(tmp_path, capsys):

@@ -386,10 +386,19 @@ def test_camera_boxes_are_drawn_around_their_projection():
         (0.0, 10.0, [0, 2, 4, 6, 8, 10]),
         (-0.25, 0.25, [-0.2, -0.1, 0.0, 0.1, 0.2]),
         (3.0, 3.4, [3.0, 3.1, 3.2, 3.3, 3.4]),
+        (0.0, 0.0049, [0.0, 0.001, 0.002, 0.003, 0.004]),
     ],
 )
 def test_ticks_are_round_numbers(low, high, expected):
     assert ticks(low, high, 5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("high", [0.9, 1.0, 2.07, 4.9, 9.99, 123.0])
+def test_there_are_always_two_ticks(count, high):
+    values = ticks(0.0, high, count)
+    assert 2 <= len(values) <= count + 4
+    assert 0.0 <= values[0] < values[-1] <= high
 
 
 def test_scales_map_ends_to_ends_and_limit_what_is_outside():

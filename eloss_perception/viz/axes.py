@@ -44,11 +44,18 @@ class Scale:
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """Return multiples of 1, 2 or 5 times a power of ten within [low, high], about `count`."""
+    """Return multiples of 1, 2 or 5 times a power of ten within [low, high].
+
+    About `count` of them, and never fewer than two: a scale with one tick tells nothing.
+    """
     raw = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * m for m in (1.0, 2.0, 5.0, 10.0) if power * m >= raw * 0.999)
-    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+    steps = [power * m for m in (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)]
+    coarsest = next(i for i, step in enumerate(steps) if step >= raw * 0.999)
+    for step in reversed(steps[: coarsest + 1]):
+        first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+        if last > first:
+            break
     return [i * step for i in range(first, last + 1)]
 
 

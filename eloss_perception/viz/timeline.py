@@ -107,7 +107,7 @@ def draw_timeline(canvas: Canvas, area: Area, timeline: Timeline, now: int | Non
     if timeline.num_boxes is not None:
         _draw_counts(canvas, boxes, time, timeline, shown)
     if now is not None:
-        x = time(timeline.times_s[now])
+        x = time(timeline.times_s[now] + 0.5 * timeline.period_s)
         canvas.line([(x, plot.top), (x, axis_top)], TEXT, 1.2)
     canvas.line([(left, axis_top), (right, axis_top)], AXIS)
     marks = [t for t in time.ticks(8) if t - start >= 0]
