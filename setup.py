@@ -20,11 +20,12 @@ VERSION = re.search(
 if VERSION is None:
     raise RuntimeError(f"no __version__ in {NAME}/__init__.py")
 README = HERE / "README.md"
-# Where an installation with colcon has them too.
-BUNDLES = [
-    (f"share/{NAME}/{folder.relative_to(HERE)}", [f"{folder.relative_to(HERE)}/*"])
+# Installed where colcon has them too: share/eloss_perception/models.
+BUNDLES = {
+    f"share/{NAME}/models/{folder.name}": [str(path.relative_to(HERE)) for path in folder.iterdir()]
     for folder in sorted((HERE / "models").glob("*"))
-]
+    if folder.is_dir()
+}
 
 setup(
     name=NAME,
@@ -38,7 +39,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    data_files=BUNDLES,
+    package_data={NAME: ["*/*.yaml"]},
+    data_files=list(BUNDLES.items()),
     install_requires=["numba", "numpy", "onnxruntime", "pydantic>=2", "pyyaml"],
     extras_require={
         "bags": ["rosbags"],
