@@ -324,6 +324,18 @@ def test_an_animation_holds_all_frames_and_repeats_for_ever(tmp_path, suffix):
     assert np.abs(shown - frames[3]).mean() < 12
 
 
+def test_a_gif_keeps_the_colours_that_carry_meaning(tmp_path):
+    picture = np.zeros((300, 300, 3), np.uint8)
+    picture[:, :, 0] = np.arange(300) % 256  # many shades of red compete for the palette
+    wanted = [*CLASS_COLOURS.values(), *LEVEL_COLOURS.values()]
+    for row, colour in enumerate(wanted):
+        picture[row, 0] = colour  # a single pixel each
+    save_animation(tmp_path / "a.gif", [picture], 5.0)
+    with Image.open(tmp_path / "a.gif") as animation:
+        shown = np.asarray(animation.convert("RGB"))
+    assert [tuple(shown[row, 0].tolist()) for row in range(len(wanted))] == wanted
+
+
 def test_an_animation_shrinks_until_it_fits(tmp_path):
     frames = [demo_frame(i) for i in range(6)]
     path = tmp_path / "demo.gif"

@@ -11,7 +11,15 @@ import numpy as np
 from PIL import Image
 
 from eloss_perception.errors import ConfigError
-from eloss_perception.viz.style import Picture
+from eloss_perception.viz.style import (
+    BACKGROUND,
+    CLASS_COLOURS,
+    LEVEL_COLOURS,
+    OTHER_CLASS,
+    TEXT,
+    Picture,
+    mix,
+)
 
 # What a README shows without making its readers wait.
 MAX_ANIMATION_BYTES = 5_000_000
@@ -31,7 +39,7 @@ def save_animation(
     fps: float,
     *,
     max_bytes: int = MAX_ANIMATION_BYTES,
-    colours: int = 128,
+    colours: int = 224,
 ) -> tuple[int, int]:
     """Write frames as an animation that repeats for ever, made smaller until it fits.
 
@@ -80,7 +88,7 @@ def _write_gif(path: Path, images: Sequence[Image.Image], fps: float, colours: i
     """Quantise to one adaptive palette without dithering: noise would defeat the compression."""
     step = max(1, len(images) // _PALETTE_SAMPLES)
     sample = np.concatenate([np.asarray(image) for image in images[::step]])
-    palette = Image.fromarray(sample).quantize(colours, method=Image.Quantize.MEDIANCUT)
+    palette = _palette(sample, colours)
     indexed = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     indexed[0].save(
         path,
@@ -90,6 +98,22 @@ def _write_gif(path: Path, images: Sequence[Image.Image], fps: float, colours: i
         loop=0,
         optimize=False,
     )
+
+
+def _palette(sample: Picture, colours: int) -> Image.Image:
+    """Return a palette of the commonest colours and those that carry meaning.
+
+    Thin outlines are few pixels: by number alone a pedestrian's would become an error's red.
+    """
+    meaningful = [OTHER_CLASS, TEXT, *CLASS_COLOURS.values(), *LEVEL_COLOURS.values()]
+    fixed = [*meaningful, *(mix(BACKGROUND, colour, 0.55) for colour in meaningful)]
+    free = max(8, colours - len(fixed))
+    adaptive = Image.fromarray(sample).quantize(free, method=Image.Quantize.MEDIANCUT)
+    values = (adaptive.getpalette() or [])[: 3 * free]
+    values += [channel for colour in fixed for channel in colour]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(values[: 3 * 256])
+    return palette
 
 
 def _write_webp(path: Path, images: Sequence[Image.Image], fps: float) -> None:

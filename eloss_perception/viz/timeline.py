@@ -121,7 +121,8 @@ def draw_timeline(canvas: Canvas, area: Area, timeline: Timeline, now: int | Non
 
 def _draw_windows(canvas: Canvas, area: Area, time: Scale, windows: Sequence[Window]) -> None:
     for start, end, text in windows:
-        span = Area(time(start), area.top, time(end), area.bottom)
+        # A gap at the end keeps apart two windows that touch.
+        span = Area(time(start), area.top, time(end) - 1.0, area.bottom)
         if span.width < 1.0:
             continue  # Before the first frame or after the last.
         canvas.rectangle(span, _WINDOW_COLOUR, 0.14)
