@@ -114,6 +114,12 @@ def test_rows_are_recovered_in_storage_order_and_by_elevation() -> None:
     np.testing.assert_array_equal(beam_indices(points[order]), truth[order])
 
 
+@pytest.mark.parametrize("start", [0, 200])
+def test_rows_are_whole_whether_lines_start_ahead_or_behind(start: int) -> None:
+    points = np.roll(make_scan().reshape(64, 400, 4), start, axis=1).reshape(-1, 4)
+    np.testing.assert_array_equal(beam_indices(points), np.repeat(np.arange(64), 400))
+
+
 def test_whole_beams_are_lost_and_the_others_untouched() -> None:
     points = make_scan()
     kept = corrupt(points, "beam_missing", 3, seed=5)

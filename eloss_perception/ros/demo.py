@@ -76,8 +76,8 @@ def default_corruptions(num_frames: int) -> tuple[CorruptionWindow, ...]:
     if not 0.0 < fog_s < beams_s < end_s:
         return ()
     return (
-        CorruptionWindow("fog", 4, fog_s, beams_s),
-        CorruptionWindow("beam_missing", 4, beams_s, end_s),
+        CorruptionWindow("fog", 5, fog_s, beams_s),
+        CorruptionWindow("beam_missing", 3, beams_s, end_s),
     )
 
 

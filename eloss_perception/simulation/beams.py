@@ -14,6 +14,10 @@ HDL64E_ELEVATION = np.radians(
 )
 # A scan line of fewer points is jitter at the seam between two turns.
 MIN_POINTS_PER_ROW = 32
+# A line that does not go all around jumps back by at least this much where it ends [rad].
+MIN_RETURN_STEP = 0.5
+# Neighbouring beams are a third of a degree apart; neighbours in one line a hundredth.
+MIN_SEAM_JUMP = np.radians(0.1)
 # Within one scan line the elevation of neighbours is nearly constant; unordered points spread over
 # degrees.
 MAX_ROW_ELEVATION_SPREAD = np.radians(0.6)
@@ -35,7 +39,7 @@ def beam_indices(points: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
     """
     x, y, z = points[:, 0], points[:, 1], points[:, 2]
     elevation = np.arctan2(z, np.hypot(x, y))
-    rows = _rows_in_storage_order(np.arctan2(y, x))
+    rows = _rows_in_storage_order(np.arctan2(y, x), elevation)
     if rows is not None and _row_spread(rows, elevation) < MAX_ROW_ELEVATION_SPREAD:
         return rows
     midpoints = (HDL64E_ELEVATION[1:] + HDL64E_ELEVATION[:-1]) / 2.0
@@ -43,23 +47,32 @@ def beam_indices(points: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
 
 
 def _rows_in_storage_order(
-    azimuth: npt.NDArray[np.float32],
+    azimuth: npt.NDArray[np.float32], elevation: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.intp] | None:
     """Numbers scan lines by the seams between turns; None if not stored line by line."""
     step = np.diff(azimuth)
-    # The seam is where a line starts: straight ahead (KITTI), or where atan2 wraps.
-    ahead = np.flatnonzero((azimuth[:-1] < 0) & (azimuth[1:] >= 0) & (step < np.pi)) + 1
-    wraps = np.flatnonzero(np.abs(step) >= np.pi) + 1
-    backwards = np.flatnonzero((np.abs(step) < np.pi) & (np.abs(step) > 0.5)) + 1
-    for seams in (ahead, wraps, backwards):
+    is_wrap = np.abs(step) >= np.pi
+    sense = 1.0 if np.median(step) >= 0.0 else -1.0
+    # A line starts behind, where atan2 wraps; straight ahead (KITTI); or where the view begins.
+    wraps = is_wrap
+    ahead = ((azimuth[:-1] < 0) != (azimuth[1:] < 0)) & (np.abs(step) < MIN_RETURN_STEP)
+    returns = (sense * step < -MIN_RETURN_STEP) & ~is_wrap
+    best, best_jump = None, MIN_SEAM_JUMP
+    for is_seam in (wraps, ahead, returns):
+        seams = np.flatnonzero(is_seam) + 1
         seams = seams[np.diff(seams, prepend=-MIN_POINTS_PER_ROW) >= MIN_POINTS_PER_ROW]
         if not 7 <= len(seams) < 160:
             continue
-        is_first = np.zeros(len(azimuth), dtype=np.intp)
-        is_first[seams] = 1
-        rows: npt.NDArray[np.intp] = np.cumsum(is_first)
-        return rows
-    return None
+        # At a true seam the next beam begins; in the middle of a line elevation goes on.
+        jump = float(np.median(np.abs(elevation[seams] - elevation[seams - 1])))
+        if jump > best_jump:
+            best, best_jump = seams, jump
+    if best is None:
+        return None
+    is_first = np.zeros(len(azimuth), dtype=np.intp)
+    is_first[best] = 1
+    rows: npt.NDArray[np.intp] = np.cumsum(is_first)
+    return rows
 
 
 def _row_spread(rows: npt.NDArray[np.intp], elevation: npt.NDArray[np.float32]) -> float:
