@@ -55,7 +55,7 @@ def _rows_in_storage_order(
     sense = 1.0 if np.median(step) >= 0.0 else -1.0
     # A line starts behind, where atan2 wraps; straight ahead (KITTI); or where the view begins.
     wraps = is_wrap
-    ahead = ((azimuth[:-1] < 0) != (azimuth[1:] < 0)) & (np.abs(step) < MIN_RETURN_STEP)
+    ahead = ((azimuth[:-1] < 0) != (azimuth[1:] < 0)) & (sense * step > 0) & ~is_wrap
     returns = (sense * step < -MIN_RETURN_STEP) & ~is_wrap
     best, best_jump = None, MIN_SEAM_JUMP
     for is_seam in (wraps, ahead, returns):
