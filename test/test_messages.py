@@ -13,27 +13,27 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from builtin_interfaces.msg import Time  # noqa: E402
-from fake_detector import REFERENCE  # noqa: E402
-from rclpy.serialization import serialize_message  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
-from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
+from builtin_interfaces.msg import Time
+from eloss_perception.msg import EntropyHealth
+from fake_detector import REFERENCE
+from rclpy.serialization import serialize_message
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker, MarkerArray
 
-from eloss_perception.core.boxes import Boxes3D  # noqa: E402
-from eloss_perception.core.health import HealthLevel, HealthMonitor  # noqa: E402
-from eloss_perception.core.pillars import PointCounts  # noqa: E402
-from eloss_perception.msg import EntropyHealth  # noqa: E402
-from eloss_perception.ros.diagnostics import Diagnostics  # noqa: E402
-from eloss_perception.ros.gauge import gauge_markers  # noqa: E402
-from eloss_perception.ros.markers import boxes_to_markers  # noqa: E402
-from eloss_perception.ros.messages import (  # noqa: E402
+from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.core.health import HealthLevel, HealthMonitor
+from eloss_perception.core.pillars import PointCounts
+from eloss_perception.ros.diagnostics import Diagnostics
+from eloss_perception.ros.gauge import gauge_markers
+from eloss_perception.ros.markers import boxes_to_markers
+from eloss_perception.ros.messages import (
     detections_to_msg,
     health_to_msg,
     pipeline_latency_ms,
     unread_health_to_msg,
 )
-from eloss_perception.ros.params import DetectorNodeSettings  # noqa: E402
-from eloss_perception.ros.status import DetectorStatus  # noqa: E402
+from eloss_perception.ros.params import DetectorNodeSettings
+from eloss_perception.ros.status import DetectorStatus
 
 NAMES = ("Car", "Pedestrian", "Cyclist")
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="velodyne")
@@ -157,7 +157,7 @@ def test_health_message_carries_report_and_counts() -> None:
     assert msg.layer_names == list(REFERENCE.layer_names)
     np.testing.assert_allclose(msg.entropy_change, [-0.3, -0.5], rtol=1e-5)
     np.testing.assert_allclose(msg.normal_std, [0.1, 0.1, 0.1], rtol=1e-5)
-    assert (msg.num_points, msg.num_pillars) == (900, 400)
+    assert (msg.num_points, msg.num_pillars) == (910, 400)  # dropped ones count as seen
     assert (msg.num_non_finite, msg.num_out_of_range) == (30, 60)
     serialize_message(msg)
 

@@ -69,7 +69,7 @@ def test_mounting_can_be_replaced_and_unknown_sensors_are_named() -> None:
     sensor = find_sensor("velodyne", mounting_height=2.1, forward_yaw=0.5)
     assert (sensor.mounting_height, sensor.forward_yaw, sensor.intensity_scale) == (2.1, 0.5, 255.0)
     assert find_sensor("velodyne") == SENSORS["velodyne"]
-    with pytest.raises(ConfigError, match="'vlp'.*kitti_hdl64"):
+    with pytest.raises(ConfigError, match=r"'vlp'.*kitti_hdl64"):
         find_sensor("vlp")
     with pytest.raises(ConfigError, match="finite"):
         find_sensor("velodyne", mounting_height=math.nan)
@@ -80,9 +80,9 @@ def test_scan_files_of_four_and_five_columns(tmp_path: Path) -> None:
     np.array([[1, 2, -1.84, 255, 7], [3, 4, 0, 51, 8]], dtype="<f4").tofile(path)
     points = read_scan_file(path, SENSORS["nuscenes_hdl32e"])
     np.testing.assert_allclose(points, [[2, -1, -1.73, 1.0], [4, -3, 0.11, 0.2]], atol=1e-6)
-    with pytest.raises(DataError, match="scan.bin: 40 bytes are not whole points of 4"):
+    with pytest.raises(DataError, match=r"scan\.bin: 40 bytes are not whole points of 4"):
         read_scan_file(path, SENSORS["kitti_hdl64"])
-    with pytest.raises(DataError, match="nothing.bin"):
+    with pytest.raises(DataError, match=r"nothing\.bin"):
         read_scan_file(tmp_path / "nothing.bin", SENSORS["kitti_hdl64"])
 
 

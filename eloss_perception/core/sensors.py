@@ -29,7 +29,7 @@ class SensorModel:
 
     Attributes:
         intensity_fields: Names under which drivers publish the intensity, in order of preference.
-        intensity_scale: Raw intensity that counts as 1; points carry raw / scale, clipped to [0, 1].
+        intensity_scale: Raw intensity that counts as 1; points carry raw / scale within [0, 1].
         mounting_height: Origin of the sensor frame above the ground [m].
         forward_yaw: Direction of the vehicle's forward axis in the sensor frame [rad], counter-
             clockwise from the sensor's x axis.

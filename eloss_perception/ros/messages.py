@@ -80,8 +80,8 @@ def health_to_msg(report: HealthReport, counts: PointCounts, header: Header) -> 
     msg.entropy_change = _float_array(report.entropy_change)
     msg.normal_mean = _float_array(report.layer_mean)
     msg.normal_std = _float_array(report.layer_std)
-    msg.num_points = counts.num_points
-    msg.num_pillars = counts.num_pillars
+    msg.num_points = counts.num_in_range
+    msg.num_pillars = counts.num_occupied
     msg.num_non_finite = counts.num_non_finite
     msg.num_out_of_range = counts.num_out_of_range
     msg.reason = report.reason

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -126,20 +127,18 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self._frame_id = ""
         self._last_stale_time = 0.0
 
-        self.settings = declare_settings(self)
-        self._sensor = self.settings.sensor_model()
+        try:
+            self.settings = declare_settings(self)
+            self._sensor = self.settings.sensor_model()
+            self._create_publishers()
+        except ConfigError:
+            self.destroy_node()
+            raise
         follow_changes(self, lambda: self.settings, self._apply)
-
-        publisher = self._publisher
-        self._detections = publisher(Detection3DArray, "~/output/detections")
-        self._markers = publisher(MarkerArray, "~/output/markers")
-        self._health = publisher(EntropyHealth, "~/output/entropy_health")
-        self._gauge = publisher(MarkerArray, "~/output/entropy_gauge")
-        self._processing_time = publisher(ProcessingTime, "~/debug/processing_time")
+        self._refuse_impossible_transitions()
 
         # Diagnostics speak in every lifecycle state, and on a clock that cannot stand still.
         self._diagnostics = Diagnostics(self.get_name(), time.monotonic())
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
         self.create_timer(_STALE_CHECK_PERIOD_S, self._watch_input, clock=steady)
@@ -364,15 +363,46 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         if self._is_loaded:
             self._detector.thresholds = settings.detection_thresholds(self._detector.class_names)
 
-    def _publisher(self, kind: type, topic: str) -> Any:
-        return _with_qos_overrides(
-            lambda: self.create_lifecycle_publisher(
-                kind,
-                topic,
-                result_qos(),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+    # ------------------------------------------------------------------ construction
+
+    def _create_publishers(self) -> None:
+        def create(kind: type, topic: str) -> Any:
+            return _with_qos_overrides(
+                lambda: self.create_lifecycle_publisher(
+                    kind,
+                    topic,
+                    result_qos(),
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                )
             )
-        )
+
+        self._detections = create(Detection3DArray, "~/output/detections")
+        self._markers = create(MarkerArray, "~/output/markers")
+        self._health = create(EntropyHealth, "~/output/entropy_health")
+        self._gauge = create(MarkerArray, "~/output/entropy_gauge")
+        self._processing_time = create(ProcessingTime, "~/debug/processing_time")
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+    def _refuse_impossible_transitions(self) -> None:
+        """Makes `change_state` answer a request that does not fit the state.
+
+        rclpy lets the state machine's error escape from the service's callback, which would end
+        the executor, and with it the node, at one wrong request.
+        """
+        for service in self.services:
+            if service.srv_type is ChangeState:
+                service.callback = _answering(service.callback)
+
+
+def _answering(change_state: Callable[..., Any]) -> Callable[..., Any]:
+    def callback(request: Any, response: Any) -> Any:
+        try:
+            return change_state(request, response)
+        except RuntimeError:  # rclpy's RCLError; what transitions raise does not come this far
+            response.success = False
+            return response
+
+    return callback
 
 
 def _with_qos_overrides(create: Callable[[], _Entity]) -> _Entity:

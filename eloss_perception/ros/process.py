@@ -69,7 +69,10 @@ def main(args: list[str] | None = None) -> int:
 
     if stop.is_set:
         return 0
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # what rclpy's errors of arguments have in common
+        return _refuse(error)
     executor = SingleThreadedExecutor()
     spinning_failure: list[BaseException] = []
 
@@ -99,12 +102,16 @@ def main(args: list[str] | None = None) -> int:
                 raise failure
         return 0
     except ElossError as error:
-        sys.stderr.write(f"detector_node: {error}\n")
-        return 1
+        return _refuse(error)
     finally:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _refuse(error: Exception) -> int:
+    sys.stderr.write(f"detector_node: {' '.join(str(error).split())}\n")
+    return 1
 
 
 if __name__ == "__main__":
