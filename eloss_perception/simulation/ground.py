@@ -190,12 +190,17 @@ def cast_ground(  # type: ignore[no-untyped-def]
         ox = position[0] + rotation[0, 2] * origin_z[b]
         oy = position[1] + rotation[1, 2] * origin_z[b]
         oz = position[2] + rotation[2, 2] * origin_z[b]
+        previous = 0.0
         for j in range(num_azimuth):
             dx, dy, dz = directions[b, j, 0], directions[b, j, 1], directions[b, j, 2]
             limit = min(depth[b, j], max_range)
             flat = math.sqrt(dx * dx + dy * dy)
-            # March downwards; a slope of 0.12 bounds the terrain, so a step never jumps through.
-            t = max((oz - here - 1.0) / (0.12 * flat - dz), 0.0) if 0.12 * flat > dz else limit
+            # Start where the ray before met the ground, else march down from above it: terrain
+            # steeper than 0.12 is not made, so the first step cannot jump through.
+            t = previous
+            if t <= 0.0:
+                t = max((oz - here - 1.0) / (0.12 * flat - dz), 0.0) if 0.12 * flat > dz else limit
+            previous = 0.0
             hit = False
             kind, gap = 0, 0.0
             for _ in range(24):
@@ -215,7 +220,7 @@ def cast_ground(  # type: ignore[no-untyped-def]
                     tile_offset,
                 )
                 gap = oz + t * dz - z
-                if abs(gap) < 0.004 or (gap < 0.03 and t > 25.0):
+                if abs(gap) < 0.004 or (abs(gap) < 0.03 and t > 25.0):
                     hit = True
                     break
                 slope = 0.05 * flat - dz
@@ -224,6 +229,7 @@ def cast_ground(  # type: ignore[no-untyped-def]
                 t += gap / slope
             if not hit or t >= limit or t < 0.3:
                 continue
+            previous = t
             t += (
                 roughness[kind]
                 * 1.7

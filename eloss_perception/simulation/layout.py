@@ -530,7 +530,7 @@ def make_street(rng: Rng, x_min: float, x_max: float, ego_speed: float | None = 
         _park(plan, side, sign)
     crowd = float(rng.gamma(1.2, 4.5)) * length / 130.0
     _walkers(plan, left, right, crowd)
-    _riders(plan, left, right, float(rng.gamma(1.2, 2.2)) * length / 130.0)
+    _riders(plan, left, right, float(rng.gamma(1.2, 2.7)) * length / 130.0)
     for side, sign in ((left, 1.0), (right, -1.0)):
         _frontage(plan, side, sign)
         _furniture(plan, side, sign)
