@@ -119,11 +119,11 @@ class Harness:
                 and all(
                     self.listener.count_publishers(f"/detector_node/{topic}") for topic in OUTPUTS
                 )
-                and self.node._markers.get_subscription_count()
-                and self.node._gauge.get_subscription_count()
-                and self.node._health.get_subscription_count()
-                and self.node._detections.get_subscription_count()
-                and self.node._processing_time.get_subscription_count()
+                and self.node.outputs.markers.get_subscription_count()
+                and self.node.outputs.gauge.get_subscription_count()
+                and self.node.outputs.health.get_subscription_count()
+                and self.node.outputs.detections.get_subscription_count()
+                and self.node.outputs.processing_time.get_subscription_count()
             )
         )
 

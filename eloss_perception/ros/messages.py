@@ -22,6 +22,7 @@ from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.health import HealthLevel, HealthReference, HealthReport
 from eloss_perception.core.pillars import PointCounts
 from eloss_perception.msg import EntropyHealth, ProcessingTime
+from eloss_perception.ros.status import DetectorStatus
 
 # A stamp this much older than the node's clock is of another time base (a replayed bag, a sensor
 # that counts from its own start), not the age of a scan.
@@ -112,24 +113,15 @@ def unread_health_to_msg(
     return msg
 
 
-def processing_time_to_msg(
-    header: Header,
-    *,
-    preprocess_ms: float,
-    inference_ms: float,
-    postprocess_ms: float,
-    total_ms: float,
-    pipeline_latency_ms: float,
-    num_frames_dropped: int,
-) -> ProcessingTime:
-    """Durations of a frame as a message."""
+def processing_time_to_msg(status: DetectorStatus, header: Header) -> ProcessingTime:
+    """Durations of the newest answered scan as a message."""
     msg = ProcessingTime(header=header)
-    msg.preprocess_ms = preprocess_ms
-    msg.inference_ms = inference_ms
-    msg.postprocess_ms = postprocess_ms
-    msg.total_ms = total_ms
-    msg.pipeline_latency_ms = pipeline_latency_ms
-    msg.num_frames_dropped = num_frames_dropped
+    msg.preprocess_ms = status.preprocess_ms
+    msg.inference_ms = status.inference_ms
+    msg.postprocess_ms = status.postprocess_ms
+    msg.total_ms = status.total_ms
+    msg.pipeline_latency_ms = status.pipeline_latency_ms
+    msg.num_frames_dropped = status.num_dropped
     return msg
 
 

@@ -11,32 +11,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.srv import ChangeState
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection3DArray
-from visualization_msgs.msg import MarkerArray
 
 from eloss_perception.core.health import HealthLevel, HealthMonitor
 from eloss_perception.core.sensors import sensor_boxes
 from eloss_perception.errors import BackendError, CloudError, ConfigError, ElossError
-from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.convert import points_from_msg
 from eloss_perception.ros.declare import declare_settings, follow_changes
 from eloss_perception.ros.diagnostics import Diagnostics
-from eloss_perception.ros.gauge import gauge_markers
 from eloss_perception.ros.mailbox import Mailbox
-from eloss_perception.ros.markers import boxes_to_markers
 from eloss_perception.ros.messages import (
-    detections_to_msg,
     health_to_msg,
     pipeline_latency_ms,
     processing_time_to_msg,
@@ -44,23 +34,10 @@ from eloss_perception.ros.messages import (
 )
 from eloss_perception.ros.params import DetectorNodeSettings
 from eloss_perception.ros.status import DetectorStatus
+from eloss_perception.ros.topics import Outputs, create_input
+from eloss_perception.ros.transitions import refuse_impossible_transitions
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
-
-_Entity = TypeVar("_Entity")
-
-
-# REP-2003: sensor data best effort, only the newest counts; results reliable and shallow.
-# Made anew for each topic: rclpy writes `qos_overrides` parameters into the profile it is given.
-def sensor_qos() -> QoSProfile:
-    """QoS of the input."""
-    return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-
-def result_qos() -> QoSProfile:
-    """QoS of the outputs."""
-    return QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-
 
 _DIAGNOSTICS_PERIOD_S = 1.0
 _STALE_CHECK_PERIOD_S = 0.05
@@ -87,6 +64,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
 
     Attributes:
         settings: The settings in force.
+        outputs: The publishers.
         status: Counts and the newest frame's figures.
         failure: Why the last transition failed; None while all is well.
         worker_failure: The bug that ended the worker; None while all is well.
@@ -130,14 +108,15 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         try:
             self.settings = declare_settings(self)
             self._sensor = self.settings.sensor_model()
-            self._create_publishers()
+            self.outputs = Outputs(self)
         except ConfigError:
             self.destroy_node()
             raise
         follow_changes(self, lambda: self.settings, self._apply)
-        self._refuse_impossible_transitions()
+        refuse_impossible_transitions(self)
 
         # Diagnostics speak in every lifecycle state, and on a clock that cannot stand still.
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics = Diagnostics(self.get_name(), time.monotonic())
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
@@ -171,38 +150,21 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             detections.counts.num_occupied,
         )
         boxes = sensor_boxes(detections.boxes, self._sensor)
-        class_names = self._detector.class_names
         health = health_to_msg(report, detections.counts, header)
+        self.outputs.publish_answer(boxes, self._detector.class_names, health, self.settings)
+        published = time.perf_counter()
 
-        self._detections.publish(detections_to_msg(boxes, class_names, header))
-        self._health.publish(health)
-        if self.settings.publish_markers and self._markers.get_subscription_count():
-            self._markers.publish(boxes_to_markers(boxes, class_names, header))
-        if self.settings.publish_gauge and self._gauge.get_subscription_count():
-            self._gauge.publish(gauge_markers(health, self.settings.gauge_offset))
-
-        end = time.perf_counter()
-        timings, status = detections.timings, self.status
+        status, timings = self.status, detections.timings
         status.num_answered += 1
         status.counts, status.report = detections.counts, report
+        status.saturated_share = float((points[:, 3] >= 1.0).mean()) if len(points) else 0.0
         status.preprocess_ms = 1e3 * (converted - start) + timings.preprocess_ms
         status.inference_ms = timings.inference_ms
-        status.postprocess_ms = timings.postprocess_ms + 1e3 * (end - detected)
-        status.total_ms = 1e3 * (end - start)
+        status.postprocess_ms = timings.postprocess_ms + 1e3 * (published - detected)
+        status.total_ms = 1e3 * (published - start)
         status.max_total_ms = max(status.max_total_ms, status.total_ms)
         status.pipeline_latency_ms = pipeline_latency_ms(self.get_clock().now().nanoseconds, header)
-        status.saturated_share = float((points[:, 3] >= 1.0).mean()) if len(points) else 0.0
-        self._processing_time.publish(
-            processing_time_to_msg(
-                header,
-                preprocess_ms=status.preprocess_ms,
-                inference_ms=status.inference_ms,
-                postprocess_ms=status.postprocess_ms,
-                total_ms=status.total_ms,
-                pipeline_latency_ms=status.pipeline_latency_ms,
-                num_frames_dropped=status.num_dropped,
-            )
-        )
+        self.outputs.processing_time.publish(processing_time_to_msg(status, header))
 
     def _drop(self, header: Header, error: CloudError | BackendError) -> None:
         if isinstance(error, CloudError):
@@ -215,17 +177,13 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
 
     def _publish_unread(self, level: HealthLevel, reason: str, header: Header) -> None:
         health = unread_health_to_msg(level, reason, self._monitor.reference, header)
-        self._health.publish(health)
-        if self.settings.publish_gauge and self._gauge.get_subscription_count():
-            self._gauge.publish(gauge_markers(health, self.settings.gauge_offset))
+        self.outputs.publish_health(health, self.settings)
 
     def _work(self) -> None:
         try:
             while (msg := self._mailbox.take()) is not None:
                 self.process(msg)
-        except (
-            BaseException
-        ) as error:  # Not handled: handed to the main thread, which ends with it.
+        except BaseException as error:  # Not handled: the main thread will end with it.
             self.worker_failure = error
             self._on_failure()
 
@@ -268,15 +226,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         """Starts to listen and to work, with counts and health history begun anew."""
         self._mailbox = Mailbox()
         try:
-            self._subscription = _with_qos_overrides(
-                lambda: self.create_subscription(
-                    PointCloud2,
-                    "~/input/pointcloud",
-                    self.receive,
-                    sensor_qos(),
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                )
-            )
+            self._subscription = create_input(self, self.receive)
         except ElossError as error:
             return self._fail(error)
         self._monitor.reset()
@@ -362,51 +312,3 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self.settings = settings
         if self._is_loaded:
             self._detector.thresholds = settings.detection_thresholds(self._detector.class_names)
-
-    # ------------------------------------------------------------------ construction
-
-    def _create_publishers(self) -> None:
-        def create(kind: type, topic: str) -> Any:
-            return _with_qos_overrides(
-                lambda: self.create_lifecycle_publisher(
-                    kind,
-                    topic,
-                    result_qos(),
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                )
-            )
-
-        self._detections = create(Detection3DArray, "~/output/detections")
-        self._markers = create(MarkerArray, "~/output/markers")
-        self._health = create(EntropyHealth, "~/output/entropy_health")
-        self._gauge = create(MarkerArray, "~/output/entropy_gauge")
-        self._processing_time = create(ProcessingTime, "~/debug/processing_time")
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-
-    def _refuse_impossible_transitions(self) -> None:
-        """Makes `change_state` answer a request that does not fit the state.
-
-        rclpy lets the state machine's error escape from the service's callback, which would end
-        the executor, and with it the node, at one wrong request.
-        """
-        for service in self.services:
-            if service.srv_type is ChangeState:
-                service.callback = _answering(service.callback)
-
-
-def _answering(change_state: Callable[..., Any]) -> Callable[..., Any]:
-    def callback(request: Any, response: Any) -> Any:
-        try:
-            return change_state(request, response)
-        except RuntimeError:  # rclpy's RCLError; what transitions raise does not come this far
-            response.success = False
-            return response
-
-    return callback
-
-
-def _with_qos_overrides(create: Callable[[], _Entity]) -> _Entity:
-    try:
-        return create()
-    except Exception as error:  # rclpy checks overrides by using them: anything may come of it.
-        raise ConfigError(f"parameter qos_overrides: {error}") from error

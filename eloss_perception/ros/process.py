@@ -65,10 +65,12 @@ def main(args: list[str] | None = None) -> int:
     from rclpy.signals import SignalHandlerOptions
 
     from eloss_perception.errors import ElossError
+    from eloss_perception.ros.large_messages import prepare_for_large_messages
     from eloss_perception.ros.node import DetectorNode
 
     if stop.is_set:
         return 0
+    prepare_for_large_messages()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # what rclpy's errors of arguments have in common

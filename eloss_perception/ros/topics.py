@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The detector node's topics: names, quality of service, and what goes out together.
+
+Quality of service is that of REP-2003 (sensor data best effort, only the newest counts; results
+reliable and shallow) and can be overridden with rclpy's `qos_overrides` parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import PointCloud2
+from vision_msgs.msg import Detection3DArray
+from visualization_msgs.msg import MarkerArray
+
+from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.errors import ConfigError
+from eloss_perception.msg import EntropyHealth, ProcessingTime
+from eloss_perception.ros.gauge import gauge_markers
+from eloss_perception.ros.markers import boxes_to_markers
+from eloss_perception.ros.messages import detections_to_msg
+from eloss_perception.ros.params import DetectorNodeSettings
+
+_Entity = TypeVar("_Entity")
+
+
+class Outputs:
+    """The publishers of a node, enabled while it is active."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        """Creates the publishers.
+
+        Raises:
+            ConfigError: If a QoS override is invalid.
+        """
+        self.detections = _create_output(node, Detection3DArray, "~/output/detections")
+        self.markers = _create_output(node, MarkerArray, "~/output/markers")
+        self.health = _create_output(node, EntropyHealth, "~/output/entropy_health")
+        self.gauge = _create_output(node, MarkerArray, "~/output/entropy_gauge")
+        self.processing_time = _create_output(node, ProcessingTime, "~/debug/processing_time")
+
+    def publish_answer(
+        self,
+        boxes: Boxes3D,
+        class_names: Sequence[str],
+        health: EntropyHealth,
+        settings: DetectorNodeSettings,
+    ) -> None:
+        """Publishes a scan's boxes (in the cloud's frame) and health, under the health's header."""
+        self.detections.publish(detections_to_msg(boxes, class_names, health.header))
+        self.publish_health(health, settings)
+        # Pictures cost more than results: they are drawn only for someone who looks.
+        if settings.publish_markers and self.markers.get_subscription_count():
+            self.markers.publish(boxes_to_markers(boxes, class_names, health.header))
+
+    def publish_health(self, health: EntropyHealth, settings: DetectorNodeSettings) -> None:
+        """Publishes health, and the gauge that shows it."""
+        self.health.publish(health)
+        if settings.publish_gauge and self.gauge.get_subscription_count():
+            self.gauge.publish(gauge_markers(health, settings.gauge_offset))
+
+
+def create_input(node: LifecycleNode, callback: Callable[[PointCloud2], None]) -> Subscription:
+    """Subscribes to the scans.
+
+    Raises:
+        ConfigError: If a QoS override is invalid.
+    """
+    return _with_qos_overrides(
+        lambda options: node.create_subscription(
+            PointCloud2,
+            "~/input/pointcloud",
+            callback,
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=options,
+        )
+    )
+
+
+def _create_output(node: LifecycleNode, kind: type, topic: str) -> Any:
+    return _with_qos_overrides(
+        lambda options: node.create_lifecycle_publisher(
+            kind,
+            topic,
+            QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE),
+            qos_overriding_options=options,
+        )
+    )
+
+
+def _with_qos_overrides(create: Callable[[QoSOverridingOptions], _Entity]) -> _Entity:
+    try:
+        return create(QoSOverridingOptions.with_default_policies())
+    except Exception as error:  # rclpy checks overrides by using them: anything may come of it.
+        raise ConfigError(f"parameter qos_overrides: {error}") from error
