@@ -133,9 +133,9 @@ def bars(health: EntropyHealth) -> dict[int, Marker]:
 def test_gauge_bars_grow_with_the_deviation_and_go_to_the_left_first() -> None:
     shown = bars(read_health((0.9, 0.6, 0.1)))  # +2, 0 and -4 standard deviations
     assert len(shown) == 4  # three layers and the score
-    assert shown[0].pose.position.x == pytest.approx(0.6, abs=1e-5)
-    assert shown[0].scale.x == pytest.approx(1.2, abs=1e-5)
-    assert shown[2].pose.position.x == pytest.approx(-1.2, abs=1e-5)
+    assert shown[0].pose.position.x == pytest.approx(1.0, abs=1e-5)
+    assert shown[0].scale.x == pytest.approx(2.0, abs=1e-5)
+    assert shown[2].pose.position.x == pytest.approx(-2.0, abs=1e-5)
     assert shown[0].pose.position.y > shown[1].pose.position.y > shown[2].pose.position.y
     assert shown[0].color.g > shown[0].color.r  # inside the band: green
     assert shown[2].color.r > shown[2].color.g  # outside: not green
@@ -147,7 +147,7 @@ def test_gauge_shows_no_bar_for_what_was_not_read_and_clips_what_is_extreme() ->
     check_marker_rules(gauge_markers(unread, (0.0, 0.0, 0.0)), HEADER)
     extreme = bars(read_health((math.nan, 1e9, -1e9)))
     assert sorted(extreme) == [1, 2, 3]
-    assert all(marker.scale.x <= 6.0 + 1e-6 for marker in extreme.values())
+    assert all(marker.scale.x <= 8.0 + 1e-6 for marker in extreme.values())
 
 
 def test_health_message_carries_report_and_counts() -> None:

@@ -25,13 +25,13 @@ from eloss_perception.ros.markers import delete_all, make_marker
 # report (every half second) refreshes it.
 _LIFETIME = Duration(sec=1, nanosec=0)
 
-_SPACING, _BAR_WIDTH, _BAR_HEIGHT = 1.5, 1.1, 0.3  # metres
-_METRES_PER_SIGMA = 0.6
+_SPACING, _BAR_WIDTH, _BAR_HEIGHT = 1.8, 1.4, 0.3  # metres
+_METRES_PER_SIGMA = 1.0
 _BAND_SIGMAS = 3.0  # 99.7 % of clean readings, were they Gaussian
-_MAX_SIGMAS = 10.0
+_MAX_SIGMAS = 8.0
 _THRESHOLD_LENGTH = _METRES_PER_SIGMA * _BAND_SIGMAS
 _MAX_SCORE_RATIO = _MAX_SIGMAS / _BAND_SIGMAS
-_TEXT_HEIGHT = 1.3
+_TEXT_HEIGHT = 1.8
 
 _COLORS = {
     HealthLevel.OK: (0.2, 0.85, 0.3),
