@@ -14,7 +14,6 @@ import pytest
 pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
-from eloss_perception.msg import EntropyHealth
 from fake_detector import REFERENCE
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
@@ -23,6 +22,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.health import HealthLevel, HealthMonitor
 from eloss_perception.core.pillars import PointCounts
+from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.diagnostics import Diagnostics
 from eloss_perception.ros.gauge import gauge_markers
 from eloss_perception.ros.markers import boxes_to_markers
@@ -109,10 +109,18 @@ def test_box_markers_keep_rvizs_rules_and_lie_on_the_boxes() -> None:
     bodies = [marker for marker in array.markers if marker.ns == "boxes"]
     assert [marker.pose.position.x for marker in bodies] == boxes.boxes[:, 0].tolist()
     assert bodies[0].lifetime.nanosec == 200_000_000
-    (edges,) = (marker for marker in array.markers if marker.ns == "edges")
-    ends = np.array([[p.x, p.y, p.z] for p in edges.points[:24]]).reshape(12, 2, 3)
-    lengths = sorted(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1))
-    np.testing.assert_allclose(lengths, sorted(np.repeat(boxes.boxes[0, 3:6], 4)), rtol=1e-4)
+    lines = [marker for marker in array.markers if marker.ns == "edges"]
+    assert [marker.id for marker in lines] == [0, 1, 2]  # one box of each class
+    for marker, box in zip(lines, boxes.boxes, strict=True):
+        ends = np.array([[p.x, p.y, p.z] for p in marker.points]).reshape(13, 2, 3)
+        lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+        np.testing.assert_allclose(
+            np.sort(lengths[:12]), np.sort(np.repeat(box[3:6], 4)), rtol=1e-4
+        )
+        nose, ahead = ends[12]
+        assert np.arctan2(*(ahead - nose)[1::-1]) == pytest.approx(float(box[6]), abs=1e-5)
+        centre_to_nose = np.linalg.norm(nose - box[:3])
+        assert centre_to_nose == pytest.approx(float(box[3]) / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("level", list(HealthLevel))
