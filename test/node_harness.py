@@ -14,7 +14,6 @@ from typing import Any
 import rclpy
 from cloud_factory import Cloud
 from diagnostic_msgs.msg import DiagnosticArray
-from eloss_perception.msg import EntropyHealth, ProcessingTime
 from fake_detector import FakeDetector
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -24,6 +23,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.node import DetectorNode
 from eloss_perception.ros.params import DetectorNodeSettings
 

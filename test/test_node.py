@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("rclpy")
 
 from cloud_factory import Cloud, random_points, xyzi_cloud
-from eloss_perception.msg import EntropyHealth
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from node_harness import Harness, cloud_msg, wait_for
@@ -24,6 +23,7 @@ from rclpy.parameter import Parameter
 
 from eloss_perception.core.health import HealthLevel
 from eloss_perception.errors import BackendError, BundleError, ConfigError
+from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.node import load_detector
 from eloss_perception.ros.params import DetectorNodeSettings, parameters
 
