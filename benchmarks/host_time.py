@@ -76,7 +76,9 @@ def measure(num_scans: int, repeats: int) -> dict[str, list[float]]:
         wire = serialize_message(cloud_message(full_scan(5000 + seed)))
         warm = detector.detect(points_from_msg(deserialize_message(wire, PointCloud2), sensor))
         outputs = detector.backend.run(
-            pillarize(points_from_msg(deserialize_message(wire, PointCloud2), sensor), detector.grid)
+            pillarize(
+                points_from_msg(deserialize_message(wire, PointCloud2), sensor), detector.grid
+            )
         )
         del warm
         for repeat in range(-2, repeats):  # two untimed rounds compile and warm the caches
@@ -98,7 +100,9 @@ def measure(num_scans: int, repeats: int) -> dict[str, list[float]]:
             )
             boxes = sensor_boxes(boxes, sensor)
             header = msg.header
-            detections = timed("detections message", lambda: detections_to_msg(boxes, names, header))
+            detections = timed(
+                "detections message", lambda: detections_to_msg(boxes, names, header)
+            )
             health = timed("health message", lambda: health_to_msg(report, counts, header))
             markers = timed("marker message", lambda: boxes_to_markers(boxes, names, header))
             gauge = timed("gauge message", lambda: gauge_markers(health, (0.0, 0.0, 0.0)))
@@ -107,7 +111,7 @@ def measure(num_scans: int, repeats: int) -> dict[str, list[float]]:
                 lambda: [serialize_message(m) for m in (detections, health, markers, gauge)],
             )
             if repeat < 0:
-                times = {step: values[: -1] for step, values in times.items()}
+                times = {step: values[:-1] for step, values in times.items()}
     return times
 
 
@@ -133,8 +137,10 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     summary = summarise(measure(arguments.scans, arguments.repeats))
-    print(f"{NUM_POINTS} points, one core of {platform.processor() or platform.machine()}, Python "
-          f"{platform.python_version()}, load average {os.getloadavg()[0]:.1f}")
+    print(
+        f"{NUM_POINTS} points, one core of {platform.processor() or platform.machine()}, Python "
+        f"{platform.python_version()}, load average {os.getloadavg()[0]:.1f}"
+    )
     print(f"{'step':24}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}")
     for step, row in summary.items():
         print(f"{step:24}" + "".join(f"{row[f'p{q}_ms']:9.3f}" for q in (50, 95, 99)))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""LiDAR 3D object detection that reports, from its own layer entropies, when its input has gone bad."""
+"""LiDAR 3D detection that reports, from its own layer entropies, when its input has gone bad."""
 
 from pkgutil import extend_path
 

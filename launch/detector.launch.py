@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The detector on a vehicle: ros2 launch eloss_perception detector.launch.py input_topic:=/points ."""
+"""On a vehicle: ros2 launch eloss_perception detector.launch.py input_topic:=/points."""
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction

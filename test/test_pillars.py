@@ -81,9 +81,7 @@ def test_every_kept_point_is_one_of_the_scan_and_no_pillar_exceeds_its_limit() -
     absolute[:, :, :2] += centers[:, None]
     available = {tuple(np.round(p, 4)) for p in points.astype(np.float64)}
     kept = {tuple(np.round(p, 4)) for p in absolute.reshape(-1, 4).astype(np.float64)}
-    near = sum(
-        1 for p in kept if any(np.abs(np.subtract(p, q)).max() < 2e-4 for q in available)
-    )
+    near = sum(1 for p in kept if any(np.abs(np.subtract(p, q)).max() < 2e-4 for q in available))
     assert near == len(kept) == pillars.counts.num_points
 
 

@@ -26,7 +26,9 @@ def frame_with(boxes: list[tuple[float, ...]], labels: list[int], num_points: in
     rng = np.random.default_rng(3)
     array = np.array(boxes, np.float32).reshape(-1, 7)
     points = [
-        np.column_stack([box[:3] + rng.uniform(-0.1, 0.1, (num_points, 3)), np.full(num_points, 0.5)])
+        np.column_stack(
+            [box[:3] + rng.uniform(-0.1, 0.1, (num_points, 3)), np.full(num_points, 0.5)]
+        )
         for box in array
     ]
     return Frame(

@@ -7,4 +7,4 @@ from __future__ import annotations
 CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
 
 IGNORED = -1
-"""Label of an object that is neither to be found nor background (a van, a tram, a sitting person)."""
+"""Label of an object that is neither to be found nor background (a van, a tram)."""

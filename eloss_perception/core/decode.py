@@ -106,9 +106,7 @@ def decode(
         labels.append(np.full(len(kept), label, np.int64))
     all_scores = np.concatenate(scores)
     order = np.argsort(-all_scores, kind="stable")[:max_boxes]
-    return Boxes3D(
-        np.concatenate(boxes)[order], all_scores[order], np.concatenate(labels)[order]
-    )
+    return Boxes3D(np.concatenate(boxes)[order], all_scores[order], np.concatenate(labels)[order])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -149,7 +147,7 @@ def _decode_cells(
     """Boxes (N, 7) of the given head cells and which of them are finite."""
     width = box_regression.shape[2]
     values = box_regression.reshape(NUM_BOX_CHANNELS, -1)[:, cells].astype(np.float64)  # (9, N)
-    finite = np.isfinite(values).all(axis=0)
+    finite = np.asarray(np.isfinite(values).all(axis=0))
     values = np.where(finite, values, 0.0)
     x = x_min + (cells % width + 0.5 + values[0]) * cell_x
     y = y_min + (cells // width + 0.5 + values[1]) * cell_y

@@ -59,7 +59,7 @@ def entropy_changes(
     """
     entropy = np.asarray(layer_entropy, np.float64)
     same_stage = np.diff(np.asarray(stages)) == 0
-    return np.diff(entropy)[same_stage]
+    return np.asarray(np.diff(entropy)[same_stage])
 
 
 def eloss(layer_entropy: npt.NDArray[np.floating], stages: Sequence[int]) -> float:

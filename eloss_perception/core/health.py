@@ -258,7 +258,7 @@ class HealthMonitor:
         order = np.argsort(-np.abs(deviation))[:_MAX_NAMED_READINGS]
         notable = [i for i in order if abs(deviation[i]) >= _NOTABLE_DEVIATION]
         if not notable:
-            return f"score {score:.2f} over {reference.threshold:.2f}: unusual combination of readings"
+            return f"score {score:.2f} over {reference.threshold:.2f}: unusual in combination"
         named = ", ".join(
             f"{reference.reading_names[i]} {'high' if deviation[i] > 0 else 'low'} "
             f"({deviation[i]:+.1f} sd)"

@@ -157,13 +157,13 @@ def _assign_cells(points, limits, voxel_size, num_x, num_y):  # type: ignore[no-
     for i in range(len(points)):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
         point_cells[i] = -1
-        if not np.isfinite(x + y + z + points[i, 3]):
-            # A finite sum is the fast test; huge finite values that overflow it are settled here.
-            if not (
-                np.isfinite(x) and np.isfinite(y) and np.isfinite(z) and np.isfinite(points[i, 3])
-            ):
-                num_non_finite += 1
-                continue
+        intensity = points[i, 3]
+        # A finite sum is the fast test; huge finite values that overflow it are settled after it.
+        if not np.isfinite(x + y + z + intensity) and not (
+            np.isfinite(x) and np.isfinite(y) and np.isfinite(z) and np.isfinite(intensity)
+        ):
+            num_non_finite += 1
+            continue
         inside = limits[0] <= x < limits[3] and limits[1] <= y < limits[4]
         if not (inside and limits[2] <= z < limits[5]):
             num_out_of_range += 1
@@ -179,7 +179,7 @@ def _assign_cells(points, limits, voxel_size, num_x, num_y):  # type: ignore[no-
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _hash_point(bits):  # type: ignore[no-untyped-def]
-    """63-bit hash of a point's bit patterns (the mixing steps of SplitMix64, Steele et al. 2014)."""
+    """63-bit hash of a point's bit patterns (mixing steps of SplitMix64, Steele et al. 2014)."""
     key = np.uint64(bits[0]) << np.uint64(32) | np.uint64(bits[1])
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key ^= np.uint64(bits[2]) << np.uint64(32) | np.uint64(bits[3])

@@ -127,7 +127,10 @@ class PillarNetwork(nn.Module):
             in_channels = channels
         self.shared = nn.Sequential(
             nn.Conv2d(
-                config.neck_channels * len(config.stage_channels), config.head_channels, 1, bias=False
+                config.neck_channels * len(config.stage_channels),
+                config.head_channels,
+                1,
+                bias=False,
             ),
             nn.BatchNorm2d(config.head_channels),
             nn.ReLU(),

@@ -100,10 +100,14 @@ class Bundle:
         """
         path = Path(path)
         if not path.is_dir():
-            raise BundleError(f"no bundle at {path}: expected a folder with {ONNX_NAME}, {YAML_NAME}")
+            raise BundleError(
+                f"no bundle at {path}: expected a folder with {ONNX_NAME}, {YAML_NAME}"
+            )
         for name in (YAML_NAME, ONNX_NAME):
             if not (path / name).is_file():
-                raise BundleError(f"bundle {path} is incomplete: {name} is missing; export it again")
+                raise BundleError(
+                    f"bundle {path} is incomplete: {name} is missing; export it again"
+                )
         facts = _read_facts(path / YAML_NAME)
         if facts.onnx_sha256 != sha256_of(path / ONNX_NAME):
             raise BundleError(

@@ -62,9 +62,7 @@ def augment(frame: Frame, config: AugmentationConfig, rng: np.random.Generator) 
     return Frame(points, boxes, labels)
 
 
-def _rotate(
-    points: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32], angle: float
-) -> None:
+def _rotate(points: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32], angle: float) -> None:
     """Rotates points and boxes about z, in place."""
     cos, sin = np.cos(angle), np.sin(angle)
     rotation = np.array([[cos, sin], [-sin, cos]], np.float32)  # row vectors: p' = p @ R

@@ -74,7 +74,9 @@ def calibrate_bundle(
             progress(number)
     readings = np.array(rows)
     if len(readings) < MIN_FRAMES and not keep_covariance:
-        raise DataError(f"{len(readings)} scans are too few to calibrate on; {MIN_FRAMES} are needed")
+        raise DataError(
+            f"{len(readings)} scans are too few to calibrate on; {MIN_FRAMES} are needed"
+        )
     if len(readings) == 0 or not np.isfinite(readings).all():
         raise DataError("no scans, or a reading is not finite: the data cannot serve as clean")
     stages = bundle.facts.layer_stages
@@ -126,9 +128,7 @@ def _estimate(
 
     halves = (readings[0::2], readings[1::2])
     held_out = [
-        reference(fit, 1.0).score(row)
-        for fit, scored in (halves, halves[::-1])
-        for row in scored
+        reference(fit, 1.0).score(row) for fit, scored in (halves, halves[::-1]) for row in scored
     ]
     return reference(readings, float(np.quantile(held_out, 1.0 - false_alarm_rate)))
 

@@ -130,11 +130,17 @@ def _export_onnx(network: PillarNetwork, example: Pillars, path: Path) -> None:
     operators = {node.op_type for node in onnx.load(str(path)).graph.node}
     refused = operators & _REFUSED_OPERATORS
     if refused:
-        raise BundleError(f"the exported network holds operators TensorRT refuses: {sorted(refused)}")
+        raise BundleError(
+            f"the exported network holds operators TensorRT refuses: {sorted(refused)}"
+        )
 
 
 def _check_parity(
-    network: PillarNetwork, onnx_path: Path, scans: list[Pillars], grid: PillarGrid, num_classes: int
+    network: PillarNetwork,
+    onnx_path: Path,
+    scans: list[Pillars],
+    grid: PillarGrid,
+    num_classes: int,
 ) -> None:
     """Compares torch and ONNX Runtime: raw maps, decoded boxes, entropies."""
     backend = load_backend("onnxruntime_cpu", onnx_path, num_threads=2)

@@ -55,8 +55,10 @@ class SimulatedFrames:
 
 
 class KittiFrames:
-    """The frames of one split of a KITTI root, over and over; points cropped to the camera view,
-    the only part of a scan that KITTI labels."""
+    """The frames of one split of a KITTI root, over and over.
+
+    Points are cropped to the camera view, the only part of a scan that KITTI labels.
+    """
 
     def __init__(self, root: Path, split: str) -> None:
         self._dataset = KittiDataset(root, split)

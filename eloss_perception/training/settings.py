@@ -44,7 +44,7 @@ class GridConfig(BaseModel):
 
 
 class EntropyLossConfig(BaseModel):
-    """Weights of Entropy Loss, ramped in linearly over ``ramp`` of the run; 0 switches a term off."""
+    """Weights of Entropy Loss, ramped in over the first ``ramp`` of the run; 0 is off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -131,6 +131,4 @@ def parse_settings(text: str) -> TrainingSettings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(
-            f"training setting {key} = {first['input']!r}: {first['msg']}"
-        ) from None
+        raise ConfigError(f"training setting {key} = {first['input']!r}: {first['msg']}") from None

@@ -80,7 +80,7 @@ def train(settings: TrainingSettings) -> Path:
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             torch.save(batch._asdict(), settings.run_dir / "bad_batch.pt")
-            raise DataError(f"loss is {float(total)} at step {step}: see {settings.run_dir}/bad_batch.pt")
+            raise DataError(f"loss {float(total)} at step {step}: {settings.run_dir}/bad_batch.pt")
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)

@@ -30,7 +30,9 @@ class OnnxRuntimeCpu:
                 str(onnx_path), options, providers=[_PROVIDER]
             )
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
-            raise BackendError(f"ONNX Runtime cannot load {onnx_path}: {_one_line(error)}") from None
+            raise BackendError(
+                f"ONNX Runtime cannot load {onnx_path}: {_one_line(error)}"
+            ) from None
         if self._session.get_providers() != [_PROVIDER]:
             raise BackendError(f"asked for {_PROVIDER}, got {self._session.get_providers()}")
 
