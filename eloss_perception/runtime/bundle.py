@@ -111,7 +111,7 @@ class Bundle:
         facts = _read_facts(path / YAML_NAME)
         if facts.onnx_sha256 != sha256_of(path / ONNX_NAME):
             raise BundleError(
-                f"bundle {path} is altered: {ONNX_NAME} does not match the checksum in {YAML_NAME}; "
+                f"bundle {path} is altered: {ONNX_NAME} does not match {YAML_NAME}'s checksum; "
                 "copy or export it again"
             )
         try:
