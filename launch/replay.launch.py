@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The detector on a recording: ros2 launch eloss_perception replay.launch.py bag:=path/to/bag ."""
+"""The detector on a recording: ros2 launch eloss_perception replay.launch.py bag:=path/to/bag."""
 
 import os
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 from eloss_perception.errors import ConfigError, ElossError
 from eloss_perception.ros.arguments import split_ros_arguments
 from eloss_perception.ros.stop_signal import StopSignal
-from eloss_perception.simulation.schedule import CorruptionWindow, parse_corruption_window
 
 if TYPE_CHECKING:
     from eloss_perception.ros.playback import PlaybackReport
+    from eloss_perception.simulation.schedule import CorruptionWindow
 
 DEFAULT_CLOCK_HZ = 40.0
 
@@ -82,7 +82,7 @@ def play(
         ConfigError: A topic or type does not exist.
         DataError: The bag is missing or damaged, or nobody listens.
     """
-    # ROS takes a while to load: only now, so that a signal is heeded from the start.
+    # What takes a while to load comes only now, so that a signal is heeded from the start.
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
@@ -144,7 +144,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--corrupt",
-        type=parse_corruption_window,
         action="append",
         default=[],
         metavar="NAME:SEVERITY@STARTs-ENDs",
@@ -166,6 +165,8 @@ def settings_from_arguments(arguments: argparse.Namespace) -> PlayerSettings:
     Raises:
         ConfigError: A value out of range.
     """
+    from eloss_perception.simulation.schedule import parse_corruption_window
+
     remap = []
     for item in arguments.remap:
         old, separator, new = item.partition(":=")
@@ -181,7 +182,7 @@ def settings_from_arguments(arguments: argparse.Namespace) -> PlayerSettings:
         remap=tuple(remap),
         stamp=arguments.stamp or ("bag" if arguments.clock else "now"),
         clock_hz=arguments.clock,
-        corruptions=tuple(arguments.corrupt),
+        corruptions=tuple(parse_corruption_window(text) for text in arguments.corrupt),
         wait_for_subscribers=arguments.wait_for_subscribers,
         report=arguments.report,
     )

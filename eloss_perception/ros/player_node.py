@@ -26,6 +26,8 @@ from eloss_perception.ros.stop_signal import StopSignal
 _WAKE_UP_S = 0.002
 # Keys and signals are looked at this often while nothing is due.
 _SLICE_S = 0.05
+# Who subscribes to the scans may be about to subscribe to what goes with them.
+_SETTLE_S = 0.4
 _ACKNOWLEDGE_TIMEOUT_S = 2.0
 
 
@@ -153,9 +155,14 @@ class PlayerNode(Node):
             if publisher.msg_type.__name__ == CLOUD_TYPE.rpartition("/")[2]
         ]
         give_up = time.monotonic() + self._settings.wait_timeout_s
+        last_counts: list[int] = []
+        settled = 0.0
         while not stop.is_set:
             missing = [p for p in clouds if p.get_subscription_count() < wanted]
-            if not missing:
+            counts = [p.get_subscription_count() for p in self._publishers_by_topic.values()]
+            if counts != last_counts:
+                last_counts, settled = counts, time.monotonic() + _SETTLE_S
+            if not missing and (not wanted or time.monotonic() > settled):
                 return
             if time.monotonic() > give_up:
                 raise DataError(

@@ -35,7 +35,7 @@ def record(
     Raises:
         DataError: The bag cannot be written, or a type has no definition; no half bag is left.
     """
-    # ROS takes a while to load: only now, so that a signal is heeded from the start.
+    # What takes a while to load comes only now, so that a signal is heeded from the start.
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 

@@ -50,6 +50,8 @@ def _rows_in_storage_order(
     azimuth: npt.NDArray[np.float32], elevation: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.intp] | None:
     """Numbers scan lines by the seams between turns; None if not stored line by line."""
+    if len(azimuth) < MIN_POINTS_PER_ROW:
+        return None
     step = np.diff(azimuth)
     is_wrap = np.abs(step) >= np.pi
     sense = 1.0 if np.median(step) >= 0.0 else -1.0
