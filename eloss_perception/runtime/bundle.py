@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,15 +161,17 @@ def sha256_of(path: Path) -> str:
 
 
 def default_bundle_path() -> Path:
-    """The shipped light bundle: in the source tree, or where colcon installed it.
+    """The shipped light bundle: in the source tree, or where colcon or pip installed it.
 
     Raises:
         BundleError: If it is in neither place.
     """
     relative = Path("models") / "pillars_light"
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
     candidates = [Path(__file__).resolve().parents[2] / relative]
-    candidates += [Path(p) / "share" / "eloss_perception" / relative for p in prefixes if p]
+    candidates += [
+        Path(p) / "share" / "eloss_perception" / relative for p in (*prefixes, sys.prefix)
+    ]
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
