@@ -55,8 +55,8 @@ setup(
         ],
         "gpu": ["onnxruntime-gpu"],
         "openvino": ["openvino"],
-        "train": ["onnx", "onnxscript", "tensorboard", "torch==2.13.0", "tqdm"],
-        "viz": ["matplotlib", "pillow"],
+        "train": ["onnx", "onnxscript", "torch==2.13.0", "tqdm"],
+        "viz": ["pillow"],
     },
     entry_points={"console_scripts": ["eloss=eloss_perception.cli:main"]},
 )
