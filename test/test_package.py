@@ -115,25 +115,35 @@ def test_every_message_field_says_what_it_is() -> None:
                     assert re.search(r"# .*\[.+\]", line), f"{path.name}: no unit: {line}"
 
 
-def test_colcon_leaves_our_vision_msgs_alone() -> None:
-    assert (ROOT / "interfaces" / "vision_msgs" / "COLCON_IGNORE").exists()
+def test_colcon_leaves_our_interface_packages_alone() -> None:
+    for folder in (ROOT / "interfaces").iterdir():
+        assert (folder / "COLCON_IGNORE").exists()
 
 
-def test_detection_array_is_the_type_of_vision_msgs_4_1_1() -> None:
+# Of the packages that apt installs: vision_msgs 4.1.1 and tf2_msgs of Iron and later.
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "vision_msgs/msg/Detection3DArray",
+            "RIHS01_793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018",
+        ),
+        (
+            "tf2_msgs/msg/TFMessage",
+            "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
+        ),
+    ],
+)
+def test_our_definitions_are_the_real_types(name: str, expected: str) -> None:
     pytest.importorskip("rclpy")
-    pytest.importorskip("vision_msgs.msg")
-    name = "share/vision_msgs/msg/Detection3DArray.json"
     prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    candidates = [Path(prefix, name) for prefix in prefixes if prefix]
+    candidates = [Path(prefix, "share", f"{name}.json") for prefix in prefixes if prefix]
     files = [path for path in candidates if path.exists()]
     if not files:
         pytest.skip("no type description is installed: ROS 2 before Iron has no type hashes")
     hashes = json.loads(files[0].read_text(encoding="utf-8"))["type_hashes"]
     by_name = {entry["type_name"]: entry["hash_string"] for entry in hashes}
-    # Of the package that apt installs, vision_msgs 4.1.1.
-    assert by_name["vision_msgs/msg/Detection3DArray"] == (
-        "RIHS01_793f5eab9595ac1c0da07873cc859db42eae51f0ee76056db8562515d830e018"
-    )
+    assert by_name[name] == expected
 
 
 def test_messages_can_be_imported_from_the_checkout() -> None:
