@@ -12,19 +12,17 @@ import numpy as np
 import pytest
 
 from eloss_perception.errors import ConfigError
-from eloss_perception.simulation import people, surroundings, vehicles
+from eloss_perception.simulation import cars, people, surroundings
 from eloss_perception.simulation.builder import SceneBuilder
 from eloss_perception.simulation.drive import simulate_drive
 from eloss_perception.simulation.ground import Ground
 from eloss_perception.simulation.lidar import LIDARS, LidarModel, lidar_model
-from eloss_perception.simulation.raycast import BOX, CYLINDER, ELLIPSOID
-from eloss_perception.simulation.scene import (
-    Scene,
-    SensorResponse,
-    render,
-    sensor_pose,
-    simulate_scan,
-)
+from eloss_perception.simulation.parts import BOX, CYLINDER, ELLIPSOID
+from eloss_perception.simulation.render import render
+from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.scene_arrays import SceneArrays
+from eloss_perception.simulation.sensor_pose import sensor_pose
+from eloss_perception.simulation.sensor_response import SensorResponse
 
 QUIET = SensorResponse(noise=0.0, dropout=0.0)
 
@@ -44,7 +42,7 @@ def scan_of(
     builder: SceneBuilder, height: float = 1.73, pitch: float = 0.0, model: LidarModel | None = None
 ):  # type: ignore[no-untyped-def]
     """Scan what a builder holds, on flat ground, from (0, 0, height)."""
-    scene = Scene.from_builder(builder, Ground.flat())
+    scene = SceneArrays.from_builder(builder, Ground.flat())
     return render(scene, sensor_pose(0.0, 0.0, height, 0.0, pitch, 0.0), model or ideal(), 5, QUIET)
 
 
@@ -60,7 +58,7 @@ def test_ground_lies_where_the_beams_meet_it() -> None:
 
 def test_pitch_tilts_the_ground_and_keeps_labels_on_it() -> None:
     builder = SceneBuilder()
-    vehicles.add_car(builder, np.random.default_rng(0), 15.0, 0.0, 0.0, 0.3)
+    cars.add_car(builder, np.random.default_rng(0), 15.0, 0.0, 0.0, 0.3)
     scan, _ = scan_of(builder, pitch=math.radians(2.0))
     ahead = scan.points[(scan.points[:, 0] > 8.0) & (scan.points[:, 0] < 10.0)]
     # Nose down by 2 deg: the ground ahead comes up in the sensor frame.
@@ -103,7 +101,7 @@ def test_oblique_wall_is_a_plane() -> None:
 
 def test_what_stands_behind_a_wall_is_not_seen() -> None:
     builder = SceneBuilder()
-    vehicles.add_car(builder, np.random.default_rng(1), 20.0, 0.0, 0.0, 0.0)
+    cars.add_car(builder, np.random.default_rng(1), 20.0, 0.0, 0.0, 0.0)
     assert scan_of(builder)[0].num_points[0] > 100
     surroundings.add_box(builder, 10.0, 0.0, 0.0, 0.0, 0.3, 12.0, 4.0, 0.5)
     scan, tracks = scan_of(builder)
@@ -111,7 +109,7 @@ def test_what_stands_behind_a_wall_is_not_seen() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("add", [vehicles.add_car, people.add_pedestrian, people.add_cyclist])
+@pytest.mark.parametrize("add", [cars.add_car, people.add_pedestrian, people.add_cyclist])
 def test_returns_of_an_object_lie_in_its_box(add, seed: int) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(seed)
     builder = SceneBuilder()

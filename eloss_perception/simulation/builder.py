@@ -13,13 +13,13 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from eloss_perception.simulation.raycast import NUM_PART_COLUMNS, NUM_PLANE_COLUMNS, POLYHEDRON
+from eloss_perception.simulation.parts import FACE, PART, POLYHEDRON
 
 LABELS = {"Car": 0, "Pedestrian": 1, "Cyclist": 2}
 """Class index of a KITTI type; every other type is -1, to ignore."""
 
 Vector = tuple[float, float, float]
-Plane = tuple[float, float, float, float, float, float, float]
+Face = tuple[float, float, float, float, float, float, float]
 
 
 @functools.cache
@@ -61,7 +61,7 @@ class SceneBuilder:
     """Grows a scene part by part; tuples and lists, because numpy is slow on single numbers."""
 
     parts: list[tuple[float, ...]] = field(default_factory=list)
-    planes: list[Plane] = field(default_factory=list)
+    faces: list[Face] = field(default_factory=list)
     poses: list[tuple[float, float, float, float]] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)
     sizes: list[Vector] = field(default_factory=list)
@@ -109,7 +109,7 @@ class SceneBuilder:
         exponent: float = 0.5,
         texture: float = 0.2,
         windows: float = 0.0,
-        planes: tuple[int, int] = (0, 0),
+        faces: tuple[int, int] = (0, 0),
     ) -> None:
         """Add one solid in its object's frame.
 
@@ -135,7 +135,7 @@ class SceneBuilder:
                 absorb,
                 free_path,
                 exponent,
-                *planes,
+                *faces,
                 texture,
                 windows,
             )
@@ -146,16 +146,16 @@ class SceneBuilder:
         owner: int,
         centre: Vector,
         half: Vector,
-        faces: list[Plane],
+        faces: list[Face],
         reflectivity: float,
         exponent: float = 0.6,
         texture: float = 0.1,
     ) -> None:
         """Add a convex solid: `faces` in the object's frame, `half` bounds it around `centre`."""
-        start = len(self.planes)
+        first = len(self.faces)
         for nx, ny, nz, d, *material in faces:
             shifted = d - nx * centre[0] - ny * centre[1] - nz * centre[2]
-            self.planes.append((nx, ny, nz, shifted, material[0], material[1], material[2]))
+            self.faces.append((nx, ny, nz, shifted, material[0], material[1], material[2]))
         self.add_part(
             POLYHEDRON,
             owner,
@@ -164,19 +164,19 @@ class SceneBuilder:
             reflectivity,
             exponent=exponent,
             texture=texture,
-            planes=(start, len(faces)),
+            faces=(first, len(faces)),
         )
 
-    def part_array(self) -> NDArray[np.float64]:
-        """(P, 20) rows for `raycast.cast_parts`."""
-        return np.array(self.parts, dtype=np.float64).reshape(-1, NUM_PART_COLUMNS)
+    def part_array(self) -> NDArray[np.void]:
+        """(P,) `PART` rows for `raycast.cast_parts`."""
+        return np.array(self.parts, dtype=PART)
 
-    def plane_array(self) -> NDArray[np.float64]:
-        """(K, 7) faces for `raycast.cast_parts`."""
-        return np.array(self.planes, dtype=np.float64).reshape(-1, NUM_PLANE_COLUMNS)
+    def face_array(self) -> NDArray[np.void]:
+        """(K,) `FACE` rows for `raycast.cast_parts`."""
+        return np.array(self.faces, dtype=FACE)
 
 
-def plane(
+def face_through(
     nx: float,
     ny: float,
     nz: float,
@@ -184,7 +184,7 @@ def plane(
     factor: float = 1.0,
     opacity: float = 1.0,
     absorb: float = 0.0,
-) -> Plane:
+) -> Face:
     """A face with outward normal (need not be unit) through a point, and its material."""
     norm = math.sqrt(nx * nx + ny * ny + nz * nz)
     nx, ny, nz = nx / norm, ny / norm, nz / norm

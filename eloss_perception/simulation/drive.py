@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.errors import ConfigError
-from eloss_perception.simulation.layout import Street, make_street
 from eloss_perception.simulation.lidar import SimulatedScan, lidar_model
-from eloss_perception.simulation.scene import Scene, SensorResponse, render, sensor_pose
+from eloss_perception.simulation.render import render
+from eloss_perception.simulation.scene_arrays import SceneArrays
+from eloss_perception.simulation.sensor_pose import sensor_pose
+from eloss_perception.simulation.sensor_response import SensorResponse
+from eloss_perception.simulation.street import Street, make_street
 
 START_NS = 1_700_000_000_000_000_000
 """Stamp of the first frame: any plausible time that is the same in every run."""
@@ -86,20 +89,19 @@ def simulate_drive(
         street = make_street(rng, -80.0, speed * num_frames / rate_hz + 110.0, ego_speed=speed)
         ground = street.ground
         response = SensorResponse.sample(rng, model)
-        initial = Scene.from_builder(street.builder, ground)
+        initial = SceneArrays.from_builder(street.builder, ground)
         sway = rng.uniform(0.0, 2.0 * math.pi, 3)
         for k in range(num_frames):
             time = k / rate_hz
             x = speed * time
             y = ground.centre_at(x) + street.ego_lane
-            grade = math.atan2(ground.height_at(x + 1.5, y) - ground.height_at(x - 1.5, y), 3.0)
             # The body sways on its springs at about 1 Hz by a few tenths of a degree.
             pose = sensor_pose(
                 x,
                 y,
                 ground.height_at(x, y) + model.height + 0.012 * math.sin(7.0 * time + sway[0]),
                 math.radians(0.35) * math.sin(5.0 * time + sway[1]),
-                math.radians(0.4) * math.sin(6.0 * time + sway[2]) - grade,
+                math.radians(0.4) * math.sin(6.0 * time + sway[2]) - ground.grade_at(x, y),
                 ground.heading_at(x),
             )
             scene = replace(initial, objects=_objects_at(street, time))

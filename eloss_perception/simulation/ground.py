@@ -12,7 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from eloss_perception.simulation.raycast import GROUND, hash_uniform
+from eloss_perception.simulation.depth_buffer import GROUND, DepthBuffer
+from eloss_perception.simulation.ray_hash import hash_uniform
+from eloss_perception.simulation.rays import RayGrid
 
 STEP_X = 0.5  # metres between entries of the tables along the road
 STEP_V = 0.1  # metres between entries of the cross profile
@@ -24,7 +26,7 @@ ROAD, PAVEMENT, VERGE, MARKING = 0, 1, 2, 3
 
 
 @functools.cache
-def _noise_tile() -> NDArray[np.float64]:
+def noise_tile() -> NDArray[np.float64]:
     """Tileable noise of unit spread with structure from 0.5 to 16 m, the same in every scene."""
     white = np.fft.rfft2(np.random.default_rng(20240909).standard_normal((TILE, TILE)))
     fy = np.fft.fftfreq(TILE)[:, None]
@@ -106,10 +108,9 @@ class Ground:
             )[0]
         )
 
-
-def noise_tile() -> NDArray[np.float64]:
-    """The noise tile shared by all scenes."""
-    return _noise_tile()
+    def grade_at(self, x: float, y: float) -> float:
+        """Slope of the ground along x under a vehicle [rad], positive uphill."""
+        return math.atan2(self.height_at(x + 1.5, y) - self.height_at(x - 1.5, y), 3.0)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -148,8 +149,41 @@ def _height(x, y, x_start, centre, height, profile, zone, waviness, crossings, t
     return z, kind, v
 
 
+def cast_ground(
+    ground: Ground, rays: RayGrid, max_range: float, seed: int, buffer: DepthBuffer
+) -> None:
+    """Cast the ground into the buffer, where it is nearer than what that holds.
+
+    Args:
+        max_range: Ground beyond it is not looked for [m].
+        seed: Of the roughness.
+    """
+    _cast_ground(
+        ground.x_start,
+        ground.centre,
+        ground.height,
+        ground.profile,
+        ground.zone,
+        ground.reflectivity,
+        ground.roughness,
+        ground.waviness,
+        ground.crossings,
+        ground.tile,
+        ground.tile_offset,
+        rays.position,
+        rays.rotation,
+        rays.origin_z,
+        rays.directions,
+        max_range,
+        seed,
+        buffer.depth,
+        buffer.signal,
+        buffer.owner,
+    )
+
+
 @njit(cache=True, nogil=True)
-def cast_ground(  # type: ignore[no-untyped-def]
+def _cast_ground(  # type: ignore[no-untyped-def]
     x_start,
     centre,
     height,
@@ -171,7 +205,6 @@ def cast_ground(  # type: ignore[no-untyped-def]
     signal,
     owner,
 ):
-    """Cast the ground into the depth buffer (arguments as in `raycast.cast_parts`)."""
     num_beams, num_azimuth = depth.shape
     here = _height(
         position[0],

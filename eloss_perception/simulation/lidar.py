@@ -29,7 +29,7 @@ class LidarModel:
         beam_gain_spread: Relative spread of the intensity gain from beam to beam.
         intensity_range: Range at which the reported intensity has fallen to half.
         intensity_offset: Subtracted from the intensity; what is weaker reports 0, which on a
-            real HDL-64E is half of all returns from cars.
+            real HDL-64E is half of all returns from cars (44 KITTI scans).
         ego_mask_deg: Rows of (|azimuth| from, |azimuth| to, lowest elevation that clears the
             vehicle's own roof); below it the beam reports nothing.
     """
@@ -61,7 +61,9 @@ def _beams(*blocks: tuple[float, float, int]) -> NDArray[np.float64]:
 
 # HDL-64E manual (Velodyne 63-HDL64ES2): 32 upper lasers at 1/3 deg, 32 lower at 1/2 deg. The
 # calibrated elevations and the two heights of the laser blocks are those that straight lines
-# z = origin_z + tan(elevation) * r through the rings of public scans give (to 0.1 deg, 3 mm).
+# z = origin_z + tan(elevation) * r through the rings of 40 scans of KITTI's object data set give
+# (to 0.1 deg, 3 mm; 32 from our training list, 8 from our validation list). The vehicle's own
+# shadow is where those 40 scans have no returns.
 _HDL64E = LidarModel(
     name="hdl64e",
     elevation_deg=_beams((1.95, -8.70, 32), (-9.05, -25.0, 32)),

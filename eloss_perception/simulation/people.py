@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from eloss_perception.simulation.builder import STILL, Motion, SceneBuilder, Vector, sample_size
-from eloss_perception.simulation.raycast import BOX, CYLINDER, ELLIPSOID
+from eloss_perception.simulation.parts import BOX, CYLINDER, ELLIPSOID
 
 
 def _limb(

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from eloss_perception.simulation.builder import SceneBuilder
-from eloss_perception.simulation.raycast import BOX, CYLINDER, ELLIPSOID
+from eloss_perception.simulation.parts import BOX, CYLINDER, ELLIPSOID
 
 Rng = np.random.Generator
 
