@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def train(settings: TrainingSettings) -> Path:
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             torch.save(batch._asdict(), settings.run_dir / "bad_batch.pt")
-            raise DataError(f"loss {float(total)} at step {step}: {settings.run_dir}/bad_batch.pt")
+            raise DataError(f"loss {total.item()} at step {step}: {settings.run_dir}/bad_batch.pt")
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
@@ -104,8 +105,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise DataError(f"cannot read checkpoint {path}: {error}") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"cannot read checkpoint {path}: {first_line}") from None
     if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
         raise DataError(f"{path} is no checkpoint of format {CHECKPOINT_FORMAT}; train again")
     return state
