@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -17,11 +16,15 @@ import numpy as np
 import pytest
 
 from eloss_perception import __version__, cli
+from eloss_perception.commands import demo, replay
 from eloss_perception.commands.scans import find_scans
 from eloss_perception.commands.terminal import format_table, progress_bar, track
+from eloss_perception.demo.settings import DemoSettings
 from eloss_perception.errors import BundleError, DataError
 from eloss_perception.kitti import KittiDataset, read_labels
+from eloss_perception.replay.settings import PlayerSettings
 from eloss_perception.runtime.bundle import default_bundle_path
+from eloss_perception.simulation.schedule import CorruptionWindow
 
 NAMES = [command.__name__.rpartition(".")[2] for command in cli.COMMANDS]
 
@@ -102,7 +105,6 @@ def test_version(capsys):
         ["simulate", "--out", "x", "--frames", "3", "--seed", "-1"],
         ["detect", "scan.bin"],
         ["detect", "scan.bin", "--out", "x", "--score", "1.5"],
-        ["replay", "bag", "--rate", "0"],
         ["bag", "--out", "x"],
         ["bag", "--simulate", "--kitti", "x", "--out", "y"],
         ["bag", "--simulate", "--storage", "rosbag1", "--out", "y"],
@@ -227,30 +229,44 @@ def test_a_simulated_drive_has_no_sequence(extra, tmp_path, capsys):
     assert "belong to --kitti" in one_error(capsys)
 
 
-@pytest.mark.parametrize(
-    ("name", "argvs"),
-    [
-        ("replay", ["bag", "bag --clock --topics /a /b --rate 2 --loop"]),
-        ("demo", ["", "--quick --corrupt none --seed 3 --out x", "--frames 9 --kitti y"]),
-    ],
-)
-def test_options_are_those_of_the_module_that_does_it(name, argvs):
-    modules = {"replay": "eloss_perception.ros.player", "demo": "eloss_perception.ros.demo"}
-    module = pytest.importorskip(modules[name], exc_type=ImportError)
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    for argv in argvs:
-        theirs = vars(parser.parse_args(argv.split()))
-        ours = vars(cli.build_parser().parse_args([name, *argv.split()]))
-        assert {key: ours[key] for key in theirs} == theirs
-        assert set(ours) - set(theirs) == {"command", "run"}
-        module.settings_from_arguments(argparse.Namespace(**ours))
+def test_replay_settings_come_from_the_options():
+    def settings(text: str) -> PlayerSettings:
+        return replay.settings_from_arguments(cli.build_parser().parse_args(text.split()))
+
+    assert settings("replay bag") == PlayerSettings(Path("bag"))
+    assert settings(
+        "replay bag --clock --topics /a /b --remap /a:=/c --rate 2 --loop --corrupt fog:4@5s-10s"
+    ) == PlayerSettings(
+        Path("bag"),
+        rate=2.0,
+        loop=True,
+        topics=("/a", "/b"),
+        remap=(("/a", "/c"),),
+        stamp="bag",
+        clock_hz=40.0,
+        corruptions=(CorruptionWindow("fog", 4, 5.0, 10.0),),
+    )
+
+
+def test_demo_settings_come_from_the_options():
+    def settings(text: str) -> DemoSettings:
+        return demo.settings_from_arguments(cli.build_parser().parse_args(text.split()))
+
+    assert settings("demo") == DemoSettings()
+    assert settings("demo --quick --corrupt none --seed 3 --out x") == DemoSettings(
+        Path("x"), num_frames=40, corruptions=(), seed=3
+    )
+    assert settings("demo --quick --frames 9 --kitti y --corrupt fog") == DemoSettings(
+        kitti=Path("y"), num_frames=9, corruptions=(CorruptionWindow("fog", 3),)
+    )
 
 
 def test_replay_of_what_is_no_bag_is_one_line(tmp_path, capsys):
     pytest.importorskip("rclpy")
     assert run("replay", tmp_path) == 2
     assert str(tmp_path) in one_error(capsys)
+    assert run("replay", tmp_path, "--rate", "0") == 2
+    assert "rate is 0" in one_error(capsys)
     assert run("replay", tmp_path, "--corrupt", "nonsense:3") == 2
     assert "nonsense" in one_error(capsys)
 

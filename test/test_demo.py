@@ -15,15 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eloss_perception.bags import messages
+from eloss_perception.cli import main
 from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.demo.cars import CarsFound, count_cars
+from eloss_perception.demo.console import Console
+from eloss_perception.demo.drive import drive_bag, find_sequence
+from eloss_perception.demo.phases import phases_of
+from eloss_perception.demo.processes import ChildProcesses, ProcessError
+from eloss_perception.demo.record import DemoRecord, Frame
+from eloss_perception.demo.settings import DemoSettings, default_corruptions
+from eloss_perception.demo.summary import summary_lines
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.ros import bag_messages as messages
-from eloss_perception.ros.console import Console
-from eloss_perception.ros.demo import DemoSettings, default_corruptions, main
-from eloss_perception.ros.demo_input import drive_bag, find_sequence
-from eloss_perception.ros.demo_record import DemoRecord, Frame
-from eloss_perception.ros.demo_summary import CarsFound, count_cars, phases_of, summary_lines
-from eloss_perception.ros.processes import ChildProcesses, ProcessError
 
 CAR = [12.0, 1.0, -0.9, 4.0, 1.8, 1.5, 0.2]
 
@@ -138,7 +141,7 @@ def test_a_folder_without_a_sequence_is_named(tmp_path: Path) -> None:
 
 
 def test_bad_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--corrupt", "smog:3"]) == 2
+    assert main(["demo", "--corrupt", "smog:3"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(ConfigError, match="at least 1"):
         DemoSettings(num_frames=0)
@@ -168,7 +171,7 @@ def test_a_failure_comes_with_the_last_words(tmp_path: Path) -> None:
 def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
         "import sys, time, pathlib\n"
-        "from eloss_perception.ros.processes import ChildProcesses\n"
+        "from eloss_perception.demo.processes import ChildProcesses\n"
         "children = ChildProcesses(pathlib.Path(sys.argv[1]), {})\n"
         "children.start('sleeper', [sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "print(children._children[0]._process.pid, flush=True)\n"
@@ -203,7 +206,7 @@ def start_demo(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     bundle = write_tiny_bundle(tmp_path / "bundle")
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "eloss_perception.ros.demo", "--bundle", str(bundle)),
+            *(sys.executable, "-m", "eloss_perception.cli", "demo", "--bundle", str(bundle)),
             *("--output", str(tmp_path / "out"), *arguments),
         ],
         stdout=subprocess.PIPE,
@@ -291,7 +294,7 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, delay_s: float) -> None
 
 def test_a_bundle_that_is_none_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
-    command = [sys.executable, "-m", "eloss_perception.ros.demo", "--bundle", "bundle"]
+    command = [sys.executable, "-m", "eloss_perception.cli", "demo", "--bundle", "bundle"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -24,11 +24,17 @@ INTERNAL = {
     "model": {"core"},
     "runtime": {"core"},
     "training": {"core", "kitti", "model", "runtime", "simulation"},
-    "ros": {"core", "kitti", "msg", "runtime", "simulation", "viz"},
+    "ros": {"core", "msg", "runtime"},
+    "bags": {"core", "kitti", "simulation"},
+    "replay": {"bags", "core", "ros", "simulation"},
+    "demo": {
+        *("bags", "core", "kitti", "msg", "replay", "ros", "runtime", "simulation", "viz"),
+    },
     # The command line reaches everything, each command importing what it needs when it runs.
     "cli": {"commands"},
     "commands": {
-        *("cli", "core", "kitti", "model", "ros", "runtime", "simulation", "training", "viz"),
+        *("bags", "cli", "core", "demo", "kitti", "model", "replay", "runtime", "simulation"),
+        *("training", "viz"),
     },
 }
 
@@ -46,17 +52,21 @@ EXTERNAL = {
         *("torch", "tqdm", "yaml"),
     },
     "ros": {
-        *("PIL", "ament_index_python", "annotated_types", "builtin_interfaces", "diagnostic_msgs"),
-        *("geometry_msgs", "lifecycle_msgs", "numpy", "pydantic", "rcl_interfaces", "rclpy"),
-        *("rosbags", "rosgraph_msgs", "sensor_msgs", "sensor_msgs_py", "std_msgs", "std_srvs"),
-        *("tf2_msgs", "tf2_ros", "vision_msgs", "visualization_msgs", "yaml"),
+        *("annotated_types", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs"),
+        *("lifecycle_msgs", "numpy", "pydantic", "rcl_interfaces", "rclpy", "sensor_msgs"),
+        *("sensor_msgs_py", "std_msgs", "vision_msgs", "visualization_msgs"),
     },
+    "bags": {"PIL", "numpy", "rosbags"},
+    "replay": {"numpy", "rclpy", "rosbags", "rosgraph_msgs", "std_srvs"},
+    "demo": {"PIL", "lifecycle_msgs", "numpy", "rclpy"},
     "cli": set(),
     "commands": {"PIL", "numpy", "pydantic", "yaml"},
 }
 
-# What the vehicle's node must do without, though other modules of `ros` may use it.
-NOT_ONBOARD = {"kitti", "model", "simulation", "training", "viz"}
+# What the vehicle's node must do without.
+NOT_ONBOARD = {
+    *("bags", "demo", "kitti", "model", "replay", "simulation", "training", "viz"),
+}
 
 
 def module_name(path: Path) -> str:

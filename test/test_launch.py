@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from eloss_perception.ros.bag import GROUND_TRUTH_TOPIC, IMAGE_TOPIC, LIDAR_FRAME, POINTS_TOPIC
-from eloss_perception.ros.demo_record import DETECTOR
+from eloss_perception.bags.drives import GROUND_TRUTH_TOPIC, IMAGE_TOPIC, LIDAR_FRAME, POINTS_TOPIC
+from eloss_perception.demo.record import DETECTOR
 from eloss_perception.ros.params import DetectorNodeSettings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,15 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from eloss_perception.bags import messages
+from eloss_perception.bags.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC
+from eloss_perception.bags.reader import BagReader
+from eloss_perception.bags.writer import BagWriter
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.ros import bag_messages as messages
-from eloss_perception.ros.arguments import split_ros_arguments
-from eloss_perception.ros.bag import GROUND_TRUTH_TOPIC, POINTS_TOPIC
-from eloss_perception.ros.bag_reader import BagReader
-from eloss_perception.ros.bag_writer import BagWriter
-from eloss_perception.ros.playback import Playback
-from eloss_perception.ros.player import PlayerSettings, main
-from eloss_perception.ros.restamp import Restamper, stamp_leading_header
+from eloss_perception.replay.playback import Playback
+from eloss_perception.replay.player import main
+from eloss_perception.replay.restamp import Restamper, stamp_leading_header
+from eloss_perception.replay.ros_arguments import split_ros_arguments
+from eloss_perception.replay.settings import PlayerSettings
 from eloss_perception.simulation.schedule import CorruptionWindow
 
 START_NS = 1_000_000_000 * 10**9
@@ -198,7 +199,7 @@ def test_bad_arguments_are_one_line_and_status_2(
 
 KEYBOARD_SCRIPT = """
 import os, sys, termios, time
-from eloss_perception.ros.keyboard import Keyboard
+from eloss_perception.replay.keyboard import Keyboard
 before = termios.tcgetattr(0)
 keys = ""
 give_up = time.monotonic() + 20.0
@@ -228,7 +229,7 @@ def test_keys_come_at_once_and_the_terminal_is_restored() -> None:
 
 def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", f"eloss_perception.ros.{module}", *arguments],
+        [sys.executable, "-m", f"eloss_perception.replay.{module}", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -270,7 +271,7 @@ def test_what_is_played_is_what_is_recorded(tmp_path: Path) -> None:
 
 def test_a_recording_carries_the_definitions_of_our_own_types(tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2")
-    from eloss_perception.ros.definitions import InstalledTypes
+    from eloss_perception.bags.definitions import InstalledTypes
 
     installed = InstalledTypes()
     for name in ("eloss_perception/msg/EntropyHealth", "vision_msgs/msg/Detection3DArray"):

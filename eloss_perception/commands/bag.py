@@ -45,9 +45,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the bag."""
+    from eloss_perception.bags.drives import write_drive_bag, write_kitti_bag
     from eloss_perception.errors import ConfigError
     from eloss_perception.kitti import KittiDataset, KittiSequence
-    from eloss_perception.ros.bag import write_drive_bag, write_kitti_bag
 
     if args.simulate:
         from eloss_perception.simulation.drive import simulate_drive

@@ -1,10 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""`eloss demo`: player, detector node and recorder together, on a drive whose sensor degrades.
-
-The options are those of `ros.demo`, said once more because that module is too heavy to load for
-`eloss --help`; a test compares the two.
-"""
+"""`eloss demo`: player, detector node and recorder together, on a drive whose sensor degrades."""
 
 from __future__ import annotations
 
@@ -12,8 +8,14 @@ import argparse
 from pathlib import Path
 
 from eloss_perception.commands.parsing import Subparsers, add_command, positive_int, seed
-
-_DEFAULT_SEED = 1
+from eloss_perception.demo.settings import (
+    DEFAULT_NUM_FRAMES,
+    DEFAULT_OUTPUT,
+    DEFAULT_SEED,
+    QUICK_NUM_FRAMES,
+    RATE_HZ,
+    DemoSettings,
+)
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -39,9 +41,13 @@ def add_parser(subparsers: Subparsers) -> None:
         "--frames",
         type=positive_int,
         metavar="N",
-        help="scans to play (default: 150, or the sequence)",
+        help=f"scans to play (default: {DEFAULT_NUM_FRAMES}, or the sequence)",
     )
-    add("--quick", action="store_true", help="a short drive of 4 s")
+    add(
+        "--quick",
+        action="store_true",
+        help=f"a short drive of {QUICK_NUM_FRAMES / RATE_HZ:g} s",
+    )
     add("--bundle", type=Path, metavar="DIR", help="default: the shipped one")
     add(
         "--corrupt",
@@ -52,22 +58,47 @@ def add_parser(subparsers: Subparsers) -> None:
     add(
         "--seed",
         type=seed,
-        default=_DEFAULT_SEED,
+        default=DEFAULT_SEED,
         metavar="S",
-        help=f"of the simulated drive (default: {_DEFAULT_SEED})",
+        help=f"of the simulated drive (default: {DEFAULT_SEED})",
     )
     add(
         "--output",
         "--out",
         type=Path,
-        default=Path("demo_output"),
+        default=DEFAULT_OUTPUT,
         metavar="DIR",
-        help="for the results (default: demo_output)",
+        help=f"for the results (default: {DEFAULT_OUTPUT})",
+    )
+
+
+def settings_from_arguments(args: argparse.Namespace) -> DemoSettings:
+    """Return the settings that parsed options stand for.
+
+    Raises:
+        ConfigError: A value out of range.
+    """
+    from eloss_perception.simulation.schedule import parse_corruption_window
+
+    num_frames = args.frames
+    if num_frames is None and args.quick:
+        num_frames = QUICK_NUM_FRAMES
+    corruptions = None
+    if args.corrupt is not None:
+        texts = [text for text in args.corrupt if text != "none"]
+        corruptions = tuple(parse_corruption_window(text) for text in texts)
+    return DemoSettings(
+        output=args.output,
+        kitti=args.kitti,
+        num_frames=num_frames,
+        bundle=args.bundle,
+        corruptions=corruptions,
+        seed=args.seed,
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo."""
-    from eloss_perception.ros.demo import run_demo, settings_from_arguments
+    from eloss_perception.demo.run import run_demo
 
     return run_demo(settings_from_arguments(args))

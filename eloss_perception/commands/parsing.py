@@ -64,11 +64,3 @@ def fraction(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text} must be from 0 to 1")
     return value
-
-
-def positive_float(text: str) -> float:
-    """Parse a number greater than 0."""
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} must be more than 0")
-    return value

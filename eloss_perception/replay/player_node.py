@@ -14,13 +14,13 @@ from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool
 
+from eloss_perception.bags.reader import BagReader
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.ros.bag_reader import BagReader
-from eloss_perception.ros.keyboard import Keyboard
-from eloss_perception.ros.playback import CLOUD_TYPE, DueMessage, Playback, PlaybackReport
-from eloss_perception.ros.player import PlayerSettings
-from eloss_perception.ros.qos import import_message, qos_profile
-from eloss_perception.ros.stop_signal import StopSignal
+from eloss_perception.replay.keyboard import Keyboard
+from eloss_perception.replay.playback import CLOUD_TYPE, DueMessage, Playback, PlaybackReport
+from eloss_perception.replay.qos import import_message, qos_profile
+from eloss_perception.replay.settings import PlayerSettings
+from eloss_perception.replay.stop_signal import StopSignal
 
 # Waking up takes the executor about this long; the rest of a wait is slept off exactly.
 _WAKE_UP_S = 0.002

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from eloss_perception.bags import messages
+from eloss_perception.bags.reader import BagReader, RawMessage
 from eloss_perception.core.sensors import SENSORS
-from eloss_perception.ros import bag_messages
-from eloss_perception.ros.bag_reader import BagReader, RawMessage
+from eloss_perception.replay.restamp import Restamper
 from eloss_perception.ros.convert import points_from_msg
-from eloss_perception.ros.restamp import Restamper
 from eloss_perception.simulation.schedule import CorruptionWindow, corrupt_on_schedule
 
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
@@ -116,8 +116,8 @@ class Playback:
         """Compiles what the schedule will need, so that no frame waits for it."""
         # One point at a distance and one at the sensor reach both branches of every corruption.
         points = np.array([[10, 0, 0, 0.5], [0, 0, 0, 0]], dtype=np.float32)
-        cloud = bag_messages.point_cloud(points, 0, "")
-        data = bytes(bag_messages.TYPESTORE.serialize_cdr(cloud, CLOUD_TYPE))
+        cloud = messages.point_cloud(points, 0, "")
+        data = bytes(messages.TYPESTORE.serialize_cdr(cloud, CLOUD_TYPE))
         for window in self._corruptions:
             self._corrupt(RawMessage("", CLOUD_TYPE, 0, data), window.start_s, 0)
 
@@ -128,8 +128,8 @@ class Playback:
         points = points_from_msg(cloud, SENSORS["kitti_hdl64"])
         points = corrupt_on_schedule(points, self._corruptions, time_s, frame)
         stamp_ns = cloud.header.stamp.sec * 10**9 + cloud.header.stamp.nanosec
-        corrupted = bag_messages.point_cloud(points, stamp_ns, cloud.header.frame_id)
-        return bytes(bag_messages.TYPESTORE.serialize_cdr(corrupted, CLOUD_TYPE))
+        corrupted = messages.point_cloud(points, stamp_ns, cloud.header.frame_id)
+        return bytes(messages.TYPESTORE.serialize_cdr(corrupted, CLOUD_TYPE))
 
     def _period_ns(self) -> int:
         """Time between two messages of the most frequent topic: the pause before a new turn."""

@@ -9,9 +9,9 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from eloss_perception.bags.drives import Progress, write_drive_bag, write_kitti_bag
 from eloss_perception.errors import DataError
 from eloss_perception.kitti.dataset import KittiSequence
-from eloss_perception.ros.bag import Progress, write_drive_bag, write_kitti_bag
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -27,7 +27,7 @@ def drive_bag(folder: Path, seed: int, num_frames: int, progress: Progress) -> P
     """
     # Whatever the drive is made of decides whether a kept bag is still the same drive.
     sources = sorted((_PACKAGE / "simulation").glob("*"))
-    sources += [_PACKAGE / "ros" / "bag.py", _PACKAGE / "ros" / "bag_messages.py"]
+    sources += [_PACKAGE / "bags" / "drives.py", _PACKAGE / "bags" / "messages.py"]
     digest = hashlib.sha256()
     for path in sources:
         if path.is_file():

@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from eloss_perception.errors import ElossError
-from eloss_perception.ros.arguments import split_ros_arguments
-from eloss_perception.ros.stop_signal import StopSignal
+from eloss_perception.replay.ros_arguments import split_ros_arguments
+from eloss_perception.replay.stop_signal import StopSignal
 
 
 def record(
@@ -39,8 +39,8 @@ def record(
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from eloss_perception.ros.bag_sink import BagSink
-    from eloss_perception.ros.recorder_node import RecorderNode
+    from eloss_perception.bags.sink import BagSink
+    from eloss_perception.replay.recorder_node import RecorderNode
 
     with ExitStack() as stack:
         context = rclpy.Context()

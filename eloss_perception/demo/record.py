@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eloss_perception.bags.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC
+from eloss_perception.bags.messages import boxes_from_markers
+from eloss_perception.bags.reader import BagReader
 from eloss_perception.core.boxes import Boxes3D, wrap_angle
 from eloss_perception.core.classes import CLASS_NAMES
 from eloss_perception.core.sensors import SENSORS
 from eloss_perception.errors import DataError
-from eloss_perception.ros.bag import GROUND_TRUTH_TOPIC, POINTS_TOPIC
-from eloss_perception.ros.bag_messages import boxes_from_markers
-from eloss_perception.ros.bag_reader import BagReader
 from eloss_perception.ros.convert import points_from_msg
 from eloss_perception.simulation.schedule import CorruptionWindow
 

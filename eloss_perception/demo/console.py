@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TextIO
 
 _REFRESH_S = 0.2
@@ -53,3 +54,11 @@ class Console:
             self._stream.flush()
             self._has_status = False
         self._next_status = 0.0
+
+
+def shown(path: Path) -> str:
+    """Returns the path as its reader would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

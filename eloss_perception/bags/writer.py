@@ -24,8 +24,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
 from rosbags.typesys.store import Typestore
 
+from eloss_perception.bags.messages import TYPESTORE
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.ros.bag_messages import TYPESTORE
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's pictures: scans from above, entropy profiles, health over time, an animation."""
+"""The demo's pictures: scans from above, the camera, entropy profiles, health, an animation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.classes import CLASS_NAMES
-from eloss_perception.ros.demo_record import DemoRecord, Frame
-from eloss_perception.ros.demo_summary import CarsFound, Phase, count_cars, phases_of
+from eloss_perception.demo.cars import CarsFound, count_cars
+from eloss_perception.demo.phases import Phase, phases_of
+from eloss_perception.demo.record import DemoRecord, Frame
+from eloss_perception.kitti.dataset import KittiSequence
 from eloss_perception.simulation.schedule import CorruptionWindow
 from eloss_perception.viz.animation import Profile, Timeline, render_frame, save_animation
 from eloss_perception.viz.bev import render_bev
+from eloss_perception.viz.camera import render_camera
 from eloss_perception.viz.files import save_png
 from eloss_perception.viz.health import render_profile, render_timeline
 
@@ -159,6 +163,21 @@ class DemoPictures:
             [0 if frame.boxes is None else len(frame.boxes) for frame in frames],
             self._windows,
         )
+
+
+def draw_camera(record: DemoRecord, sequence: KittiSequence, output: Path) -> list[Path]:
+    """Draws boxes into the middle image of the sequence's camera; returns the file, if any."""
+    index = len(record.frames) // 2
+    frame, frame_id = record.frames[index], sequence.ids[index]
+    image_path = sequence.image_path(frame_id)
+    if frame.boxes is None or image_path is None:
+        return []
+    with Image.open(image_path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    calibration = sequence.calibration(frame_id)
+    path = output / "camera.png"
+    save_png(path, render_camera(pixels, frame.boxes, CLASS_NAMES, calibration.lidar_to_image))
+    return [path]
 
 
 def _showcase(phase: Phase) -> Frame:

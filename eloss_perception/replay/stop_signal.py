@@ -31,6 +31,11 @@ class StopSignal:
         self.is_set = True
         self.number = number
 
+    def raise_if_set(self) -> None:
+        """Raises KeyboardInterrupt once one of the signals has come."""
+        if self.is_set:
+            raise KeyboardInterrupt
+
     def __exit__(
         self,
         exc_type: type[BaseException] | None,

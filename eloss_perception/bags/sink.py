@@ -12,9 +12,9 @@ from types import TracebackType
 
 from rosbags.interfaces import Qos
 
+from eloss_perception.bags.definitions import InstalledTypes
+from eloss_perception.bags.writer import BagWriter
 from eloss_perception.errors import DataError, ElossError
-from eloss_perception.ros.bag_writer import BagWriter
-from eloss_perception.ros.definitions import InstalledTypes
 
 # A disk that stalls may cost memory, but not all of it: this much waits, then messages are lost.
 _MAX_WAITING_BYTES = 1_000_000_000

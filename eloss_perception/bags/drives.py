@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from eloss_perception.bags import messages
+from eloss_perception.bags.writer import LATCHED_QOS, BagWriter
 from eloss_perception.core.sensors import NETWORK_SENSOR_HEIGHT
 from eloss_perception.errors import DataError
 from eloss_perception.kitti.calibration import Calibration
 from eloss_perception.kitti.convert import labelled_boxes
 from eloss_perception.kitti.dataset import KittiFrames
-from eloss_perception.ros import bag_messages as messages
-from eloss_perception.ros.bag_writer import LATCHED_QOS, BagWriter
 
 if TYPE_CHECKING:
     from eloss_perception.simulation.drive import DriveFrame

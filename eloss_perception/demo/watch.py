@@ -16,7 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from eloss_perception.errors import DataError
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros.stop_signal import StopSignal
+from eloss_perception.replay.stop_signal import StopSignal
 
 _SLICE_S = 0.05
 _ASK_AGAIN_S = 1.0

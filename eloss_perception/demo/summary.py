@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-
 import numpy as np
-import numpy.typing as npt
 
-from eloss_perception.core.boxes import bev_iou, points_in_boxes
 from eloss_perception.core.classes import CLASS_NAMES
-from eloss_perception.ros.demo_record import STAGES, DemoRecord, Frame
+from eloss_perception.core.health import HealthLevel
+from eloss_perception.demo.cars import CAR_MIN_IOU, CAR_MIN_POINTS, CAR_RANGE_M, CarsFound
+from eloss_perception.demo.phases import phases_of
+from eloss_perception.demo.record import STAGES, DemoRecord
 
 _STAGE_TITLES = {
     "preprocess": "message to pillars",
@@ -22,63 +19,6 @@ _STAGE_TITLES = {
     "total": "node, in all",
     "pipeline_latency": "scan stamp to result",
 }
-_LEVELS = ("OK", "WARN", "ERROR", "STALE")
-
-# A true car counts if it stands ahead within this range [m] and shows at least this many points.
-CAR_RANGE_M = 40.0
-CAR_MIN_POINTS = 10
-CAR_MIN_IOU = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """Consecutive scans under the same condition."""
-
-    title: str
-    frames: tuple[Frame, ...]
-
-    @property
-    def start_s(self) -> float:
-        """When it begins [s]."""
-        return self.frames[0].time_s
-
-
-@dataclass(frozen=True, slots=True)
-class CarsFound:
-    """How many of the true cars ahead were boxed, by the frame's stamp."""
-
-    num_true: dict[int, int]
-    num_found: dict[int, int]
-
-    def share(self, frames: Iterable[Frame]) -> float | None:
-        """Share found in these frames; None where there was no car."""
-        stamps = [frame.stamp_ns for frame in frames]
-        total = sum(self.num_true.get(stamp, 0) for stamp in stamps)
-        return sum(self.num_found.get(stamp, 0) for stamp in stamps) / total if total else None
-
-
-def phases_of(frames: Sequence[Frame]) -> list[Phase]:
-    """Groups a drive by what was wrong with its sensor."""
-    phases: list[Phase] = []
-    for condition, group in groupby(frames, key=lambda frame: frame.condition):
-        title = condition or ("recovery" if phases else "clean")
-        phases.append(Phase(title, tuple(group)))
-    return phases
-
-
-def count_cars(frame: Frame, points: npt.NDArray[np.float32]) -> tuple[int, int]:
-    """Returns the number of true cars ahead that the scan shows, and how many of them are boxed."""
-    x, y = frame.truth_boxes[:, 0], frame.truth_boxes[:, 1]
-    is_car = (frame.truth_labels == 0) & (x > 2.0) & (np.hypot(x, y) < CAR_RANGE_M)
-    is_car &= np.abs(y) < x  # within 45 degrees of straight ahead
-    cars = frame.truth_boxes[is_car]
-    inside = points_in_boxes(points, cars)
-    cars = cars[np.bincount(inside[inside >= 0], minlength=len(cars)) >= CAR_MIN_POINTS]
-    if frame.boxes is None or not len(cars):
-        return len(cars), 0
-    found = frame.boxes.boxes[frame.boxes.labels == 0]
-    overlap = bev_iou(cars, found)
-    return len(cars), int((overlap.max(axis=1, initial=0.0) >= CAR_MIN_IOU).sum())
 
 
 def summary_lines(record: DemoRecord, cars: CarsFound) -> list[str]:
@@ -136,8 +76,8 @@ def _health(record: DemoRecord, cars: CarsFound) -> list[str]:
         health = [frame.health for frame in phase.frames if frame.health is not None]
         levels = [int(message.level) for message in health]
         shares = [
-            f"{_LEVELS[level]} {levels.count(level) / len(levels):.0%}"
-            for level in range(len(_LEVELS))
+            f"{level.name} {levels.count(level) / len(levels):.0%}"
+            for level in HealthLevel
             if level in levels
         ]
         score = np.median([message.score for message in health]) if health else np.nan

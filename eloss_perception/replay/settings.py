@@ -1,28 +1,20 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Plays a rosbag2 where `ros2 bag` is not installed: `eloss replay`, or the executable `player`.
+"""What the player is told: its settings and the command-line options that stand for them.
 
-Serialized messages go from the bag to DDS as they are; only stamps are exchanged, and point clouds
-are taken apart where a corruption is scheduled.
+Nothing slow is imported here: `eloss --help` and the player's first moments need this module.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eloss_perception.errors import ConfigError, ElossError
-from eloss_perception.ros.arguments import split_ros_arguments
-from eloss_perception.ros.stop_signal import StopSignal
+from eloss_perception.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eloss_perception.ros.playback import PlaybackReport
     from eloss_perception.simulation.schedule import CorruptionWindow
 
 DEFAULT_CLOCK_HZ = 40.0
@@ -71,53 +63,11 @@ class PlayerSettings:
             raise ConfigError("--clock publishes the bag's time and needs --stamp bag")
 
 
-def play(
-    settings: PlayerSettings,
-    stop: StopSignal | None = None,
-    ros_arguments: Sequence[str] = (),
-) -> PlaybackReport:
-    """Plays a bag until its end or a signal.
-
-    Raises:
-        ConfigError: A topic or type does not exist.
-        DataError: The bag is missing or damaged, or nobody listens.
-    """
-    # What takes a while to load comes only now, so that a signal is heeded from the start.
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
-
-    from eloss_perception.ros.bag_reader import BagReader
-    from eloss_perception.ros.keyboard import Keyboard
-    from eloss_perception.ros.large_messages import prepare_for_large_messages
-    from eloss_perception.ros.player_node import PlayerNode
-
-    prepare_for_large_messages()
-
-    with ExitStack() as stack:
-        if stop is None:
-            stop = stack.enter_context(StopSignal())
-        bag = stack.enter_context(BagReader(settings.bag))
-        keyboard = stack.enter_context(Keyboard())
-        context = rclpy.Context()
-        rclpy.init(
-            args=list(ros_arguments),
-            context=context,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
-        stack.callback(context.try_shutdown)
-        player = PlayerNode(settings, bag, context)
-        stack.callback(player.destroy_node)
-        report = player.play(stop, keyboard)
-    if settings.report is not None:
-        settings.report.write_text(json.dumps(asdict(report), indent=2) + "\n")
-    return report
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the player's options to a parser."""
     add = parser.add_argument
-    add("bag", type=Path, help="folder of a rosbag2 (MCAP or sqlite3)")
-    add("--rate", type=float, default=1.0, help="speed, 1 as recorded (default)")
+    add("bag", type=Path, metavar="BAG", help="folder of a rosbag2 (MCAP or sqlite3)")
+    add("--rate", type=float, default=1.0, metavar="R", help="speed (default: 1, as recorded)")
     add("--loop", action="store_true", help="start over at the end")
     add("--start-paused", action="store_true", help="wait for the space bar or ~/pause")
     add("--topics", nargs="+", default=[], metavar="TOPIC", help="play only these")
@@ -140,14 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=DEFAULT_CLOCK_HZ,
         default=0.0,
         metavar="HZ",
-        help="publish the bag's time on /clock (default 40 Hz); implies --stamp bag",
+        help=f"publish the bag's time on /clock (at {DEFAULT_CLOCK_HZ:g} Hz); implies --stamp bag",
     )
     add(
         "--corrupt",
         action="append",
         default=[],
-        metavar="NAME:SEVERITY@STARTs-ENDs",
-        help="degrade the sensor, such as fog:3@5s-10s; may be repeated",
+        metavar="WHAT",
+        help="degrade the sensor: NAME[:SEVERITY][@STARTs-ENDs], such as fog:3@5s-10s; repeatable",
     )
     add(
         "--wait-for-subscribers",
@@ -156,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="start once every point cloud has N subscribers",
     )
-    add("--report", type=Path, help="write what was played to this JSON file")
+    add("--report", type=Path, metavar="FILE", help="write what was played to this JSON file")
 
 
 def settings_from_arguments(arguments: argparse.Namespace) -> PlayerSettings:
@@ -186,29 +136,3 @@ def settings_from_arguments(arguments: argparse.Namespace) -> PlayerSettings:
         wait_for_subscribers=arguments.wait_for_subscribers,
         report=arguments.report,
     )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Plays the bag that the command line names.
-
-    Returns:
-        0 at the end of the bag or after a signal, 2 after an expected error.
-    """
-    own_arguments, ros_arguments = split_ros_arguments(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="eloss replay",
-        description="Play a rosbag2. The space bar pauses and goes on.",
-        epilog="example: eloss replay drive/ --loop --corrupt fog:4@5s-10s",
-    )
-    add_arguments(parser)
-    with StopSignal() as stop:
-        try:
-            play(settings_from_arguments(parser.parse_args(own_arguments)), stop, ros_arguments)
-        except ElossError as error:
-            sys.stderr.write(f"eloss replay: {error}\n")
-            return 2
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a rosbag2 where `ros2 bag` is not installed: `eloss replay`, or the executable `player`.
+
+Serialized messages go from the bag to DDS as they are; only stamps are exchanged, and point clouds
+are taken apart where a corruption is scheduled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from eloss_perception.errors import ElossError
+from eloss_perception.replay.ros_arguments import split_ros_arguments
+from eloss_perception.replay.settings import (
+    PlayerSettings,
+    add_arguments,
+    settings_from_arguments,
+)
+from eloss_perception.replay.stop_signal import StopSignal
+
+if TYPE_CHECKING:
+    from eloss_perception.replay.playback import PlaybackReport
+
+
+def play(
+    settings: PlayerSettings,
+    stop: StopSignal | None = None,
+    ros_arguments: Sequence[str] = (),
+) -> PlaybackReport:
+    """Plays a bag until its end or a signal.
+
+    Raises:
+        ConfigError: A topic or type does not exist.
+        DataError: The bag is missing or damaged, or nobody listens.
+    """
+    # What takes a while to load comes only now, so that a signal is heeded from the start.
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from eloss_perception.bags.reader import BagReader
+    from eloss_perception.replay.keyboard import Keyboard
+    from eloss_perception.replay.player_node import PlayerNode
+    from eloss_perception.ros.large_messages import prepare_for_large_messages
+
+    prepare_for_large_messages()
+
+    with ExitStack() as stack:
+        if stop is None:
+            stop = stack.enter_context(StopSignal())
+        bag = stack.enter_context(BagReader(settings.bag))
+        keyboard = stack.enter_context(Keyboard())
+        context = rclpy.Context()
+        rclpy.init(
+            args=list(ros_arguments),
+            context=context,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+        stack.callback(context.try_shutdown)
+        player = PlayerNode(settings, bag, context)
+        stack.callback(player.destroy_node)
+        report = player.play(stop, keyboard)
+    if settings.report is not None:
+        settings.report.write_text(json.dumps(asdict(report), indent=2) + "\n")
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plays the bag that the command line names.
+
+    Returns:
+        0 at the end of the bag or after a signal, 2 after an expected error.
+    """
+    own_arguments, ros_arguments = split_ros_arguments(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="eloss replay",
+        description="Play a rosbag2. The space bar pauses and goes on.",
+        epilog="example: eloss replay drive/ --loop --corrupt fog:4@5s-10s",
+    )
+    add_arguments(parser)
+    with StopSignal() as stop:
+        try:
+            play(settings_from_arguments(parser.parse_args(own_arguments)), stop, ros_arguments)
+        except ElossError as error:
+            sys.stderr.write(f"eloss replay: {error}\n")
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
