@@ -129,8 +129,27 @@ def test_the_gauge_keeps_rvizs_rules_at_every_level(level: HealthLevel) -> None:
     health.level = bytes([level])
     array = gauge_markers(health, (1.0, 2.0, 0.0))
     check_marker_rules(array, HEADER)
-    (text,) = (marker for marker in array.markers if marker.type == Marker.TEXT_VIEW_FACING)
+    (text,) = (marker for marker in array.markers if marker.ns == "gauge_text")
     assert level.name in text.text
+
+
+def test_the_gauge_names_its_bars_and_keeps_words_and_bars_apart_on_its_board() -> None:
+    array = gauge_markers(read_health((0.9, 0.6, 0.1)), (-10.0, 3.0, 1.0))
+    labels = [marker for marker in array.markers if marker.ns == "gauge_label"]
+    stages = [name.partition(".")[0] for name in REFERENCE.layer_names]
+    assert [marker.text for marker in labels] == [*dict.fromkeys(stages), "score"]
+    (words,) = (marker for marker in array.markers if marker.ns == "gauge_text")
+    board, *plates = (marker for marker in array.markers if marker.ns == "gauge_band")
+    shown = [marker for marker in array.markers if marker.ns == "gauge"]
+    for part in [*labels, words, *plates, *shown]:
+        for axis in "xyz":
+            center, extent = getattr(board.pose.position, axis), getattr(board.scale, axis)
+            distance = getattr(part.pose.position, axis) - center
+            if axis == "z":
+                assert distance > 0.0
+            else:
+                assert abs(distance) + 0.5 * getattr(part.scale, axis) <= 0.5 * extent
+    assert words.pose.position.y < min(bar.pose.position.y - bar.scale.y for bar in shown)
 
 
 def bars(health: EntropyHealth) -> dict[int, Marker]:
@@ -141,9 +160,9 @@ def bars(health: EntropyHealth) -> dict[int, Marker]:
 def test_gauge_bars_grow_with_the_deviation_and_go_to_the_left_first() -> None:
     shown = bars(read_health((0.9, 0.6, 0.1)))  # +2, 0 and -4 standard deviations
     assert len(shown) == 4  # three layers and the score
-    assert shown[0].pose.position.x == pytest.approx(1.0, abs=1e-5)
-    assert shown[0].scale.x == pytest.approx(2.0, abs=1e-5)
-    assert shown[2].pose.position.x == pytest.approx(-2.0, abs=1e-5)
+    assert shown[0].pose.position.x == pytest.approx(0.5, abs=1e-5)  # 0.5 m a deviation
+    assert shown[0].scale.x == pytest.approx(1.0, abs=1e-5)
+    assert shown[2].pose.position.x == pytest.approx(-1.0, abs=1e-5)
     assert shown[0].pose.position.y > shown[1].pose.position.y > shown[2].pose.position.y
     assert shown[0].color.g > shown[0].color.r  # inside the band: green
     assert shown[2].color.r > shown[2].color.g  # outside: not green
@@ -155,7 +174,7 @@ def test_gauge_shows_no_bar_for_what_was_not_read_and_clips_what_is_extreme() ->
     check_marker_rules(gauge_markers(unread, (0.0, 0.0, 0.0)), HEADER)
     extreme = bars(read_health((math.nan, 1e9, -1e9)))
     assert sorted(extreme) == [1, 2, 3]
-    assert all(marker.scale.x <= 8.0 + 1e-6 for marker in extreme.values())
+    assert all(marker.scale.x <= 3.0 + 1e-6 for marker in extreme.values())
 
 
 def test_health_message_carries_report_and_counts() -> None:

@@ -106,7 +106,7 @@ class DetectorNodeSettings(_Settings):
         default=True, description="Publish the entropy gauge for RViz.", json_schema_extra=RUN_TIME
     )
     gauge_offset: tuple[float, float, float] = Field(
-        default=(-12.0, 24.0, 0.0),
+        default=(-13.0, 5.0, 1.0),
         description="Where the gauge's zero line has its centre: forward, left, up of the sensor"
         " [m].",
         json_schema_extra=RUN_TIME,
