@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import tempfile
@@ -33,7 +34,7 @@ from eloss_perception.runtime.bundle import (
 )
 from eloss_perception.training.frames import SimulatedFrames
 from eloss_perception.training.settings import TrainingSettings
-from eloss_perception.training.trainer import load_checkpoint, load_network
+from eloss_perception.training.trainer import METRICS_NAME, load_checkpoint, load_network
 
 # Largest differences between torch and the exported network on simulated scans.
 _MAX_RELATIVE_DIFFERENCE = 1e-4
@@ -85,7 +86,7 @@ def export_checkpoint(checkpoint: Path, out: Path, name: str | None = None) -> B
                 layer_names=network.layer_names,
                 layer_stages=network.layer_stages,
                 health=None,
-                training=_provenance(settings, step),
+                training=_provenance(settings, step, checkpoint.parent / METRICS_NAME),
             ),
         )
         if out.exists():
@@ -166,15 +167,23 @@ def _check_parity(
             raise BundleError("torch and ONNX Runtime decode to different boxes")
 
 
-def _provenance(settings: TrainingSettings, step: int) -> dict[str, Any]:
+def _provenance(settings: TrainingSettings, step: int, metrics: Path) -> dict[str, Any]:
     """Where the network came from, without paths of the training machine."""
     values = settings.model_dump(mode="json", exclude={"output", "data", "grid"})
     data = (
-        f"simulated scans, lidar {settings.lidar}, eloss_perception.simulation {__version__}"
+        f"simulated scans, lidar {settings.lidar}, eloss_perception.simulation {__version__}; the "
+        "simulator's sensor constants and size statistics follow KITTI's scans and labels"
         if settings.data is None
         else f"KITTI layout, split {settings.split}"
     )
-    return {"step": step, "data": data, "torch": torch.__version__, "settings": values}
+    rows = metrics.read_text().splitlines() if metrics.is_file() else []
+    return {
+        "step": step,
+        "data": data,
+        "torch": str(torch.__version__),
+        "final_losses": json.loads(rows[-1]) if rows else {},
+        "settings": values,
+    }
 
 
 def _remove_bundle(path: Path) -> None:

@@ -30,6 +30,7 @@ from eloss_perception.training.settings import TrainingSettings, parse_settings
 
 HEAD_STRIDE = 2
 CHECKPOINT_FORMAT = 1
+METRICS_NAME = "metrics.jsonl"
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def train(settings: TrainingSettings) -> Path:
         first_step = int(state["step"])
     settings.run_dir.mkdir(parents=True, exist_ok=True)
 
-    metrics = _MetricsFile(settings.run_dir / "metrics.jsonl")
+    metrics = _MetricsFile(settings.run_dir / METRICS_NAME)
     batches = _load_batches(settings, first_step)
     progress = tqdm(batches, initial=first_step, total=settings.steps, unit="step", smoothing=0.02)
     network.train()
