@@ -124,5 +124,5 @@ def test_mounting_replaces_the_sensors_own() -> None:
 def test_thresholds_follow_the_classes_of_the_bundle() -> None:
     settings = settings_from_parameters({"score_thresholds.cyclist": 0.7, "max_boxes": 5})
     thresholds = settings.detection_thresholds(("Car", "Cyclist", "Tram"))
-    assert thresholds.class_score == {"Car": 0.35, "Cyclist": 0.7}
+    assert thresholds.class_score == {"Car": 0.5, "Cyclist": 0.7}
     assert thresholds.max_boxes == 5

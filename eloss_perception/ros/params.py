@@ -35,6 +35,11 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
+# The shipped network takes poles and trunks for people more often than it takes bushes for cars:
+# on KITTI, half of its pedestrians and cyclists at 0.6 are real, of its cars four fifths at 0.5.
+_SMALL_OBJECT_SCORE = 0.6
+
+
 class ScoreThresholds(_Settings):
     """Least score of a published box, by class name in lower case."""
 
@@ -42,12 +47,12 @@ class ScoreThresholds(_Settings):
         default=_THRESHOLDS.score, description="Least score of a car.", json_schema_extra=RUN_TIME
     )
     pedestrian: Probability = Field(
-        default=_THRESHOLDS.score,
+        default=_SMALL_OBJECT_SCORE,
         description="Least score of a pedestrian.",
         json_schema_extra=RUN_TIME,
     )
     cyclist: Probability = Field(
-        default=_THRESHOLDS.score,
+        default=_SMALL_OBJECT_SCORE,
         description="Least score of a cyclist.",
         json_schema_extra=RUN_TIME,
     )

@@ -24,7 +24,7 @@ class DetectionThresholds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    score: float = Field(0.35, ge=0, le=1, description="least score of a box")
+    score: float = Field(0.5, ge=0, le=1, description="least score of a box")
     class_score: dict[str, float] = Field(
         default_factory=dict, description="least score of single classes, by name"
     )
