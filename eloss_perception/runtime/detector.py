@@ -135,8 +135,14 @@ class Detector:
         return Detections(boxes, outputs.layer_entropy, pillars.counts, timings)
 
     def warm_up(self) -> None:
-        """Runs one synthetic frame, so that the first real one finds everything compiled."""
+        """Runs synthetic frames, so that the first real one finds code compiled and memory taken.
+
+        They fill every pillar the grid allows: no later scan can make a buffer grow.
+        """
         limits = self.grid.point_cloud_range
         rng = np.random.default_rng(0)
-        points = rng.uniform(limits[:3], limits[3:], (2000, 3))
-        self.detect(np.column_stack([points, np.full(len(points), 0.3)]).astype(np.float32))
+        positions = rng.uniform(limits[:3], limits[3:], (4 * self.grid.max_pillars, 3))
+        intensity = np.full(len(positions), 0.3)
+        points = np.column_stack([positions, intensity]).astype(np.float32)
+        for _ in range(3):
+            self.detect(points)
