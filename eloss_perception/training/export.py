@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ from eloss_perception.runtime.bundle import (
 from eloss_perception.training.frames import SimulatedFrames
 from eloss_perception.training.settings import TrainingSettings
 from eloss_perception.training.trainer import METRICS_NAME, load_checkpoint, load_network
+
+if TYPE_CHECKING:
+    import onnx
 
 # Largest differences between torch and the exported network on simulated scans.
 _MAX_RELATIVE_DIFFERENCE = 1e-4
@@ -128,12 +131,25 @@ def _export_onnx(network: PillarNetwork, example: Pillars, path: Path) -> None:
         )
     import onnx
 
-    operators = {node.op_type for node in onnx.load(str(path)).graph.node}
+    model = onnx.load(str(path))
+    _strip_origin(model)
+    onnx.save(model, str(path))
+    operators = {node.op_type for node in model.graph.node}
     refused = operators & _REFUSED_OPERATORS
     if refused:
         raise BundleError(
             f"the exported network holds operators TensorRT refuses: {sorted(refused)}"
         )
+
+
+def _strip_origin(model: onnx.ModelProto) -> None:
+    """Removes what the exporter notes of each node's origin: paths of the machine among it."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    for value in (*graph.input, *graph.output):
+        del value.metadata_props[:]
 
 
 def _check_parity(
