@@ -98,6 +98,16 @@ def test_wild_outputs_give_finite_boxes_or_none() -> None:
     maps[0][:, 3:5] = np.nan
     maps[1][:, 8:10] = np.inf
     maps[1][3, 12] = 1e30
+    maps[1][0, 13] = 3e38  # times a cell of 1 m and more, beyond float32
     found = decode(*maps, GRID, ANY, 0.1, 100)
     assert len(found) > 0 and np.isfinite(found.boxes).all()
     assert (found.boxes[:, 6] >= -np.pi).all() and (found.boxes[:, 6] < np.pi).all()
+
+
+@pytest.mark.parametrize("sine", [0.0, -0.0, 1e-9, -1e-9, -1e-7])
+def test_a_box_that_faces_backwards_keeps_its_yaw_below_pi(sine: float) -> None:
+    maps = empty_maps()
+    maps[0][0, 5, 5] = 5.0
+    maps[1][6, 5, 5], maps[1][7, 5, 5], maps[1][8, 5, 5] = sine, 1.0, -3.0
+    yaw = float(decode(*maps, GRID, ANY, 0.1, 10).boxes[0, 6])
+    assert -np.pi <= yaw < np.pi and abs(yaw) > 3.14

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.boxes import Boxes3D, nms_bev
+from eloss_perception.core.boxes import Boxes3D, nms_bev, wrap_angle
 from eloss_perception.core.grid import PillarGrid
 
 NUM_BOX_CHANNELS = 9
@@ -144,16 +144,16 @@ def _decode_cells(
     cell_x: float,
     cell_y: float,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Boxes (N, 7) of the given head cells and which of them are finite."""
+    """Boxes (N, 7) of the given head cells and which of them are finite throughout."""
     width = box_regression.shape[2]
     values = box_regression.reshape(NUM_BOX_CHANNELS, -1)[:, cells].astype(np.float64)  # (9, N)
-    finite = np.asarray(np.isfinite(values).all(axis=0))
-    values = np.where(finite, values, 0.0)
-    x = x_min + (cells % width + 0.5 + values[0]) * cell_x
-    y = y_min + (cells // width + 0.5 + values[1]) * cell_y
-    sizes = np.exp(np.clip(values[3:6], np.log(_MIN_SIZE), np.log(_MAX_SIZE)))  # (3, N)
-    axis = 0.5 * np.arctan2(values[6], values[7])  # in (-π/2, π/2]
-    yaw = np.where(values[8] >= 0.0, axis, axis + np.pi)
-    yaw = (yaw + np.pi) % (2.0 * np.pi) - np.pi
-    boxes = np.stack([x, y, values[2], *sizes, yaw], axis=1).astype(np.float32)  # (N, 7)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+        x = x_min + (cells % width + 0.5 + values[0]) * cell_x
+        y = y_min + (cells // width + 0.5 + values[1]) * cell_y
+        sizes = np.exp(np.clip(values[3:6], np.log(_MIN_SIZE), np.log(_MAX_SIZE)))  # (3, N)
+        axis = 0.5 * np.arctan2(values[6], values[7])  # in (-π/2, π/2]
+        yaw = np.where(values[8] >= 0.0, axis, axis + np.pi)
+        boxes = np.stack([x, y, values[2], *sizes, yaw], axis=1).astype(np.float32)  # (N, 7)
+    finite = np.asarray(np.isfinite(values).all(axis=0) & np.isfinite(boxes).all(axis=1))
+    boxes[finite, 6] = wrap_angle(boxes[finite, 6])
     return boxes, finite
