@@ -175,6 +175,26 @@ def test_silence_is_stale_and_the_next_scan_ends_it() -> None:
         harness.close()
 
 
+def test_a_detector_that_hangs_while_scans_come_is_stale() -> None:
+    harness = Harness(stale_timeout=0.3)
+    try:
+        harness.start()
+        harness.detector.delay_s = 1.0
+        received = harness.received["output/entropy_health"]
+        harness.publish(scan())
+        assert harness.detector.started.wait(5.0)
+        reasons: list[str] = []
+        for _ in range(8):
+            harness.publish(scan())
+            time.sleep(0.1)
+            reasons = [m.reason for m in received if m.level == EntropyHealth.STALE]
+        assert any("no answer to a scan" in reason for reason in reasons)
+        harness.detector.delay_s = 0.0
+        assert wait_for(lambda: any(m.level == EntropyHealth.OK for m in received))
+    finally:
+        harness.close()
+
+
 def test_health_rises_after_frames_in_a_row(harness: Harness) -> None:
     harness.start()
     harness.detector.entropy_shift = 2.0
@@ -208,7 +228,8 @@ def test_every_transition_can_be_made_again(harness: Harness) -> None:
             before = len(harness.received["output/detections"])
             harness.publish(scan(), stamp_ns=round_number)
             assert wait_for(lambda b=before: len(harness.received["output/detections"]) > b)
-            assert node.status.num_answered == 1  # counts begin anew
+            # Counts begin anew, and go up once the answer is out.
+            assert wait_for(lambda: node.status.num_answered == 1)
             assert node.trigger_deactivate() == SUCCESS
             assert harness.publisher.get_subscription_count() == 0 or wait_for(
                 lambda: harness.publisher.get_subscription_count() == 0

@@ -179,9 +179,9 @@ def _entropy_health(
     }
     if status.lifecycle != "active":
         return HealthLevel.OK, f"node is {status.lifecycle}", values
-    silence = status.seconds_without_scan(now)
+    silence, missing = status.staleness(now)
     if silence >= settings.stale_timeout:
-        return HealthLevel.STALE, f"no scan for {silence:.1f} s", values
+        return HealthLevel.STALE, f"{missing} for {silence:.1f} s", values
     if report is None:
         return HealthLevel.OK, "no reading yet", values
     return report.level, report.reason, values

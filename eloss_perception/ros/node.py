@@ -125,10 +125,13 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
 
     def receive(self, msg: PointCloud2) -> None:
         """Subscription callback: leaves the scan for the worker; one still waiting is dropped."""
-        self.status.num_received += 1
-        self.status.last_scan_time = time.monotonic()
+        status = self.status
+        status.num_received += 1
+        status.last_scan_time = time.monotonic()
+        if status.waiting_since is None:
+            status.waiting_since = status.last_scan_time
         if self._mailbox.put(msg):
-            self.status.num_replaced += 1
+            status.num_replaced += 1
 
     def process(self, msg: PointCloud2) -> None:
         """Answers one scan; one that cannot be read or run is dropped, counted and reported."""
@@ -182,6 +185,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         try:
             while (msg := self._mailbox.take()) is not None:
                 self.process(msg)
+                self.status.waiting_since = None
         except BaseException as error:  # Not handled: the main thread will end with it.
             self.worker_failure = error
             self._on_failure()
@@ -292,13 +296,13 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
 
     def _watch_input(self) -> None:
         now = time.monotonic()
-        silence = self.status.seconds_without_scan(now)
+        silence, missing = self.status.staleness(now)
         is_due = now - self._last_stale_time >= _STALE_REPEAT_S
         if self.status.lifecycle != "active" or silence < self.settings.stale_timeout or not is_due:
             return
         self._last_stale_time = now
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
-        self._publish_unread(HealthLevel.STALE, f"no scan for {silence:.1f} s", header)
+        self._publish_unread(HealthLevel.STALE, f"{missing} for {silence:.1f} s", header)
 
     def _publish_diagnostics(self) -> None:
         self._diagnostics_publisher.publish(

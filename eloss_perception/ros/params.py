@@ -35,8 +35,7 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
-# The shipped network takes poles and trunks for people more often than it takes bushes for cars:
-# on KITTI, half of its pedestrians and cyclists at 0.6 are real, of its cars four fifths at 0.5.
+# The shipped network takes poles and trunks for people more often than it takes bushes for cars.
 _SMALL_OBJECT_SCORE = 0.6
 
 
@@ -99,7 +98,8 @@ class DetectorNodeSettings(_Settings):
         default=1.0,
         ge=0.05,
         le=3600.0,
-        description="Time without a scan after which health is STALE [s].",
+        description="Time without a scan, or without an answer to one, after which health is STALE"
+        " [s].",
         json_schema_extra=RUN_TIME,
     )
     publish_markers: bool = Field(

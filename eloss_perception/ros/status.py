@@ -30,6 +30,7 @@ class DetectorStatus:
         last_error: Why the newest malformed or failed scan was dropped.
         last_scan_time: When the newest scan arrived, on the steady clock [s]; while none has, when
             the node became active; None while it is not active.
+        waiting_since: When the first scan since the last answer arrived; None while none waits.
         counts: What became of the newest answered scan's points.
         max_pillars: Pillars that the network takes.
         report: The newest health report.
@@ -49,6 +50,7 @@ class DetectorStatus:
     num_failed: int = 0
     last_error: str = ""
     last_scan_time: float | None = None
+    waiting_since: float | None = None
     counts: PointCounts | None = None
     max_pillars: int = 0
     report: HealthReport | None = None
@@ -68,3 +70,12 @@ class DetectorStatus:
     def seconds_without_scan(self, now: float) -> float:
         """Time since the newest scan [s]; 0 while the node is not active."""
         return 0.0 if self.last_scan_time is None else now - self.last_scan_time
+
+    def staleness(self, now: float) -> tuple[float, str]:
+        """For how long health has had nothing new to say [s], and what it is that did not come.
+
+        A backend that hangs while scans keep coming is as silent as a sensor that stopped: in
+        neither case may anyone take the last health for today's.
+        """
+        waiting = 0.0 if self.waiting_since is None else now - self.waiting_since
+        return max((self.seconds_without_scan(now), "no scan"), (waiting, "no answer to a scan"))
