@@ -70,7 +70,7 @@ def test_two_hundred_clouds_through_dds(harness: Harness) -> None:
     assert wait_for(lambda: len(harness.received["output/entropy_health"]) == NUM_THROUGH_DDS), (
         num_health
     )
-    assert len(harness.received["output/detections"]) == status.num_answered
+    assert wait_for(lambda: len(harness.received["output/detections"]) == status.num_answered)
     assert min(status.num_answered, status.num_malformed) > NUM_THROUGH_DDS // 5
     answers_a_good_scan(harness)
 
