@@ -159,7 +159,9 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         status, timings = self.status, detections.timings
         status.num_answered += 1
         status.counts, status.report = detections.counts, report
-        status.saturated_share = float((points[:, 3] >= 1.0).mean()) if len(points) else 0.0
+        # A sixteenth of the points tells a wrong scale just as well.
+        sample = points[::16, 3]
+        status.saturated_share = float((sample >= 1.0).mean()) if len(sample) else 0.0
         status.preprocess_ms = 1e3 * (converted - start) + timings.preprocess_ms
         status.inference_ms = timings.inference_ms
         status.postprocess_ms = timings.postprocess_ms + 1e3 * (published - detected)
