@@ -88,7 +88,13 @@ def measure(num_scans: int, repeats: int) -> dict[str, list[float]]:
             boxes = timed(
                 "decode and NMS",
                 lambda: decode(
-                    outputs.heatmap, outputs.box_regression, detector.grid, thresholds, 0.1, 200
+                    outputs.class_logits,
+                    outputs.box_regression,
+                    detector.bundle.facts.head,
+                    detector.grid,
+                    thresholds,
+                    0.1,
+                    200,
                 ),
             )
             counts = pillars.counts

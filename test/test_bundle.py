@@ -62,6 +62,8 @@ def test_an_altered_network_is_refused(bundle_copy: Path) -> None:
     ("changes", "message"),
     [
         ({"format_version": 99}, "format version 99"),
+        ({"format_version": 1}, "format version 1, .*export the bundle again"),
+        ({"head": {"kind": "wheel"}}, "head"),
         ({"surprise": 1}, "surprise"),
         ({"class_names": 3}, "class_names"),
         ({"grid": {"point_cloud_range": [0, 0, 0, 0, 0, 0]}}, "grid"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from eloss_perception.core.decode import _find_peaks, decode, encode_box
 from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.heads import CenterHead
 
 GRID = PillarGrid((0.0, -8.0, -3.0, 16.0, 8.0, 1.0), (0.5, 0.5), 100, 8)
 CELL = 1.0  # head cells: 16 x 16 of 1 m
@@ -42,7 +43,7 @@ def test_encode_and_decode_are_inverse(
 ) -> None:
     maps = empty_maps()
     place(maps, 1, (x, y, -0.8, length, width, 1.6, yaw), 4.0)
-    found = decode(*maps, GRID, ANY, 0.1, 10)
+    found = decode(*maps, CenterHead(), GRID, ANY, 0.1, 10)
     assert len(found) == 1 and found.labels[0] == 1
     assert found.scores[0] == pytest.approx(1 / (1 + np.exp(-4.0)), rel=1e-5)
     np.testing.assert_allclose(found.boxes[0, :6], (x, y, -0.8, length, width, 1.6), atol=2e-3)
@@ -76,7 +77,7 @@ def test_scores_descend_and_max_boxes_keeps_the_best() -> None:
     maps = empty_maps()
     for i, logit in enumerate((1.0, 3.0, 2.0)):
         place(maps, i % 2, (2.5 + 5 * i, 0.5, -1, 2, 1, 1, 0.0), logit)
-    found = decode(*maps, GRID, ANY, 0.1, 2)
+    found = decode(*maps, CenterHead(), GRID, ANY, 0.1, 2)
     np.testing.assert_allclose(found.scores, 1 / (1 + np.exp(-np.array([3.0, 2.0]))), rtol=1e-5)
 
 
@@ -85,7 +86,7 @@ def test_overlap_is_removed_inside_a_class_only() -> None:
     place(maps, 0, (5.4, 0.5, -1, 4, 2, 1.5, 0.0), 3.0)
     place(maps, 0, (7.5, 0.5, -1, 6, 2, 1.5, 0.0), 2.0)
     place(maps, 1, (5.5, 1.4, -1, 4, 2, 1.5, 0.0), 1.0)
-    found = decode(*maps, GRID, ANY, 0.1, 10)
+    found = decode(*maps, CenterHead(), GRID, ANY, 0.1, 10)
     assert found.labels.tolist() == [0, 1]
 
 
@@ -99,7 +100,7 @@ def test_wild_outputs_give_finite_boxes_or_none() -> None:
     maps[1][:, 8:10] = np.inf
     maps[1][3, 12] = 1e30
     maps[1][0, 13] = 3e38  # times a cell of 1 m and more, beyond float32
-    found = decode(*maps, GRID, ANY, 0.1, 100)
+    found = decode(*maps, CenterHead(), GRID, ANY, 0.1, 100)
     assert len(found) > 0 and np.isfinite(found.boxes).all()
     assert (found.boxes[:, 6] >= -np.pi).all() and (found.boxes[:, 6] < np.pi).all()
 
@@ -109,5 +110,5 @@ def test_a_box_that_faces_backwards_keeps_its_yaw_below_pi(sine: float) -> None:
     maps = empty_maps()
     maps[0][0, 5, 5] = 5.0
     maps[1][6, 5, 5], maps[1][7, 5, 5], maps[1][8, 5, 5] = sine, 1.0, -3.0
-    yaw = float(decode(*maps, GRID, ANY, 0.1, 10).boxes[0, 6])
+    yaw = float(decode(*maps, CenterHead(), GRID, ANY, 0.1, 10).boxes[0, 6])
     assert -np.pi <= yaw < np.pi and abs(yaw) > 3.14

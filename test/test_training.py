@@ -120,7 +120,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "heatmap_loss", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr(trainer, "detection_losses", lambda *_: {"box": torch.tensor(float("nan"))})
     with pytest.raises(DataError, match=r"nan at step 0.*bad_batch"):
         trainer.train(settings(tmp_path))
     batch = torch.load(tmp_path / "light" / "bad_batch.pt", weights_only=True)

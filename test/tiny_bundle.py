@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from eloss_perception.core.heads import CenterHead
 from eloss_perception.runtime.bundle import (
+    FORMAT_VERSION,
     BundleFacts,
     GridFacts,
     HealthFacts,
@@ -44,7 +46,7 @@ def write_tiny_bundle(folder: Path) -> Path:
         helper.make_node("ReduceMax", ["cells"], ["last"], keepdims=0),
         helper.make_node("Add", ["top", "last"], ["sum"]),
         helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
-        helper.make_node("Add", ["heatmap_values", "nothing"], ["heatmap"]),
+        helper.make_node("Add", ["heatmap_values", "nothing"], ["class_logits"]),
         helper.make_node("Add", ["box_values", "nothing"], ["box_regression"]),
     ]
     constants = {
@@ -62,7 +64,7 @@ def write_tiny_bundle(folder: Path) -> Path:
             helper.make_tensor_value_info("cell_to_pillar", TensorProto.INT32, [1, 128 * 128]),
         ],
         [
-            helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("class_logits", TensorProto.FLOAT, None),
             helper.make_tensor_value_info("box_regression", TensorProto.FLOAT, None),
             helper.make_tensor_value_info("layer_entropy", TensorProto.FLOAT, None),
         ],
@@ -71,7 +73,7 @@ def write_tiny_bundle(folder: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, str(folder / "model.onnx"))
     facts = BundleFacts(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         name="tiny",
         onnx_sha256=sha256_of(folder / "model.onnx"),
         class_names=("Car", "Pedestrian", "Cyclist"),
@@ -82,6 +84,7 @@ def write_tiny_bundle(folder: Path) -> Path:
             max_pillars=8000,
             max_points_per_pillar=20,
         ),
+        head=CenterHead(),
         layer_names=("intensity", "count"),
         layer_stages=(0, 0),
         health=HealthFacts(

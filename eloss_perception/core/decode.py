@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from eloss_perception.core.boxes import Boxes3D, nms_bev, wrap_angle
 from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.heads import HeadConfig
 
 NUM_BOX_CHANNELS = 9
 
@@ -63,8 +64,9 @@ def encode_box(
 
 
 def decode(
-    heatmap: npt.NDArray[np.float32],
+    class_logits: npt.NDArray[np.float32],
     box_regression: npt.NDArray[np.float32],
+    head: HeadConfig,
     grid: PillarGrid,
     score_thresholds: npt.NDArray[np.float32],
     nms_iou: float,
@@ -77,9 +79,10 @@ def decode(
     class then removes what overlaps a better box.
 
     Args:
-        heatmap: (num_classes, H, W) logits.
+        class_logits: (num_classes, H, W) logits of a box centre in each cell.
         box_regression: (9, H, W) box parameters.
-        grid: The pillar grid; head cells are its cells times ``num_x / W``.
+        head: The network's head.
+        grid: The pillar grid; a head cell is ``head.stride`` of its cells wide.
         score_thresholds: (num_classes,) least probability per class.
         nms_iou: BEV IoU above which the weaker box is removed.
         max_boxes: Most boxes returned.
@@ -88,13 +91,12 @@ def decode(
         Boxes in the network frame, by descending score; labels index the classes. Cells with a
         non-finite parameter propose nothing.
     """
-    num_classes, height, width = heatmap.shape
+    num_classes = len(class_logits)
     x_min, y_min = grid.point_cloud_range[:2]
-    cell_x = grid.voxel_size[0] * grid.num_x / width
-    cell_y = grid.voxel_size[1] * grid.num_y / height
+    cell_x, cell_y = grid.voxel_size[0] * head.stride, grid.voxel_size[1] * head.stride
     boxes, scores, labels = [], [], []
     for label in range(num_classes):
-        cells, peak_scores = _find_peaks(heatmap[label], np.float32(score_thresholds[label]))
+        cells, peak_scores = _find_peaks(class_logits[label], np.float32(score_thresholds[label]))
         best = np.argsort(-peak_scores, kind="stable")[:_MAX_CANDIDATES]
         candidates, finite = _decode_cells(
             box_regression, cells[best], x_min, y_min, cell_x, cell_y

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eloss_perception.core.decode import NUM_BOX_CHANNELS
+from eloss_perception.core.heads import CenterHead, HeadConfig
 from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.model.entropy import renyi2_entropy
 
@@ -36,18 +37,19 @@ class NetworkConfig(BaseModel):
     neck_channels: int = Field(48, ge=4)
     head_channels: int = Field(64, ge=4)
     num_classes: int = Field(3, ge=1)
+    head: HeadConfig = CenterHead()
 
 
 class NetworkOutput(NamedTuple):
     """What the network returns for B frames.
 
     Attributes:
-        heatmap: (B, num_classes, H, W) class logits of a box centre in each cell.
+        class_logits: (B, num_classes, H, W) logits of a box centre in each cell.
         box_regression: (B, 9, H, W) box parameters, see ``core/decode.py``.
         layer_entropy: (B, L) float32 entropy of each tapped layer.
     """
 
-    heatmap: Tensor
+    class_logits: Tensor
     box_regression: Tensor
     layer_entropy: Tensor
 
@@ -166,8 +168,8 @@ class PillarNetwork(nn.Module):
         Returns:
             The raw outputs and the layer entropies.
         """
-        heatmap, box_regression, taps = self.forward_taps(points, features, cell_to_pillar)
-        return NetworkOutput(heatmap, box_regression, measure_taps(taps))
+        class_logits, box_regression, taps = self.forward_taps(points, features, cell_to_pillar)
+        return NetworkOutput(class_logits, box_regression, measure_taps(taps))
 
     def forward_taps(
         self, points: Tensor, features: Tensor, cell_to_pillar: Tensor

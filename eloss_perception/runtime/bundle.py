@@ -19,10 +19,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.health import HealthReference
 from eloss_perception.errors import BundleError, ConfigError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ONNX_NAME = "model.onnx"
 YAML_NAME = "model.yaml"
 
@@ -60,6 +61,7 @@ class BundleFacts(_Facts):
     class_names: tuple[str, ...]
     sensor: str = Field(description="entry of SENSORS whose scans the network was trained on")
     grid: GridFacts
+    head: HeadConfig
     layer_names: tuple[str, ...]
     layer_stages: tuple[int, ...]
     health: HealthFacts | None

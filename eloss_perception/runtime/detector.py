@@ -121,8 +121,9 @@ class Detector:
         outputs = self.backend.run(pillars)
         inferred = time.perf_counter()
         boxes = decode(
-            outputs.heatmap,
+            outputs.class_logits,
             outputs.box_regression,
+            self.bundle.facts.head,
             self.grid,
             self._score_thresholds,
             self._thresholds.nms_iou,

@@ -86,6 +86,7 @@ def export_checkpoint(checkpoint: Path, out: Path, name: str | None = None) -> B
                 class_names=settings.class_names,
                 sensor="kitti_hdl64",
                 grid=GridFacts(**settings.grid.model_dump()),
+                head=settings.network.head,
                 layer_names=network.layer_names,
                 layer_stages=network.layer_stages,
                 health=None,
@@ -118,7 +119,7 @@ def _export_onnx(network: PillarNetwork, example: Pillars, path: Path) -> None:
             network_inputs(example),
             str(path),
             input_names=["points", "features", "cell_to_pillar"],
-            output_names=["heatmap", "box_regression", "layer_entropy"],
+            output_names=["class_logits", "box_regression", "layer_entropy"],
             dynamic_shapes={
                 "points": {0: pillar_axis},
                 "features": {0: pillar_axis},
@@ -162,12 +163,13 @@ def _check_parity(
     """Compares torch and ONNX Runtime: raw maps, decoded boxes, entropies."""
     backend = load_backend("onnxruntime_cpu", onnx_path, num_threads=2)
     thresholds = np.full(num_classes, 0.3, np.float32)
+    head = network.config.head
     for pillars in scans:
         with torch.inference_mode():
             outputs = network(*network_inputs(pillars))
         expected = NetworkOutputs(*(value[0].numpy() for value in outputs))
         actual = backend.run(pillars)
-        for field in ("heatmap", "box_regression"):
+        for field in ("class_logits", "box_regression"):
             a, b = getattr(expected, field), getattr(actual, field)
             difference = float(np.abs(a - b).max() / max(1.0, float(np.abs(a).max())))
             if not difference <= _MAX_RELATIVE_DIFFERENCE:
@@ -176,7 +178,7 @@ def _check_parity(
         if not difference <= _MAX_ENTROPY_DIFFERENCE:
             raise BundleError(f"torch and ONNX Runtime differ in layer entropy by {difference:.1e}")
         boxes_a, boxes_b = (
-            decode(o.heatmap, o.box_regression, grid, thresholds, 0.1, 200)
+            decode(o.class_logits, o.box_regression, head, grid, thresholds, 0.1, 200)
             for o in (expected, actual)
         )
         if len(boxes_a) != len(boxes_b) or not np.allclose(boxes_a.boxes, boxes_b.boxes, atol=1e-2):

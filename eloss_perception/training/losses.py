@@ -8,10 +8,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from eloss_perception.core.heads import HeadConfig
+
 # Weight of each regressed box channel: metres and log metres are small numbers that decide 3D IoU.
 _BOX_CHANNEL_WEIGHTS = (1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.5)
 _BOX_WEIGHT = 0.5
 _DIRECTION_WEIGHT = 0.1
+
+
+def detection_losses(
+    head: HeadConfig, class_logits: Tensor, box_regression: Tensor, targets: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The weighted terms of the detection loss; their sum is minimised.
+
+    Args:
+        head: The network's head.
+        class_logits, box_regression: Its outputs for B frames, float32.
+        targets: What ``make_targets`` drew for them, stacked.
+
+    Returns:
+        Scalars by name.
+    """
+    return {
+        "heatmap": heatmap_loss(class_logits, targets["heatmap"], targets["heatmap_weight"]),
+        "box": box_loss(box_regression, targets["boxes"], targets["box_weight"]),
+    }
 
 
 def heatmap_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

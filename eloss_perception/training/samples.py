@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.pillars import Pillars, pillarize
 from eloss_perception.training.augmentation import AugmentationConfig, augment
 from eloss_perception.training.frames import Frame, FrameSource
@@ -20,15 +21,12 @@ from eloss_perception.training.targets import Targets, make_targets
 
 
 class Batch(NamedTuple):
-    """A batch of B frames; shapes as in ``PillarNetwork.forward`` and :class:`Targets`."""
+    """A batch of B frames; shapes as in ``PillarNetwork.forward`` and ``make_targets``."""
 
     points: Tensor
     features: Tensor
     cell_to_pillar: Tensor
-    heatmap: Tensor
-    heatmap_weight: Tensor
-    boxes: Tensor
-    box_weight: Tensor
+    targets: dict[str, Tensor]
 
 
 class TrainingSamples(Dataset[tuple[Pillars, Targets]]):
@@ -45,7 +43,7 @@ class TrainingSamples(Dataset[tuple[Pillars, Targets]]):
         source: FrameSource,
         grid: PillarGrid,
         num_classes: int,
-        stride: int,
+        head: HeadConfig,
         augmentation: AugmentationConfig,
         reuse: int,
         seed: int,
@@ -54,7 +52,7 @@ class TrainingSamples(Dataset[tuple[Pillars, Targets]]):
         self._source = source
         self._grid = grid
         self._num_classes = num_classes
-        self._stride = stride
+        self._head = head
         self._augmentation = augmentation
         self._reuse = reuse
         self._seed = seed
@@ -68,7 +66,7 @@ class TrainingSamples(Dataset[tuple[Pillars, Targets]]):
         block, place = divmod(index, self._BLOCK * self._reuse)
         frame = self._frame(block * self._BLOCK + place % self._BLOCK)
         frame = augment(frame, self._augmentation, np.random.default_rng([self._seed, index]))
-        targets = make_targets(frame, self._grid, self._num_classes, self._stride)
+        targets = make_targets(frame, self._grid, self._head, self._num_classes)
         return pillarize(frame.points, self._grid), targets
 
     def _frame(self, index: int) -> Frame:
@@ -95,8 +93,5 @@ def collate(samples: list[tuple[Pillars, Targets]]) -> Batch:
         torch.from_numpy(np.concatenate([p.points for p in pillars])),
         torch.from_numpy(np.concatenate([p.features for p in pillars])),
         torch.from_numpy(cell_to_pillar.astype(np.int64)),
-        torch.from_numpy(np.stack([t.heatmap for t in targets])),
-        torch.from_numpy(np.stack([t.heatmap_weight for t in targets])),
-        torch.from_numpy(np.stack([t.boxes for t in targets])),
-        torch.from_numpy(np.stack([t.box_weight for t in targets])),
+        {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]},
     )

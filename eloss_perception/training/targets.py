@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from eloss_perception.core.boxes import points_in_boxes
 from eloss_perception.core.classes import IGNORED
 from eloss_perception.core.decode import NUM_BOX_CHANNELS, encode_box
 from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.heads import HeadConfig
 from eloss_perception.training.frames import Frame
 
 # Fewer returns than this and nobody, the annotator included, can tell what the object is.
@@ -22,24 +23,11 @@ MIN_POINTS = 5
 _MIN_BOX_WEIGHT = 0.4
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """Training targets of one frame on the head's (H, W) grid, all float32.
-
-    Attributes:
-        heatmap: (num_classes, H, W) 1 at an object's cell, a Gaussian around it, 0 elsewhere.
-        heatmap_weight: (num_classes, H, W) 0 where an ignored object lies, else 1.
-        boxes: (9, H, W) box parameters (``core/decode.py``) where ``box_weight`` > 0.
-        box_weight: (H, W) weight of the box parameters.
-    """
-
-    heatmap: npt.NDArray[np.float32]
-    heatmap_weight: npt.NDArray[np.float32]
-    boxes: npt.NDArray[np.float32]
-    box_weight: npt.NDArray[np.float32]
+# Arrays of one frame by name; every frame's have the same shapes, so that they stack.
+Targets = dict[str, npt.NDArray[Any]]
 
 
-def make_targets(frame: Frame, grid: PillarGrid, num_classes: int, stride: int) -> Targets:
+def make_targets(frame: Frame, grid: PillarGrid, head: HeadConfig, num_classes: int) -> Targets:
     """Draws the targets of a frame.
 
     Objects with fewer than five returns and objects labelled -1 are neither positive nor negative:
@@ -48,9 +36,17 @@ def make_targets(frame: Frame, grid: PillarGrid, num_classes: int, stride: int) 
     Args:
         frame: The labelled scan.
         grid: The pillar grid.
+        head: The network's head, on whose (H, W) grid the targets lie.
         num_classes: Number of classes.
-        stride: Pillar cells per head cell.
+
+    Returns:
+        All float32:
+        ``heatmap`` (num_classes, H, W), 1 at an object's cell, a Gaussian around it, else 0;
+        ``heatmap_weight`` (num_classes, H, W), 0 where an ignored object lies, else 1;
+        ``boxes`` (9, H, W), box parameters (``core/decode.py``) where ``box_weight`` > 0;
+        ``box_weight`` (H, W), weight of the box parameters.
     """
+    stride = head.stride
     height, width = grid.num_y // stride, grid.num_x // stride
     cell_x, cell_y = grid.voxel_size[0] * stride, grid.voxel_size[1] * stride
     center_x = grid.point_cloud_range[0] + (np.arange(width, dtype=np.float32) + 0.5) * cell_x
@@ -90,7 +86,12 @@ def make_targets(frame: Frame, grid: PillarGrid, num_classes: int, stride: int) 
         box_weight[row, column] = 1.0
     # An object outweighs the ignored one that it stands beside.
     heatmap_weight[heatmap > _MIN_BOX_WEIGHT] = 1.0
-    return Targets(heatmap, heatmap_weight, boxes, box_weight)
+    return {
+        "heatmap": heatmap,
+        "heatmap_weight": heatmap_weight,
+        "boxes": boxes,
+        "box_weight": box_weight,
+    }
 
 
 def _to_box_axes(

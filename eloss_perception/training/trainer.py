@@ -24,11 +24,10 @@ from eloss_perception.errors import DataError
 from eloss_perception.model.entropy import entropy_loss
 from eloss_perception.model.network import PillarNetwork, Tap, measure_taps
 from eloss_perception.training.frames import FrameSource, KittiFrames, SimulatedFrames
-from eloss_perception.training.losses import box_loss, heatmap_loss
+from eloss_perception.training.losses import detection_losses
 from eloss_perception.training.samples import Batch, TrainingSamples, collate
 from eloss_perception.training.settings import TrainingSettings, parse_settings
 
-HEAD_STRIDE = 2
 CHECKPOINT_FORMAT = 1
 METRICS_NAME = "metrics.jsonl"
 
@@ -77,8 +76,8 @@ def train(settings: TrainingSettings) -> Path:
     network.train()
     for step, batch in enumerate(progress, first_step):
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-            heatmap, boxes, taps = network.forward_taps(*batch[:3])
-        losses = _losses(settings, step, heatmap.float(), boxes.float(), taps, batch)
+            class_logits, boxes, taps = network.forward_taps(*batch[:3])
+        losses = _losses(settings, step, class_logits.float(), boxes.float(), taps, batch)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             torch.save(batch._asdict(), settings.run_dir / "bad_batch.pt")
@@ -145,20 +144,17 @@ def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 def _losses(
     settings: TrainingSettings,
     step: int,
-    heatmap: Tensor,
+    class_logits: Tensor,
     boxes: Tensor,
     taps: list[Tap],
     batch: Batch,
 ) -> dict[str, Tensor]:
     """The weighted terms of the loss; their sum is minimised."""
-    losses = {
-        "heatmap": heatmap_loss(heatmap, batch.heatmap, batch.heatmap_weight),
-        "box": box_loss(boxes, batch.boxes, batch.box_weight),
-    }
+    losses = detection_losses(settings.network.head, class_logits, boxes, batch.targets)
     entropy = settings.entropy_loss
     if entropy.steadiness or entropy.direction:
         # One frame of the batch, another one each step: an unbiased estimate at a quarter the cost.
-        frame = step % len(heatmap)
+        frame = step % len(class_logits)
         layer_entropy = measure_taps(
             [Tap(tap.bev[frame : frame + 1], tap.active[frame : frame + 1]) for tap in taps]
         )
@@ -185,7 +181,7 @@ def _load_batches(settings: TrainingSettings, first_step: int) -> DataLoader[Any
         source,
         settings.grid.build(settings.training_half_width),
         len(settings.class_names),
-        HEAD_STRIDE,
+        settings.network.head,
         settings.augmentation,
         settings.reuse,
         settings.seed,

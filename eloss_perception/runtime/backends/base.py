@@ -19,12 +19,12 @@ class NetworkOutputs:
     """The network's outputs for one frame, float32.
 
     Attributes:
-        heatmap: (num_classes, H, W) logits.
+        class_logits: (num_classes, H, W) logits.
         box_regression: (9, H, W) box parameters, see ``core/decode.py``.
         layer_entropy: (L,) entropy of each tapped layer.
     """
 
-    heatmap: npt.NDArray[np.float32]
+    class_logits: npt.NDArray[np.float32]
     box_regression: npt.NDArray[np.float32]
     layer_entropy: npt.NDArray[np.float32]
 

@@ -49,12 +49,12 @@ class OnnxRuntimeCpu:
             "cell_to_pillar": pillars.cell_to_pillar[None],
         }
         try:
-            heatmap, boxes, entropy = self._session.run(
-                ["heatmap", "box_regression", "layer_entropy"], inputs
+            class_logits, boxes, entropy = self._session.run(
+                ["class_logits", "box_regression", "layer_entropy"], inputs
             )
         except Exception as error:  # as above
             raise BackendError(f"ONNX Runtime failed on a frame: {_one_line(error)}") from None
-        return NetworkOutputs(heatmap[0], boxes[0], entropy[0])
+        return NetworkOutputs(class_logits[0], boxes[0], entropy[0])
 
 
 def _one_line(error: Exception) -> str:
