@@ -62,11 +62,11 @@ def add_car(
 ) -> int:
     """Add a passenger car (or, with name "Van", a van) standing on (x, y, z)."""
     size = sample_size(rng, name)
-    length = size[0] - float(rng.normal(0.06, 0.05))
+    length = size[0] - float(rng.normal(0.03, 0.06))
     width = size[1] - float(rng.normal(0.07, 0.03))
     # In KITTI the box starts a few centimetres over the ground and ends over the roof.
     bottom = float(rng.normal(0.04, 0.02))
-    height = size[2] + bottom - float(rng.normal(0.06, 0.03))
+    height = size[2] + bottom - float(rng.normal(0.04, 0.03))
     owner = builder.add_object(x, y, z, yaw, name, size, bottom, motion)
     style = _draw_style(rng, name, size[0], size[2])
     shape = _draw_shape(rng, style, length, width, height, may_be_panel_van=name == "Van")
@@ -137,24 +137,29 @@ def _add_body(builder: SceneBuilder, rng: np.random.Generator, owner: int, car: 
     """Add all that is below the windows."""
     front, rear, belt, clearance = car.front, -car.front, car.belt, car.clearance
     half_width = car.half_width
+    # Bumpers stand out before grille and tailgate.
+    grille, tailgate = float(rng.uniform(0.04, 0.13)), float(rng.uniform(0.04, 0.18))
     faces = _side_profile(
         [
-            (rear + 0.12, clearance),
-            (front - 0.15, clearance),
-            (front, clearance + 0.22),
-            (front - 0.03, car.nose - 0.12),
-            (front - 0.16, car.nose),
+            (rear + 0.14, clearance),
+            (front - 0.18, clearance),
+            (front, clearance + 0.24),
+            (front - grille, car.nose - 0.12),
+            (front - grille - 0.16, car.nose),
             (car.screen, belt + 0.01),
             (car.deck + 0.02, belt + 0.01),
-            (rear + 0.04, car.tail),
-            (rear, clearance + 0.25),
+            (rear + tailgate, car.tail),
+            (rear, clearance + 0.27),
         ]
     )
-    # Seen from above the corners are cut off; seen from ahead the doors bulge.
-    front_cut, rear_cut = float(rng.uniform(0.12, 0.34)), float(rng.uniform(0.06, 0.22))
+    # Seen from above both ends are bowed and the corners cut off; seen from ahead the doors bulge.
+    front_cut, rear_cut = float(rng.uniform(0.15, 0.4)), float(rng.uniform(0.08, 0.28))
+    front_bow, rear_bow = float(rng.uniform(0.06, 0.24)), float(rng.uniform(0.03, 0.17))
     for side in (-1.0, 1.0):
-        front_corner = (front, side * (half_width - front_cut), 0.0)
-        rear_corner = (rear, side * (half_width - rear_cut), 0.0)
+        faces.append(face_through(1.0, side * front_bow, 0.0, (front, side * 0.1, 0.0)))
+        faces.append(face_through(-1.0, side * rear_bow, 0.0, (rear, side * 0.15, 0.0)))
+        front_corner = (front - front_bow * 0.4, side * (half_width - front_cut), 0.0)
+        rear_corner = (rear + rear_bow * 0.5, side * (half_width - rear_cut), 0.0)
         faces.append(face_through(0.0, side, 0.0, (0.0, side * half_width, 0.0)))
         faces.append(face_through(0.0, side, 0.30, (0.0, side * half_width, 0.62 * belt)))
         faces.append(face_through(0.0, side, -0.35, (0.0, side * half_width, 0.36 * belt)))

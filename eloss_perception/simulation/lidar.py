@@ -41,7 +41,7 @@ class LidarModel:
     height: float = 1.73
     min_range: float = 0.9
     max_range: float = 120.0
-    range_noise: float = 0.012
+    range_noise: float = 0.018
     signal_threshold: float = 4.0e-5
     beam_gain_spread: float = 0.18
     intensity_range: float = 38.0

@@ -39,7 +39,7 @@ def _limb(
 
 
 def _cloth(rng: np.random.Generator) -> float:
-    return float(np.clip(math.exp(rng.normal(math.log(0.5), 0.4)), 0.1, 1.3))
+    return float(np.clip(math.exp(rng.normal(math.log(0.62), 0.4)), 0.1, 1.3))
 
 
 def add_pedestrian(
