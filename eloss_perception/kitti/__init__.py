@@ -3,6 +3,7 @@
 """KITTI folders in and out; the only home of the camera frame."""
 
 from eloss_perception.kitti.calibration import DEFAULT_IMAGE_SIZE, Calibration, camera_view_mask
+from eloss_perception.kitti.check import check_split
 from eloss_perception.kitti.convert import (
     boxes_to_kitti,
     camera_boxes,
@@ -13,12 +14,13 @@ from eloss_perception.kitti.dataset import (
     KittiDataset,
     KittiFrames,
     KittiSequence,
-    read_image_set,
     read_points,
     write_image_set,
     write_kitti_frame,
 )
 from eloss_perception.kitti.labels import read_labels, write_labels
+from eloss_perception.kitti.layout import find_layout, read_image_set
+from eloss_perception.kitti.leaks import refuse_shared_frames
 from eloss_perception.kitti.objects import KittiObject
 
 __all__ = [
@@ -31,11 +33,14 @@ __all__ = [
     "boxes_to_kitti",
     "camera_boxes",
     "camera_view_mask",
+    "check_split",
+    "find_layout",
     "kitti_to_boxes",
     "labelled_boxes",
     "read_image_set",
     "read_labels",
     "read_points",
+    "refuse_shared_frames",
     "write_image_set",
     "write_kitti_frame",
     "write_labels",

@@ -72,7 +72,7 @@ class Calibration:
         """
         path = Path(path)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot read the calibration: {error}") from error
         rows: dict[str, tuple[int, list[str]]] = {}

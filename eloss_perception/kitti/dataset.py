@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +20,7 @@ from eloss_perception.kitti.labels import (
     replace_file,
     write_labels,
 )
+from eloss_perception.kitti.layout import FRAME_ID, find_layout, read_image_set
 
 __all__ = [
     "KittiDataset",
@@ -35,9 +35,6 @@ __all__ = [
 
 # x, y, z, reflectance as little-endian float32.
 _BYTES_PER_POINT = 16
-
-# A frame's name becomes part of a path.
-_FRAME_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class KittiFrames(Protocol):
@@ -64,7 +61,8 @@ class KittiDataset:
     """The object set, or any folder laid out like it.
 
     Args:
-        root: The folder that holds `training/` and `ImageSets/`.
+        root: The folder that holds `training/` and `ImageSets/`, or another layout that
+            `find_layout` knows.
         split: Name of a list in `ImageSets/`, such as `val`.
 
     Raises:
@@ -74,11 +72,7 @@ class KittiDataset:
     def __init__(self, root: str | Path, split: str) -> None:
         self.root = Path(root)
         self.split = split
-        self._folder = self.root / "training"
-        if not self._folder.is_dir():
-            raise DataError(
-                f"{self.root}: no folder training/; a KITTI root holds training/ and ImageSets/"
-            )
+        self.layout = find_layout(self.root, split)
         self._ids = read_image_set(self.root, split)
 
     @property
@@ -91,19 +85,32 @@ class KittiDataset:
 
     def points(self, frame_id: str) -> NDArray[np.float32]:
         """Read a scan; see `read_points`."""
-        return read_points(self._folder / "velodyne" / f"{frame_id}.bin")
+        return read_points(self.scan_path(frame_id))
 
     def calibration(self, frame_id: str) -> Calibration:
         """Read a calibration; see `Calibration.from_file`."""
-        return Calibration.from_file(self._folder / "calib" / f"{frame_id}.txt")
+        return Calibration.from_file(self.layout.calibrations / f"{frame_id}.txt")
 
     def objects(self, frame_id: str) -> list[KittiObject]:
         """Read the labels; see `read_labels`."""
-        return read_labels(self._folder / "label_2" / f"{frame_id}.txt")
+        return read_labels(self.layout.labels / f"{frame_id}.txt")
+
+    def scan_path(self, frame_id: str) -> Path:
+        """Return where the scan is."""
+        return self.layout.scans / f"{frame_id}.bin"
+
+    def files(self, frame_id: str) -> tuple[Path, Path, Path]:
+        """Return the files that make a frame: scan, calibration and labels."""
+        name = f"{frame_id}.txt"
+        return (
+            self.scan_path(frame_id),
+            self.layout.calibrations / name,
+            self.layout.labels / name,
+        )
 
     def image_path(self, frame_id: str) -> Path | None:
         """Return the left colour image, or None where the folder has none for this frame."""
-        return _find_image(self._folder / "image_2", frame_id)
+        return _find_image(self.layout.images, frame_id)
 
 
 class KittiSequence:
@@ -144,7 +151,11 @@ class KittiSequence:
 
     def points(self, frame_id: str) -> NDArray[np.float32]:
         """Read a scan; see `read_points`."""
-        return read_points(self._folder / "velodyne" / self.sequence / f"{frame_id}.bin")
+        return read_points(self.scan_path(frame_id))
+
+    def scan_path(self, frame_id: str) -> Path:
+        """Return where the scan is."""
+        return self._folder / "velodyne" / self.sequence / f"{frame_id}.bin"
 
     def calibration(self, frame_id: str = "") -> Calibration:
         """Return the sequence's calibration, the same for every frame."""
@@ -185,32 +196,6 @@ def read_points(path: str | Path) -> NDArray[np.float32]:
     return np.frombuffer(content, dtype="<f4").reshape(-1, 4).astype(np.float32)
 
 
-def read_image_set(root: str | Path, split: str) -> tuple[str, ...]:
-    """Read the list of frames of a split.
-
-    Raises:
-        DataError: If the list is missing or empty, or a name in it is no frame's.
-    """
-    path = Path(root) / "ImageSets" / f"{split}.txt"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        known = sorted(item.stem for item in path.parent.glob("*.txt"))
-        raise DataError(
-            f"{path}: cannot read the split: {error}; there are: {', '.join(known) or 'none'}"
-        ) from error
-    ids = []
-    for number, line in enumerate(lines, start=1):
-        if not (frame_id := line.strip()):
-            continue
-        if not _FRAME_ID.fullmatch(frame_id):
-            raise DataError(f"{path}:{number}: {frame_id!r} is no frame name")
-        ids.append(frame_id)
-    if not ids:
-        raise DataError(f"{path}: the split names no frame")
-    return tuple(ids)
-
-
 def write_kitti_frame(
     root: str | Path,
     frame_id: str,
@@ -234,7 +219,7 @@ def write_kitti_frame(
     array = np.asarray(points)
     if array.ndim != 2 or array.shape[1] != 4:
         raise ValueError(f"points have the shape {array.shape}, must be (N, 4)")
-    if not _FRAME_ID.fullmatch(frame_id):
+    if not FRAME_ID.fullmatch(frame_id):
         raise ValueError(f"{frame_id!r} is no frame name")
     folder = Path(root) / "training"
     replace_file(folder / "velodyne" / f"{frame_id}.bin", array.astype("<f4").tobytes())

@@ -9,6 +9,8 @@ number and a track number in front.
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -78,22 +80,25 @@ def read_tracking_labels(path: str | Path) -> dict[int, list[tuple[int, KittiObj
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that an interruption leaves the old one or the new one, never a part.
 
+    Processes may write the same file at the same time; the last one wins.
+
     Raises:
         DataError: If the file cannot be written.
     """
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot write: {error}") from error
 
 
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:
     """Return the lines that hold anything, with their numbers from 1."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows add a mark
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot read the labels: {error}") from error
     return [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
