@@ -66,7 +66,7 @@ def add_car(
     width = size[1] - float(rng.normal(0.07, 0.03))
     # In KITTI the box starts a few centimetres over the ground and ends over the roof.
     bottom = float(rng.normal(0.04, 0.02))
-    height = size[2] + bottom - float(rng.normal(0.04, 0.03))
+    height = size[2] + bottom - float(rng.normal(0.02, 0.03))
     owner = builder.add_object(x, y, z, yaw, name, size, bottom, motion)
     style = _draw_style(rng, name, size[0], size[2])
     shape = _draw_shape(rng, style, length, width, height, may_be_panel_van=name == "Van")
