@@ -1,34 +1,87 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Entropy taps in the network and the Entropy Loss built on them.
+"""Entropy measures of a tapped layer, in torch: what training regularises and the graph reports.
 
-Unlike the published code (arXiv 2409.00839), the measure is per frame, free of the activations'
-scale, smooth, computed in float32 whatever precision the network runs in, and made of operators
-that every inference runtime has.
+Counterparts of ``core/entropy.py``, restricted to the cells that a pillar reaches: most of a BEV
+map is empty road nobody measured, and its constant features would say nothing about the input.
+Every measure is per frame, computed in float32 whatever precision the network runs in, and made of
+operators with fixed shapes that ONNX Runtime and TensorRT 10.3 both have.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 
 import torch
 from torch import Tensor
 
-# Larger maps are sampled on every second (third, ...) cell: a few thousand feature vectors settle a
-# spectrum of a hundred directions, and the readout stays a small part of the network's time.
-_MAX_CELLS = 4096
+from eloss_perception.core.entropy import (
+    CODING_RATE_EPSILON2,
+    KNN_FLOOR,
+    KNN_NEIGHBOR,
+    KNN_SAMPLES,
+    REFERENCE_FLOOR,
+    cell_priority,
+    digamma,
+    fixed_projection,
+    grid_stride,
+    log_ball_volume,
+)
 
-# Far below the summed squares of any map that carries information.
-_TINY = 1e-12
+Measure = Callable[[Tensor, Tensor], Tensor]
+
+# Below the summed squares of any map that carries information, also of one at a scale of 1e-6.
+_TINY = 1e-30
+
+# Added to the squared distance to a cell that does not count; far above any of features of RMS 1.
+_FAR = 1e6
+
+# Entropy per dimension of a white Gaussian.
+_GAUSSIAN = 0.5 * math.log(2.0 * math.pi * math.e)
+
+# log(1 + x) on [0, 1] as a sum of these multiples of x, x², x³, x⁴, x⁵, x⁶ and x⁸: within 3.1e-7,
+# the minimax fit. The trace of each of these powers of a matrix X follows from X, X² and X⁴.
+_LOG1P = (
+    *(0.99997392391, -0.49928691713, 0.32664279701, -0.21934431530),
+    *(0.12032137500, -0.03787670749, 0.00271732526),
+)
 
 
+def _in_float32(measure: Measure) -> Measure:
+    """Switches autocast off, so that a layer's matrix products stay in float32."""
+
+    @wraps(measure)
+    def wrapped(features: Tensor, active: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return measure(features.float(), active.float())
+
+    return wrapped
+
+
+def _active_cells(features: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred feature vectors (B, C, M) of a regular subgrid, 0 where inactive, and mask (B, 1, M).
+
+    Larger maps are sampled on every second (third, ...) cell: a few thousand feature vectors
+    settle a spectrum of a hundred directions, and the readout stays a small part of the time.
+    """
+    stride = grid_stride(features.shape[2], features.shape[3])
+    z = features[:, :, ::stride, ::stride].flatten(2)  # (B, C, M)
+    mask = active[:, :, ::stride, ::stride].flatten(2)  # (B, 1, M)
+    mean = (z * mask).sum(2, keepdim=True) / mask.sum(2, keepdim=True).clamp(min=1.0)
+    return (z - mean) * mask, mask
+
+
+def _unit_gram(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Gram matrix (B, C, C) scaled to trace 1, and its trace (B,) before."""
+    power = (z * z).sum(dim=(1, 2))  # (B,) tr(G)
+    return z @ z.transpose(1, 2) / power.clamp(min=_TINY)[:, None, None], power
+
+
+@_in_float32
 def renyi2_entropy(features: Tensor, active: Tensor) -> Tensor:
     """Normalised Rényi-2 matrix entropy of each frame's feature map over its active cells.
-
-    Counterpart of :func:`eloss_perception.core.entropy.renyi2_entropy`, restricted to the cells
-    that a pillar reaches: most of a BEV map is empty road nobody measured, and its constant
-    features would say nothing about the input.
 
     Args:
         features: (B, C, H, W) post-ReLU map, any float type.
@@ -37,20 +90,133 @@ def renyi2_entropy(features: Tensor, active: Tensor) -> Tensor:
     Returns:
         (B,) float32 entropies in [0, 1]; 0 where the active features are constant or absent.
     """
-    stride = max(1, round(math.sqrt(features.shape[2] * features.shape[3] / _MAX_CELLS)))
-    features, active = features[:, :, ::stride, ::stride], active[:, :, ::stride, ::stride]
-    channels = features.shape[1]
-    z = features.float().flatten(2)  # (B, C, M)
-    mask = active.float().flatten(2)  # (B, 1, M)
-    mean = (z * mask).sum(2, keepdim=True) / mask.sum(2, keepdim=True).clamp(min=1.0)
-    z = (z - mean) * mask  # (B, C, M)
-    gram = z @ z.transpose(1, 2)  # (B, C, C)
-    power = (z * z).sum(dim=(1, 2))  # (B,) tr(G)
-    # Divided first, squared after: the squares of a large map's Gram matrix could overflow.
-    gram = gram / power.clamp(min=_TINY)[:, None, None]
+    z, _ = _active_cells(features, active)
+    gram, power = _unit_gram(z)
     concentration = (gram * gram).sum(dim=(1, 2))  # (B,) in [1 / C, 1], or 0 without features
-    entropy = -torch.log(concentration.clamp(min=_TINY)) / math.log(channels)
+    entropy = -torch.log(concentration.clamp(1e-12, 1.0)) / math.log(features.shape[1])
     return torch.where(power > _TINY, entropy, torch.zeros_like(entropy))
+
+
+@_in_float32
+def coding_rate(features: Tensor, active: Tensor) -> Tensor:
+    """Normalised log-det coding rate of each frame's feature map over its active cells.
+
+    The determinant of A = I + (C / ε²) S, whose eigenvalues lie in [1, 1 + C / ε²], by matrix
+    products alone. With Q = A / ‖A‖ and P = I − Q, 1 / (1 − p) = Π (1 + p^(2^j)) for each
+    eigenvalue p of P, so log det Q = −Σ tr log(I + P^(2^j)). The powers come from squaring, as
+    Q ← 2 Q − Q², which keeps the small eigenvalues' digits; each logarithm is a polynomial.
+
+    Args:
+        features: (B, C, H, W) post-ReLU map, any float type.
+        active: (B, 1, H, W) 1 where the map is fed by at least one pillar, else 0.
+
+    Returns:
+        (B,) float32 rates in [0, 1]; 0 where the active features are constant or absent.
+    """
+    channels = features.shape[1]
+    alpha = channels / CODING_RATE_EPSILON2
+    z, _ = _active_cells(features, active)
+    gram, power = _unit_gram(z)
+    identity = torch.eye(channels, device=z.device)
+    # No eigenvalue of S exceeds its Frobenius norm, which is at most its trace, 1.
+    bound = 1.0 + alpha * (gram * gram).sum(dim=(1, 2)).clamp(min=_TINY).sqrt()  # (B,)
+    q = (identity + alpha * gram) / bound[:, None, None]
+    # After this many squarings the slowest eigenvalue, 1 − 1 / (1 + α), is below e⁻⁹.
+    num_terms = math.ceil(math.log2(9.0 * (1.0 + alpha)))
+    powers = [identity - q]
+    for _ in range(num_terms + 1):
+        q = 2.0 * q - q @ q
+        powers.append(identity - q)
+    log_det = channels * torch.log(bound)  # (B,)
+    for x1, x2, x4 in zip(powers[:-2], powers[1:-1], powers[2:], strict=True):
+        traces = (
+            x1.diagonal(dim1=1, dim2=2).sum(1),
+            *((a * b).sum(dim=(1, 2)) for a, b in _pairs(x1, x2, x4)),
+        )
+        log_det = log_det - sum(a * t for a, t in zip(_LOG1P, traces, strict=True))
+    rate = log_det / (channels * math.log1p(1.0 / CODING_RATE_EPSILON2))
+    return torch.where(power > _TINY, rate, torch.zeros_like(rate))
+
+
+def _pairs(x1: Tensor, x2: Tensor, x4: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Factors whose elementwise product sums to the trace of each power from 2 on."""
+    return (x1, x1), (x1, x2), (x2, x2), (x1, x4), (x2, x4), (x4, x4)
+
+
+@_in_float32
+def knn_entropy(features: Tensor, active: Tensor) -> Tensor:
+    """Kozachenko–Leonenko entropy per dimension of up to 512 active cells of each frame.
+
+    Args:
+        features: (B, C, H, W) post-ReLU map, any float type.
+        active: (B, 1, H, W) 1 where the map is fed by at least one pillar, else 0.
+
+    Returns:
+        (B,) float32, relative to a white Gaussian's entropy, see
+        :func:`eloss_perception.core.entropy.knn_entropy`; 0 where fewer than five cells are
+        active or their features are constant.
+    """
+    z, mask = _active_cells(features, active)
+    # As one factor for the frame: a later division by an RMS of 1e-6 would lose digits.
+    peak = z.detach().abs().amax(dim=(1, 2), keepdim=True).clamp(min=_TINY)
+    projection = torch.from_numpy(fixed_projection(features.shape[1])).to(z)  # (C, d)
+    y = projection.T @ (z / peak)  # (B, d, M)
+    dimensions, num_cells = y.shape[1], y.shape[2]
+    power = (y * y).sum(dim=(1, 2), keepdim=True)  # (B, 1, 1)
+    y = y * (mask.sum(2, keepdim=True) * dimensions / power.clamp(min=_TINY)).sqrt()
+    priority = mask[:, 0] * torch.from_numpy(cell_priority(num_cells)).to(z.device)  # (B, M)
+    score, cells = priority.topk(min(KNN_SAMPLES, num_cells), dim=1)  # (B, N)
+    valid = (score > 0.0).float()  # (B, N)
+    y = y.gather(2, cells[:, None, :].expand(-1, dimensions, -1))  # (B, d, N)
+    norm = (y * y).sum(1)  # (B, N)
+    squared = norm[:, :, None] + norm[:, None, :] - 2.0 * y.transpose(1, 2) @ y  # (B, N, N)
+    excluded = 1.0 - valid[:, None, :] + torch.eye(y.shape[2], device=y.device)
+    squared = squared.clamp(min=0.0) + _FAR * excluded.clamp(max=1.0)
+    nearest = squared.topk(min(KNN_NEIGHBOR, y.shape[2]), dim=2, largest=False).values.amax(2)
+    log_distance = 0.5 * torch.log(nearest.clamp(min=KNN_FLOOR**2))  # (B, N)
+    count = valid.sum(1)  # (B,)
+    n = count.clamp(min=1.0)
+    mean_log = (log_distance * valid).sum(1) / n
+    # ψ(n) by its asymptotic series, exact to 1e-5 from n = 5 on.
+    digamma_n = torch.log(n) - 0.5 / n - 1.0 / (12.0 * n * n)
+    constant = log_ball_volume(dimensions) - digamma(KNN_NEIGHBOR)
+    entropy = (digamma_n + constant) / dimensions + mean_log - _GAUSSIAN
+    known = (count > KNN_NEIGHBOR) & (power[:, 0, 0] > _TINY)
+    return torch.where(known, entropy, torch.zeros_like(entropy))
+
+
+@_in_float32
+def reference_entropy(features: Tensor, active: Tensor) -> Tensor:
+    """What the published code computes, per frame; all cells count, and ``active`` is not used.
+
+    Args:
+        features: (B, C, H, W) post-ReLU map, any float type.
+        active: (B, 1, H, W), ignored.
+
+    Returns:
+        (B,) float32, see :func:`eloss_perception.core.entropy.reference_entropy`.
+    """
+    del active
+    x = features.flatten(2)  # (B, C, D)
+    # Squares of a large map's sums would overflow; the scale is a constant for the gradient.
+    scale = x.detach().abs().amax(dim=(1, 2)).clamp(min=1e-15)[:, None, None]  # (B, 1, 1)
+    x = x / scale
+    norm = (x * x).sum(2)  # (B, C)
+    squared = norm[:, :, None] + norm[:, None, :] - 2.0 * x @ x.transpose(1, 2)  # (B, C, C)
+    squared = squared * (1.0 - torch.eye(x.shape[1], device=x.device))
+    floor = (math.sqrt(REFERENCE_FLOOR) / scale).clamp(min=1e-18)
+    distance = torch.maximum(squared, floor * floor).sqrt()
+    rank = x.shape[1] // 10
+    nearest = distance.topk(rank + 1, dim=2, largest=False).values.amax(2)  # (B, C)
+    return torch.log1p(nearest.sum(1) * scale[:, 0, 0])
+
+
+ENTROPY_MEASURES: dict[str, Measure] = {
+    "renyi2": renyi2_entropy,
+    "coding_rate": coding_rate,
+    "knn": knn_entropy,
+    "reference": reference_entropy,
+}
 
 
 def entropy_loss(layer_entropy: Tensor, stages: Sequence[int]) -> tuple[Tensor, Tensor]:

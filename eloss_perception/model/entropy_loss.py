@@ -1,0 +1,208 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Entropy Loss: what the information along the backbone should do, as terms of the training loss.
+
+``ours`` asks two things of the entropies H of a stage's layers, with ΔH the change from layer to
+layer: that the changes be equal (steadiness) and that none be a rise (direction). Both are squared
+entropy changes, so one weight serves both. Their common magnitude follows the task loss, see
+:meth:`EntropyLoss.balance`. ``published`` is what the papers' code does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, distributed
+
+from eloss_perception.model.entropy import ENTROPY_MEASURES
+from eloss_perception.model.network import Tap
+
+
+class EntropyLossConfig(BaseModel):
+    """Which Entropy Loss, and how strong."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: Literal["off", "published", "ours"] = "ours"
+    measure: Literal["renyi2", "coding_rate", "knn", "reference"] = Field(
+        "renyi2", description="entropy that `ours` shapes; `published` always takes `reference`"
+    )
+    ratio: float = Field(
+        0.1, gt=0, description="gradient norm of `ours` on the backbone, relative to the task's"
+    )
+    direction: float = Field(1.0, ge=0, description="weight of direction against steadiness")
+    ramp: float = Field(
+        0.2, ge=0, le=1, description="part of the run over which `ours` grows to `ratio`"
+    )
+    measure_every: int = Field(
+        100, ge=1, description="steps between measurements of the two gradients"
+    )
+    smoothing: float = Field(
+        0.8, ge=0, lt=1, description="what a measurement keeps of the ones before"
+    )
+    max_factor: float = Field(
+        200.0,
+        gt=0,
+        description="largest factor on `ours`, so that a profile as wanted is left alone",
+    )
+    published_stages: tuple[int, ...] = Field(
+        (0,), min_length=1, description="stages that `published` taps; its code: the first"
+    )
+
+
+class EntropyLoss:
+    """Entropy Loss of one training run.
+
+    A step reads: ``terms`` from the tapped maps, ``balance`` to scale them, then the sum of task
+    and entropy terms backward.
+    """
+
+    def __init__(
+        self,
+        config: EntropyLossConfig,
+        stages: Sequence[int],
+        num_steps: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Entropy Loss for a network whose tapped layers lie in ``stages``.
+
+        Args:
+            config: Variant and strength.
+            stages: Stage index of each tapped layer.
+            num_steps: Steps of the whole run, which the ramp is a part of.
+            rank: This process among those that share a step's batch.
+            world_size: Their number.
+        """
+        self.config = config
+        self.num_steps = num_steps
+        self._rank = rank
+        self._world_size = world_size
+        wanted = set(config.published_stages) if config.variant == "published" else set(stages)
+        # Pairs of neighbouring layers, stage by stage: across a boundary stride and width change,
+        # and with them what is measured. A variance needs two differences.
+        pairs = [
+            [i for i in range(len(stages) - 1) if stages[i] == stages[i + 1] == stage]
+            for stage in sorted(wanted)
+        ]
+        self._pairs = [inside for inside in pairs if len(inside) >= 2]
+        self._layers = sorted({i + k for inside in self._pairs for i in inside for k in (0, 1)})
+        self._log_factor = 0.0
+        self._num_measured = 0
+
+    @property
+    def factor(self) -> float:
+        """What ``ours`` is multiplied by, before the ramp; 0 before the first measurement."""
+        if self._num_measured == 0:
+            return 0.0
+        return min(math.exp(self._log_factor), self.config.max_factor)
+
+    def terms(self, taps: Sequence[Tap], step: int) -> dict[str, Tensor]:
+        """Entropy terms of one frame of the batch, another frame each step.
+
+        One frame is an unbiased estimate of the batch's mean at a fraction of the cost. With
+        several processes the frame is one of the whole batch: the process that holds it counts
+        for all, since their gradients are averaged, and the others contribute 0.
+
+        Args:
+            taps: Tapped layers in order, maps (B, C, H, W).
+            step: Step of the run.
+
+        Returns:
+            ``steadiness`` and ``direction`` (``published``: the former alone), scalars >= 0 in
+            float32; empty for ``off`` and where no stage has three layers.
+        """
+        if self.config.variant == "off" or not self._pairs:
+            return {}
+        names = ("steadiness", "direction") if self.config.variant == "ours" else ("steadiness",)
+        frame, owner = divmod(step % (len(taps[0].bev) * self._world_size), self._world_size)
+        if owner != self._rank:
+            return {name: taps[0].bev.new_zeros((), dtype=torch.float32) for name in names}
+        published = self.config.variant == "published"
+        measure = ENTROPY_MEASURES["reference" if published else self.config.measure]
+        entropy = {
+            i: measure(taps[i].bev[frame : frame + 1], taps[i].active[frame : frame + 1])
+            for i in self._layers
+        }
+        changes = [
+            torch.cat([entropy[i + 1] - entropy[i] for i in inside]) for inside in self._pairs
+        ]
+        steadiness = torch.stack([c.var(unbiased=True) for c in changes]).mean()
+        terms = {"steadiness": steadiness * self._world_size}
+        if self.config.variant == "ours":
+            rises = torch.stack([c.relu().square().mean() for c in changes]).mean()
+            terms["direction"] = self.config.direction * rises * self._world_size
+        return terms
+
+    def balance(
+        self,
+        task_loss: Tensor,
+        terms: dict[str, Tensor],
+        parameters: Iterable[Tensor],
+        step: int,
+    ) -> dict[str, Tensor]:
+        """Scales the terms against the task loss.
+
+        The rule for ``ours``: the gradient of the entropy terms on the backbone's parameters has
+        ``ratio`` times the norm of the task loss's, times the ramp. Both norms are measured on
+        every ``measure_every``-th step's batch, by two more backward passes; the factor is a
+        moving geometric mean of the quotients, whose first values count less and less, and is at
+        most ``max_factor``. ``published`` has weight 1 and no ramp.
+
+        Args:
+            task_loss: Sum of the detection terms, with its graph.
+            terms: What :meth:`terms` returned.
+            parameters: The backbone's parameters, those that both losses reach.
+            step: Step of the run.
+
+        Returns:
+            The terms to add to the task loss.
+        """
+        if self.config.variant != "ours" or not terms:
+            return terms
+        if step % self.config.measure_every == 0:
+            self._measure(task_loss, torch.stack(list(terms.values())).sum(), list(parameters))
+        ramp = min(1.0, (step + 1) / max(1.0, self.config.ramp * self.num_steps))
+        return {name: ramp * self.factor * term for name, term in terms.items()}
+
+    def state_dict(self) -> dict[str, float]:
+        """What a resumed run needs to continue with the same factor."""
+        return {"log_factor": self._log_factor, "num_measured": self._num_measured}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Continues with the state of another run."""
+        self._log_factor = float(state["log_factor"])
+        self._num_measured = int(state["num_measured"])
+
+    def _measure(self, task_loss: Tensor, entropy_loss: Tensor, parameters: list[Tensor]) -> None:
+        """Takes one more quotient of the two gradients' norms into the factor."""
+        task = _gradient_norm(task_loss, parameters)
+        entropy = _gradient_norm(entropy_loss, parameters)
+        quotient = self.config.ratio * task / entropy if entropy > 0.0 else 0.0
+        # A frame without active cells says nothing; a loss that is not finite is the trainer's.
+        if not math.isfinite(quotient) or quotient <= 0.0:
+            return
+        kept = min(self.config.smoothing, self._num_measured / (self._num_measured + 1))
+        self._log_factor = kept * self._log_factor + (1.0 - kept) * math.log(quotient)
+        self._num_measured += 1
+
+
+def _gradient_norm(loss: Tensor, parameters: list[Tensor]) -> float:
+    """Norm of a loss's gradient, averaged over the processes as the optimiser will see it."""
+    if loss.requires_grad:
+        found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    else:
+        found = (None,) * len(parameters)
+    gradients = [
+        torch.zeros_like(parameter) if gradient is None else gradient
+        for parameter, gradient in zip(parameters, found, strict=True)
+    ]
+    flat = torch.cat([gradient.detach().float().flatten() for gradient in gradients])
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(flat)
+        flat = flat / distributed.get_world_size()
+    return float(flat.norm())
