@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eloss_perception.core.decode import _find_peaks, decode, encode_box
+from eloss_perception.core.decode import decode
+from eloss_perception.core.decode_center import _find_peaks, encode_box
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import CenterHead
 

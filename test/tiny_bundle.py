@@ -85,6 +85,7 @@ def write_tiny_bundle(folder: Path) -> Path:
             max_points_per_pillar=20,
         ),
         head=CenterHead(),
+        entropy_measure="renyi2",
         layer_names=("intensity", "count"),
         layer_stages=(0, 0),
         health=HealthFacts(

@@ -1,107 +1,55 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Network outputs to boxes: peaks of the heatmap, their box parameters, rotated NMS.
-
-The box parameters of a cell, and their inverse in :func:`encode_box`:
-
-    0, 1  centre minus the cell's centre, in head cells (x, y)
-    2     z of the centre [m]
-    3-5   log of length, width, height [log m]
-    6, 7  sin 2·yaw, cos 2·yaw: the axis of the box, equal for both headings, so that an object
-          whose front cannot be told from its back still has a sharp axis
-    8     logit of "the heading is the axis angle in (-π/2, π/2]"
-"""
+"""Network outputs to boxes: the head's candidates of each class, then rotated NMS."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.boxes import Boxes3D, nms_bev, wrap_angle
+from eloss_perception.core.boxes import Boxes3D, nms_bev
+from eloss_perception.core.decode_anchors import anchor_candidates
+from eloss_perception.core.decode_center import center_candidates
 from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import HeadConfig
-
-NUM_BOX_CHANNELS = 9
-
-# Edge lengths outside these bounds [m] are no road user's; they keep exp() finite on wild outputs.
-_MIN_SIZE, _MAX_SIZE = 0.1, 25.0
-
-# Candidates per class that enter NMS; far above the number of road users in view.
-_MAX_CANDIDATES = 256
-
-
-def encode_box(
-    box: npt.NDArray[np.floating], cell_center: tuple[float, float], cell_size: tuple[float, float]
-) -> npt.NDArray[np.float32]:
-    """Box parameters of one box for one head cell.
-
-    Args:
-        box: (7,) x, y, z, length, width, height [m], yaw [rad].
-        cell_center: (x, y) of the head cell's centre [m].
-        cell_size: (x, y) edge lengths of a head cell [m].
-
-    Returns:
-        (9,) float32; channel 8 holds the target probability of its logit.
-    """
-    x, y, z, length, width, height, yaw = (float(v) for v in box)
-    return np.array(
-        [
-            (x - cell_center[0]) / cell_size[0],
-            (y - cell_center[1]) / cell_size[1],
-            z,
-            np.log(np.clip(length, _MIN_SIZE, _MAX_SIZE)),
-            np.log(np.clip(width, _MIN_SIZE, _MAX_SIZE)),
-            np.log(np.clip(height, _MIN_SIZE, _MAX_SIZE)),
-            np.sin(2.0 * yaw),
-            np.cos(2.0 * yaw),
-            float(np.cos(yaw) > 0.0 or (np.cos(yaw) == 0.0 and np.sin(yaw) > 0.0)),
-        ],
-        np.float32,
-    )
+from eloss_perception.core.heads import AnchorHead, CenterHead
 
 
 def decode(
     class_logits: npt.NDArray[np.float32],
     box_regression: npt.NDArray[np.float32],
-    head: HeadConfig,
+    head: CenterHead | AnchorHead,
     grid: PillarGrid,
     score_thresholds: npt.NDArray[np.float32],
     nms_iou: float,
     max_boxes: int,
 ) -> Boxes3D:
-    """Turns the head's maps of one frame into boxes.
-
-    A box is proposed where a class's logit is the largest of its 3 × 3 neighbourhood (the earlier
-    cell wins a tie) and its probability reaches the class's threshold; rotated NMS inside each
-    class then removes what overlaps a better box.
+    """Turns the head's maps of one frame into boxes; equal maps give equal boxes, bit for bit.
 
     Args:
-        class_logits: (num_classes, H, W) logits of a box centre in each cell.
-        box_regression: (9, H, W) box parameters.
+        class_logits: Centre head: (num_classes, H, W) logits of a box centre in each cell; anchor
+            head: (A, H, W) logits of each anchor's own class.
+        box_regression: Centre head: (9, H, W), see ``core/decode_center.py``; anchor head:
+            (A * 8, H, W), see ``core/decode_anchors.py``.
         head: The network's head.
         grid: The pillar grid; a head cell is ``head.stride`` of its cells wide.
         score_thresholds: (num_classes,) least probability per class.
-        nms_iou: BEV IoU above which the weaker box is removed.
+        nms_iou: BEV IoU above which the weaker box of a class is removed.
         max_boxes: Most boxes returned.
 
     Returns:
-        Boxes in the network frame, by descending score; labels index the classes. Cells with a
+        Boxes in the network frame, by descending score; labels index the classes. Places with a
         non-finite parameter propose nothing.
     """
-    num_classes = len(class_logits)
-    x_min, y_min = grid.point_cloud_range[:2]
-    cell_x, cell_y = grid.voxel_size[0] * head.stride, grid.voxel_size[1] * head.stride
     boxes, scores, labels = [], [], []
-    for label in range(num_classes):
-        cells, peak_scores = _find_peaks(class_logits[label], np.float32(score_thresholds[label]))
-        best = np.argsort(-peak_scores, kind="stable")[:_MAX_CANDIDATES]
-        candidates, finite = _decode_cells(
-            box_regression, cells[best], x_min, y_min, cell_x, cell_y
-        )
-        candidates, candidate_scores = candidates[finite], peak_scores[best][finite]
+    for label, threshold in enumerate(score_thresholds.tolist()):
+        if isinstance(head, CenterHead):
+            candidates, candidate_scores = center_candidates(
+                class_logits, box_regression, head, grid, label, threshold
+            )
+        else:
+            candidates, candidate_scores = anchor_candidates(
+                class_logits, box_regression, head, grid, label, threshold
+            )
         kept = nms_bev(candidates, candidate_scores, nms_iou, max_boxes)
         boxes.append(candidates[kept])
         scores.append(candidate_scores[kept])
@@ -109,53 +57,3 @@ def decode(
     all_scores = np.concatenate(scores)
     order = np.argsort(-all_scores, kind="stable")[:max_boxes]
     return Boxes3D(np.concatenate(boxes)[order], all_scores[order], np.concatenate(labels)[order])
-
-
-@numba.njit(cache=True, nogil=True)
-def _find_peaks(logits: Any, threshold: Any) -> Any:
-    """Flat indices and probabilities of the local maxima that reach the threshold."""
-    height, width = logits.shape
-    cells = np.empty(height * width, np.int64)
-    scores = np.empty(height * width, np.float32)
-    count = 0
-    for row in range(height):
-        for column in range(width):
-            value = logits[row, column]
-            score = np.float32(1.0) / (np.float32(1.0) + np.exp(-value))
-            if not score >= threshold:  # also refuses NaN
-                continue
-            is_peak = True
-            for r in range(max(row - 1, 0), min(row + 2, height)):
-                for c in range(max(column - 1, 0), min(column + 2, width)):
-                    earlier = r < row or (r == row and c < column)
-                    other = logits[r, c]
-                    if other > value or (earlier and other == value):
-                        is_peak = False
-            if is_peak:
-                cells[count] = row * width + column
-                scores[count] = score
-                count += 1
-    return cells[:count].copy(), scores[:count].copy()
-
-
-def _decode_cells(
-    box_regression: npt.NDArray[np.float32],
-    cells: npt.NDArray[np.int64],
-    x_min: float,
-    y_min: float,
-    cell_x: float,
-    cell_y: float,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Boxes (N, 7) of the given head cells and which of them are finite throughout."""
-    width = box_regression.shape[2]
-    values = box_regression.reshape(NUM_BOX_CHANNELS, -1)[:, cells].astype(np.float64)  # (9, N)
-    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
-        x = x_min + (cells % width + 0.5 + values[0]) * cell_x
-        y = y_min + (cells // width + 0.5 + values[1]) * cell_y
-        sizes = np.exp(np.clip(values[3:6], np.log(_MIN_SIZE), np.log(_MAX_SIZE)))  # (3, N)
-        axis = 0.5 * np.arctan2(values[6], values[7])  # in (-π/2, π/2]
-        yaw = np.where(values[8] >= 0.0, axis, axis + np.pi)
-        boxes = np.stack([x, y, values[2], *sizes, yaw], axis=1).astype(np.float32)  # (N, 7)
-    finite = np.asarray(np.isfinite(values).all(axis=0) & np.isfinite(boxes).all(axis=1))
-    boxes[finite, 6] = wrap_angle(boxes[finite, 6])
-    return boxes, finite

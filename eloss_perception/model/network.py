@@ -1,29 +1,34 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The pillar network: pillar encoder, 2D backbone with entropy taps, centre head.
+"""The pillar network: pillar encoder, 2D backbone with entropy taps, detection head.
 
 After PointPillars (Lang et al., CVPR 2019) and CenterPoint (Yin et al., CVPR 2021). Read
-:meth:`PillarNetwork.forward` first: it is the whole network in five lines.
+:meth:`PillarNetwork.forward_taps` first: it is the whole network in five lines.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eloss_perception.core.decode import NUM_BOX_CHANNELS
-from eloss_perception.core.heads import CenterHead, HeadConfig
-from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
-from eloss_perception.model.entropy import renyi2_entropy
+from eloss_perception.core.heads import (
+    KITTI_ANCHORS,
+    AnchorHead,
+    CenterHead,
+    HeadConfig,
+    check_head_classes,
+)
+from eloss_perception.errors import ConfigError
+from eloss_perception.model.blocks import ConvBlock, Neck, PillarEncoder
+from eloss_perception.model.entropy import ENTROPY_MEASURES
+from eloss_perception.model.heads import build_head
 
-# Typical magnitude of each input column, so that all of them start with equal say: offsets in a
-# 0.32 m cell, heights of -2..1 m, intensities around 0.3, log counts of 1..4, ranges of 0..70 m.
-_POINT_SCALE = (0.1, 0.1, 1.0, 0.3)
-_PILLAR_SCALE = (0.1, 0.1, 1.0, 0.3, 1.5, 35.0)
+# Cells of one stage's map per cell of the next one's, and of the canvas per cell of the first's.
+_STAGE_STRIDE = 2
 
 
 class NetworkConfig(BaseModel):
@@ -32,20 +37,60 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoder_channels: int = Field(32, ge=4)
+    encoder_mix: bool = Field(True, description="a second linear layer after the maximum")
     stage_channels: tuple[int, ...] = (32, 64, 128)
-    stage_layers: tuple[int, ...] = (3, 4, 4)
+    stage_layers: tuple[int, ...] = Field(
+        (3, 4, 4), description="convolutions of each stage, the first of them with stride 2"
+    )
     neck_channels: int = Field(48, ge=4)
-    head_channels: int = Field(64, ge=4)
+    head_channels: int = Field(64, ge=4, description="shared layers of the centre head")
     num_classes: int = Field(3, ge=1)
     head: HeadConfig = CenterHead()
+    entropy_measure: Literal["renyi2", "coding_rate", "knn", "reference"] = Field(
+        "renyi2", description="what `layer_entropy` holds"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> NetworkConfig:
+        if not self.stage_channels or len(self.stage_channels) != len(self.stage_layers):
+            raise ValueError(
+                f"stage_channels {self.stage_channels} and stage_layers {self.stage_layers} must "
+                "name the same stages"
+            )
+        if min(self.stage_layers) < 1 or min(self.stage_channels) < 1:
+            raise ValueError("every stage needs at least one convolution of one channel")
+        if self.head.stride != _STAGE_STRIDE:
+            raise ValueError(
+                f"head.stride {self.head.stride}: the head reads maps of stride {_STAGE_STRIDE}"
+            )
+        check_head_classes(self.head, self.num_classes)
+        return self
+
+    @property
+    def layer_stages(self) -> tuple[int, ...]:
+        """Stage index of each tapped layer."""
+        return tuple(s for s, n in enumerate(self.stage_layers) for _ in range(n))
+
+
+# PointPillars as published, section 2 and 4.1: made for pillars of 0.16 m with up to 32 points,
+# x 0 to 69.12 m, |y| < 39.68 m. Three blocks (S, 4, C), (2S, 6, 2C), (4S, 6, 4C) with C = 64, each
+# brought to 2C channels; the head is a single 1 × 1 layer. 4.8 million parameters.
+POINTPILLARS = NetworkConfig(
+    encoder_channels=64,
+    encoder_mix=False,
+    stage_channels=(64, 128, 256),
+    stage_layers=(4, 6, 6),
+    neck_channels=128,
+    head=AnchorHead(anchors=KITTI_ANCHORS),
+)
 
 
 class NetworkOutput(NamedTuple):
-    """What the network returns for B frames.
+    """What the network returns for B frames; see ``core/decode.py`` for the maps of each head.
 
     Attributes:
-        class_logits: (B, num_classes, H, W) logits of a box centre in each cell.
-        box_regression: (B, 9, H, W) box parameters, see ``core/decode.py``.
+        class_logits: (B, num_classes, H, W) with a centre head, (B, A, H, W) with A anchors a cell.
+        box_regression: (B, 9, H, W) or (B, A * 8, H, W).
         layer_entropy: (B, L) float32 entropy of each tapped layer.
     """
 
@@ -61,87 +106,47 @@ class Tap(NamedTuple):
     active: Tensor
 
 
-class PillarEncoder(nn.Module):
-    """Learns one feature vector a pillar: the PointNet of PointPillars.
-
-    A linear map of a point's coordinates *and* of its pillar's mean splits into a part per point
-    and a part per pillar, and the maximum over points commutes with the latter. So only four
-    columns are multiplied per point, and batch norm and ReLU run once a pillar.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.point_linear = nn.Linear(NUM_POINT_FEATURES, channels, bias=False)
-        self.pillar_linear = nn.Linear(NUM_PILLAR_FEATURES, channels, bias=False)
-        self.norm = nn.BatchNorm1d(channels)
-        self.mix = nn.Linear(channels, channels, bias=False)
-        self.mix_norm = nn.BatchNorm1d(channels)
-        with torch.no_grad():
-            self.point_linear.weight /= torch.tensor(_POINT_SCALE)
-            self.pillar_linear.weight /= torch.tensor(_PILLAR_SCALE)
-
-    def forward(self, points: Tensor, features: Tensor) -> Tensor:
-        """Encodes pillars.
-
-        Args:
-            points: (P, K, 4), free places repeat a point.
-            features: (P, 6).
-
-        Returns:
-            (P, C) non-negative pillar features.
-        """
-        strongest = self.point_linear(points).amax(dim=1)  # (P, K, C) -> (P, C)
-        encoded = functional.relu(self.norm(strongest + self.pillar_linear(features)))
-        return functional.relu(self.mix_norm(self.mix(encoded)))
-
-
-class ConvBlock(nn.Sequential):
-    """3 × 3 convolution, batch norm, ReLU: one tapped layer."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=False),
-        )
-
-
 class PillarNetwork(nn.Module):
     """Detector whose output includes the entropy of every layer of its backbone."""
 
     def __init__(self, config: NetworkConfig, num_y: int, num_x: int) -> None:
-        """Builds the network for a BEV canvas of ``num_y`` × ``num_x`` cells."""
+        """Builds the network for a BEV canvas of ``num_y`` × ``num_x`` cells.
+
+        The weights do not depend on the canvas: a network trained on one runs on any other of the
+        same cell size.
+
+        Raises:
+            ConfigError: If the canvas cannot be halved once a stage.
+        """
         super().__init__()
+        coarsest = _STAGE_STRIDE ** len(config.stage_layers)
+        if num_y % coarsest or num_x % coarsest:
+            raise ConfigError(
+                f"a grid of {num_y} x {num_x} cells: with {len(config.stage_layers)} stages both "
+                f"must be multiples of {coarsest}"
+            )
         self.config = config
         self.num_y = num_y
         self.num_x = num_x
-        self.encoder = PillarEncoder(config.encoder_channels)
+        self.encoder = PillarEncoder(config.encoder_channels, config.encoder_mix)
         self.stages = nn.ModuleList()
         self.necks = nn.ModuleList()
         in_channels = config.encoder_channels
         for level, (channels, layers) in enumerate(
             zip(config.stage_channels, config.stage_layers, strict=True)
         ):
-            blocks = [ConvBlock(in_channels, channels, stride=2)]
+            blocks = [ConvBlock(in_channels, channels, stride=_STAGE_STRIDE)]
             blocks += [ConvBlock(channels, channels) for _ in range(layers - 1)]
             self.stages.append(nn.ModuleList(blocks))
-            self.necks.append(_neck(channels, config.neck_channels, upsampling=2**level))
+            self.necks.append(Neck(channels, config.neck_channels, _STAGE_STRIDE**level))
             in_channels = channels
-        self.shared = nn.Sequential(
-            nn.Conv2d(
-                config.neck_channels * len(config.stage_channels),
-                config.head_channels,
-                1,
-                bias=False,
-            ),
-            nn.BatchNorm2d(config.head_channels),
-            nn.ReLU(),
-            ConvBlock(config.head_channels, config.head_channels),
+        self.head = build_head(
+            config.head,
+            config.neck_channels * len(config.stage_channels),
+            config.head_channels,
+            config.num_classes,
         )
-        self.heatmap = nn.Conv2d(config.head_channels, config.num_classes, 3, padding=1)
-        self.box_regression = nn.Conv2d(config.head_channels, NUM_BOX_CHANNELS, 3, padding=1)
-        # Start from a foreground probability of 0.01 (RetinaNet, Lin et al. 2017, section 4.1).
-        nn.init.constant_(self.heatmap.bias, -4.6)  # type: ignore[arg-type]
+        self.register_load_state_dict_pre_hook(_rename_head)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -155,7 +160,7 @@ class PillarNetwork(nn.Module):
     @property
     def layer_stages(self) -> tuple[int, ...]:
         """Stage index of each tapped layer."""
-        return tuple(s for s, n in enumerate(self.config.stage_layers) for _ in range(n))
+        return self.config.layer_stages
 
     def forward(self, points: Tensor, features: Tensor, cell_to_pillar: Tensor) -> NetworkOutput:
         """Detects objects in B frames whose pillars are listed one after the other.
@@ -169,7 +174,8 @@ class PillarNetwork(nn.Module):
             The raw outputs and the layer entropies.
         """
         class_logits, box_regression, taps = self.forward_taps(points, features, cell_to_pillar)
-        return NetworkOutput(class_logits, box_regression, measure_taps(taps))
+        layer_entropy = measure_taps(taps, self.config.entropy_measure)
+        return NetworkOutput(class_logits, box_regression, layer_entropy)
 
     def forward_taps(
         self, points: Tensor, features: Tensor, cell_to_pillar: Tensor
@@ -178,11 +184,15 @@ class PillarNetwork(nn.Module):
 
         Training measures the entropy of a part of the batch only, which is what makes it cheap.
         """
+        # Pillar feature net: a PointNet over the points of each pillar.
         pillars = self.encoder(points, features)  # (P, C)
+        # Pillars back to where they stand: the pseudo-image.
         canvas, active = self._scatter(pillars, cell_to_pillar)
+        # Top-down convolutions, each stage brought back to the first one's resolution.
         levels, taps = self._backbone(canvas, active)
-        bev = self.shared(torch.cat(levels, dim=1))  # (B, head_channels, H, W)
-        return self.heatmap(bev), self.box_regression(bev), taps
+        # Detection head on the concatenated levels.
+        class_logits, box_regression = self.head(torch.cat(levels, dim=1))
+        return class_logits, box_regression, taps
 
     def _scatter(self, pillars: Tensor, cell_to_pillar: Tensor) -> tuple[Tensor, Tensor]:
         """Lays pillars out on the BEV canvas; a gather, which every runtime has."""
@@ -197,7 +207,7 @@ class PillarNetwork(nn.Module):
         """Runs the stages; returns each stage's upsampled map and every layer's tap."""
         levels, taps = [], []
         for blocks, neck in zip(self.stages, self.necks, strict=True):
-            active = functional.max_pool2d(active, 3, stride=2, padding=1)
+            active = functional.max_pool2d(active, 3, stride=_STAGE_STRIDE, padding=1)
             for block in blocks:  # type: ignore[union-attr]
                 bev = block(bev)
                 taps.append(Tap(bev, active))
@@ -205,16 +215,22 @@ class PillarNetwork(nn.Module):
         return levels, taps
 
 
-def measure_taps(taps: list[Tap]) -> Tensor:
-    """Entropy of each tapped layer, (B, L) float32, computed outside autocast."""
+def measure_taps(taps: list[Tap], measure: str = "renyi2") -> Tensor:
+    """Entropy of each tapped layer, (B, L) float32, computed outside autocast.
+
+    Args:
+        taps: The layers, of B frames each.
+        measure: Entry of ``ENTROPY_MEASURES``.
+    """
+    measured = ENTROPY_MEASURES[measure]
     with torch.autocast(taps[0].bev.device.type, enabled=False):
-        return torch.stack([renyi2_entropy(tap.bev, tap.active) for tap in taps], dim=1)
+        return torch.stack([measured(tap.bev, tap.active) for tap in taps], dim=1)
 
 
-def _neck(in_channels: int, out_channels: int, upsampling: int) -> nn.Module:
-    """Brings a stage to the resolution of the first one."""
-    if upsampling == 1:
-        conv: nn.Module = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-    else:
-        conv = nn.ConvTranspose2d(in_channels, out_channels, upsampling, upsampling, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
+def _rename_head(module: nn.Module, state: dict[str, Any], prefix: str, *_unused: object) -> None:
+    """Lets checkpoints load that were written when the head's layers were the network's own."""
+    renamed = {"shared": "shared", "heatmap": "class_logits", "box_regression": "box_regression"}
+    for name in list(state):
+        layer, _, rest = name.removeprefix(prefix).partition(".")
+        if name.startswith(prefix) and layer in renamed:
+            state[f"{prefix}head.{renamed[layer]}.{rest}"] = state.pop(name)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import HeadConfig
+from eloss_perception.core.heads import HeadConfig, check_head_classes
 from eloss_perception.core.health import HealthReference
 from eloss_perception.errors import BundleError, ConfigError
 
@@ -62,10 +62,16 @@ class BundleFacts(_Facts):
     sensor: str = Field(description="entry of SENSORS whose scans the network was trained on")
     grid: GridFacts
     head: HeadConfig
+    entropy_measure: str = Field(description="what `layer_entropy` holds")
     layer_names: tuple[str, ...]
     layer_stages: tuple[int, ...]
     health: HealthFacts | None
     training: dict[str, Any] = Field(description="provenance: settings, data, seed, metrics")
+
+    @model_validator(mode="after")
+    def _check_head(self) -> BundleFacts:
+        check_head_classes(self.head, len(self.class_names))
+        return self
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def export_checkpoint(checkpoint: Path, out: Path, name: str | None = None) -> B
                 sensor="kitti_hdl64",
                 grid=GridFacts(**settings.grid.model_dump()),
                 head=settings.network.head,
+                entropy_measure=settings.network.entropy_measure,
                 layer_names=network.layer_names,
                 layer_stages=network.layer_stages,
                 health=None,

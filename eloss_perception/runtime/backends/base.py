@@ -19,8 +19,8 @@ class NetworkOutputs:
     """The network's outputs for one frame, float32.
 
     Attributes:
-        class_logits: (num_classes, H, W) logits.
-        box_regression: (9, H, W) box parameters, see ``core/decode.py``.
+        class_logits: (num_classes, H, W) or, with A anchors a cell, (A, H, W) logits.
+        box_regression: (9, H, W) or (A * 8, H, W) box parameters, see ``core/decode.py``.
         layer_entropy: (L,) entropy of each tapped layer.
     """
 

@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The anchor head's maps to boxes: residuals against the anchor that stands in every cell.
+
+The eight channels of an anchor (SECOND, Yan et al. 2018, section 3.3; PointPillars, section 3.1),
+with d the diagonal of the anchor's footprint, and their inverse in :func:`encode_residuals`:
+
+    0, 1  (x - x_a) / d, (y - y_a) / d
+    2     (z - z_a) / h_a
+    3-5   log(l / l_a), log(w / w_a), log(h / h_a)
+    6     yaw - yaw_a, learned through its sine, which cannot tell a box's front from its back
+    7     logit of "yaw is in [π/4, 5π/4)", which can; the limits stay clear of the two directions
+          that traffic mostly keeps
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.core.boxes import wrap_angle
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.heads import MAX_SIZE, MIN_SIZE, AnchorHead
+
+NUM_ANCHOR_CHANNELS = 8
+
+# Start of the half turn that channel 7 marks.
+_HEADING_START = math.pi / 4
+
+# Candidates per class that enter NMS: a few dozen anchors around every road user in view.
+_MAX_CANDIDATES = 1024
+
+
+def encode_residuals(
+    boxes: npt.NDArray[np.floating], anchors: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float32]:
+    """What the head should say of boxes at the anchors that are theirs.
+
+    Args:
+        boxes: (N, 7) boxes.
+        anchors: (N, 7) an anchor for each, as a box.
+
+    Returns:
+        (N, 8) float32; column 7 holds the target probability of its logit.
+    """
+    boxes, anchors = boxes.astype(np.float64), anchors.astype(np.float64)
+    diagonal = np.hypot(anchors[:, 3], anchors[:, 4])  # (N,)
+    scale = np.stack([diagonal, diagonal, anchors[:, 5]], axis=1)  # (N, 3)
+    heading = (boxes[:, 6] - _HEADING_START) % (2.0 * math.pi) < math.pi
+    return np.concatenate(
+        [
+            (boxes[:, :3] - anchors[:, :3]) / scale,
+            np.log(np.clip(boxes[:, 3:6], MIN_SIZE, MAX_SIZE) / anchors[:, 3:6]),
+            (boxes[:, 6] - anchors[:, 6])[:, None],
+            heading[:, None],
+        ],
+        axis=1,
+    ).astype(np.float32)  # (N, 8)
+
+
+def anchor_boxes(
+    head: AnchorHead, grid: PillarGrid, anchor: int, cells: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """One anchor's boxes (N, 7) at the given flat indices of head cells."""
+    kind = head.anchors[anchor]
+    width = grid.num_x // head.stride
+    x_min, y_min = grid.point_cloud_range[:2]
+    boxes = np.empty((len(cells), 7), np.float64)
+    boxes[:, 0] = x_min + (cells % width + 0.5) * grid.voxel_size[0] * head.stride
+    boxes[:, 1] = y_min + (cells // width + 0.5) * grid.voxel_size[1] * head.stride
+    boxes[:, 2:] = (kind.z, *kind.size, kind.yaw)
+    return boxes
+
+
+def anchor_candidates(
+    class_logits: npt.NDArray[np.float32],
+    box_regression: npt.NDArray[np.float32],
+    head: AnchorHead,
+    grid: PillarGrid,
+    label: int,
+    score_threshold: float,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Boxes of one class whose anchor's probability reaches the threshold, best first.
+
+    Ties keep the order of the anchors, then of the cells.
+
+    Args:
+        class_logits: (A, H, W) logits of each anchor's class.
+        box_regression: (A * 8, H, W) residuals.
+        head: The head.
+        grid: The pillar grid.
+        label: The class.
+        score_threshold: Least probability.
+
+    Returns:
+        Finite boxes (N, 7) and their scores (N,).
+    """
+    own = [index for index, anchor in enumerate(head.anchors) if anchor.label == label]
+    threshold = np.float32(score_threshold)
+    found = [_find_scores(class_logits[index].ravel(), threshold) for index in own]
+    owners = np.repeat(own, [len(cells) for cells, _ in found])
+    cells = np.concatenate([cells for cells, _ in found])
+    scores = np.concatenate([values for _, values in found])
+    best = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
+    owners, cells, scores = owners[best], cells[best], scores[best]
+
+    residuals = box_regression.reshape(len(head.anchors), NUM_ANCHOR_CHANNELS, -1)
+    values = residuals[owners, :, cells].astype(np.float64)  # (N, 8)
+    anchors = np.empty((len(cells), 7), np.float64)
+    for index in own:
+        anchors[owners == index] = anchor_boxes(head, grid, index, cells[owners == index])
+    boxes, finite = _decode_residuals(values, anchors)
+    return boxes[finite], scores[finite]
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_scores(logits: Any, threshold: Any) -> Any:
+    """Flat indices and probabilities of the logits that reach the threshold."""
+    cells = np.empty(len(logits), np.int64)
+    scores = np.empty(len(logits), np.float32)
+    # Most logits are far below; a bound that rounding cannot reach spares them the exponential.
+    bound = np.float32(-np.inf)
+    if threshold > 0.0:
+        bound = np.float32(np.log(threshold / max(1.0 - threshold, 1e-7)) - 1e-2)
+    count = 0
+    for cell in range(len(logits)):
+        value = logits[cell]
+        if not value >= bound:  # also refuses NaN
+            continue
+        score = np.float32(1.0) / (np.float32(1.0) + np.exp(-value))
+        if score >= threshold:
+            cells[count] = cell
+            scores[count] = score
+            count += 1
+    return cells[:count].copy(), scores[:count].copy()
+
+
+def _decode_residuals(
+    values: npt.NDArray[np.float64], anchors: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Boxes (N, 7) of residuals (N, 8) at anchors (N, 7), and which are finite throughout."""
+    diagonal = np.hypot(anchors[:, 3], anchors[:, 4])  # (N,)
+    scale = np.stack([diagonal, diagonal, anchors[:, 5]], axis=1)  # (N, 3)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+        centers = anchors[:, :3] + values[:, :3] * scale
+        log_sizes = np.log(anchors[:, 3:6]) + values[:, 3:6]
+        sizes = np.exp(np.clip(log_sizes, np.log(MIN_SIZE), np.log(MAX_SIZE)))
+        # The axis, moved by half turns into [π/4, 5π/4); the heading may then turn it around.
+        axis = (anchors[:, 6] + values[:, 6] - _HEADING_START) % math.pi + _HEADING_START
+        yaw = np.where(values[:, 7] >= 0.0, axis, axis + math.pi)
+        boxes = np.concatenate([centers, sizes, yaw[:, None]], axis=1).astype(np.float32)
+    finite = np.asarray(np.isfinite(values).all(axis=1) & np.isfinite(boxes).all(axis=1))
+    boxes[finite, 6] = wrap_angle(boxes[finite, 6])
+    return boxes, finite
