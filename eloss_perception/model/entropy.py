@@ -79,6 +79,12 @@ def _unit_gram(z: Tensor) -> tuple[Tensor, Tensor]:
     return z @ z.transpose(1, 2) / power.clamp(min=_TINY)[:, None, None], power
 
 
+def _identity(size: int, device: torch.device) -> Tensor:
+    """Identity matrix without ONNX's EyeLike, which not every runtime has."""
+    index = torch.arange(size, device=device)
+    return (index[:, None] == index[None, :]).float()
+
+
 @_in_float32
 def renyi2_entropy(features: Tensor, active: Tensor) -> Tensor:
     """Normalised Rényi-2 matrix entropy of each frame's feature map over its active cells.
@@ -117,7 +123,7 @@ def coding_rate(features: Tensor, active: Tensor) -> Tensor:
     alpha = channels / CODING_RATE_EPSILON2
     z, _ = _active_cells(features, active)
     gram, power = _unit_gram(z)
-    identity = torch.eye(channels, device=z.device)
+    identity = _identity(channels, z.device)
     # No eigenvalue of S exceeds its Frobenius norm, which is at most its trace, 1.
     bound = 1.0 + alpha * (gram * gram).sum(dim=(1, 2)).clamp(min=_TINY).sqrt()  # (B,)
     q = (identity + alpha * gram) / bound[:, None, None]
@@ -128,19 +134,14 @@ def coding_rate(features: Tensor, active: Tensor) -> Tensor:
         q = 2.0 * q - q @ q
         powers.append(identity - q)
     log_det = channels * torch.log(bound)  # (B,)
+    a1, a2, a3, a4, a5, a6, a8 = _LOG1P
     for x1, x2, x4 in zip(powers[:-2], powers[1:-1], powers[2:], strict=True):
-        traces = (
-            x1.diagonal(dim1=1, dim2=2).sum(1),
-            *((a * b).sum(dim=(1, 2)) for a, b in _pairs(x1, x2, x4)),
-        )
-        log_det = log_det - sum(a * t for a, t in zip(_LOG1P, traces, strict=True))
+        # The elementwise product of two symmetric matrices sums to the trace of their product.
+        logarithm = x1 * (a1 * identity + a2 * x1 + a3 * x2 + a5 * x4)
+        logarithm = logarithm + x2 * (a4 * x2 + a6 * x4) + a8 * x4 * x4
+        log_det = log_det - logarithm.sum(dim=(1, 2))
     rate = log_det / (channels * math.log1p(1.0 / CODING_RATE_EPSILON2))
     return torch.where(power > _TINY, rate, torch.zeros_like(rate))
-
-
-def _pairs(x1: Tensor, x2: Tensor, x4: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Factors whose elementwise product sums to the trace of each power from 2 on."""
-    return (x1, x1), (x1, x2), (x2, x2), (x1, x4), (x2, x4), (x4, x4)
 
 
 @_in_float32
@@ -170,7 +171,7 @@ def knn_entropy(features: Tensor, active: Tensor) -> Tensor:
     y = y.gather(2, cells[:, None, :].expand(-1, dimensions, -1))  # (B, d, N)
     norm = (y * y).sum(1)  # (B, N)
     squared = norm[:, :, None] + norm[:, None, :] - 2.0 * y.transpose(1, 2) @ y  # (B, N, N)
-    excluded = 1.0 - valid[:, None, :] + torch.eye(y.shape[2], device=y.device)
+    excluded = 1.0 - valid[:, None, :] + _identity(y.shape[2], y.device)
     squared = squared.clamp(min=0.0) + _FAR * excluded.clamp(max=1.0)
     nearest = squared.topk(min(KNN_NEIGHBOR, y.shape[2]), dim=2, largest=False).values.amax(2)
     log_distance = 0.5 * torch.log(nearest.clamp(min=KNN_FLOOR**2))  # (B, N)
@@ -203,7 +204,7 @@ def reference_entropy(features: Tensor, active: Tensor) -> Tensor:
     x = x / scale
     norm = (x * x).sum(2)  # (B, C)
     squared = norm[:, :, None] + norm[:, None, :] - 2.0 * x @ x.transpose(1, 2)  # (B, C, C)
-    squared = squared * (1.0 - torch.eye(x.shape[1], device=x.device))
+    squared = squared * (1.0 - _identity(x.shape[1], x.device))
     floor = (math.sqrt(REFERENCE_FLOOR) / scale).clamp(min=1e-18)
     distance = torch.maximum(squared, floor * floor).sqrt()
     rank = x.shape[1] // 10

@@ -121,7 +121,9 @@ class EntropyLoss:
         names = ("steadiness", "direction") if self.config.variant == "ours" else ("steadiness",)
         frame, owner = divmod(step % (len(taps[0].bev) * self._world_size), self._world_size)
         if owner != self._rank:
-            return {name: taps[0].bev.new_zeros((), dtype=torch.float32) for name in names}
+            # Zero, but with a graph: synchronised batch norm waits for every process's backward.
+            zero = taps[self._layers[-1]].bev[:0].float().sum()
+            return dict.fromkeys(names, zero)
         published = self.config.variant == "published"
         measure = ENTROPY_MEASURES["reference" if published else self.config.measure]
         entropy = {
