@@ -185,9 +185,11 @@ class TestIgnoring:
         ("changes", "counts"),
         [
             ({}, (True, True, True)),
-            ({"height": 40.0}, (True, True, True)),
+            ({"height": 40.5}, (True, True, True)),
+            ({"height": 40.0}, (False, True, True)),
             ({"height": 39.0}, (False, True, True)),
-            ({"height": 24.0}, (False, False, False)),
+            ({"height": 25.5}, (False, True, True)),
+            ({"height": 25.0}, (False, False, False)),
             ({"occlusion": 1}, (False, True, True)),
             ({"occlusion": 2}, (False, False, True)),
             ({"occlusion": 3}, (False, False, False)),
@@ -258,7 +260,7 @@ def slow_average_precision(frames, metric, difficulty, min_overlap, class_name="
             label.type == class_name
             and label.occlusion <= difficulty.max_occlusion
             and label.truncation <= difficulty.max_truncation
-            and height(label) >= difficulty.min_height
+            and height(label) > difficulty.min_height
         )
 
     def is_low(detection):
@@ -318,7 +320,7 @@ def random_frames(rng, num_frames):
         for place in range(6):
             kind = rng.choice(["Car", "Car", "Car", "Van", "Pedestrian", "DontCare"])
             shape = {
-                "height": float(rng.choice([20.0, 30.0, 50.0, 50.0])),
+                "height": float(rng.choice([20.0, 25.0, 40.0, 50.0, 50.0])),
                 "occlusion": int(rng.choice([0, 0, 0, 1, 2, 3])),
                 "truncation": float(rng.choice([0.0, 0.0, 0.0, 0.2, 0.4, 0.6])),
             }

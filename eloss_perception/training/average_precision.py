@@ -36,7 +36,7 @@ _NEIGHBOURS = {"car": "van", "pedestrian": "person_sitting"}
 
 
 class Difficulty(NamedTuple):
-    """Which objects count: at least so high [px], at most so occluded and truncated."""
+    """Which objects count: higher than this [px], at most so occluded and truncated."""
 
     min_height: float
     max_occlusion: int
@@ -194,7 +194,8 @@ class PrecisionEvaluator:
         hidden = (
             (self._occlusion > difficulty.max_occlusion)
             | (self._truncation > difficulty.max_truncation)
-            | (self._label_heights < difficulty.min_height)
+            # Exactly the least height is too low since the program's version of 2017.
+            | (self._label_heights <= difficulty.min_height)
         )
         neighbour = self._label_types == _NEIGHBOURS.get(class_name, "")
         state = np.full(len(own), UNSEEN, dtype=np.int8)
@@ -268,13 +269,16 @@ def _sample_thresholds(found: NDArray[np.float64], num_objects: int) -> NDArray[
     """Pick from descending scores those whose recalls come nearest to 0, 1/40, 2/40, ..."""
     thresholds: list[float] = []
     last = len(found) - 1
+    # Summed up as the official program does: where two scores come equally near, which for a
+    # multiple of four objects they often do, the rounding of this sum decides.
+    recall = 0.0
     for rank, score in enumerate(found):
-        recall = len(thresholds) / (_NUM_SAMPLES - 1)
         here, following = (rank + 1) / num_objects, (rank + 2) / num_objects
         # Skip a score while the next one comes nearer; the last one is always taken.
         if rank < last and following - recall < recall - here:
             continue
         thresholds.append(float(score))
+        recall += 1.0 / (_NUM_SAMPLES - 1.0)
     return np.array(thresholds[:_NUM_SAMPLES])
 
 
