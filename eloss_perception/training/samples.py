@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,8 +16,10 @@ from torch.utils.data import Dataset
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.pillars import Pillars, pillarize
+from eloss_perception.errors import ConfigError
 from eloss_perception.training.augmentation import AugmentationConfig, augment
 from eloss_perception.training.frames import Frame, FrameSource
+from eloss_perception.training.object_database import ObjectDatabase
 from eloss_perception.training.targets import Targets, make_targets
 
 
@@ -33,10 +36,25 @@ class TrainingSamples(Dataset[tuple[Pillars, Targets]]):
     """Sample ``i`` of a training run, a pure function of the run's seed and ``i``.
 
     Simulating or reading a scan costs more than varying it, so each scan is used ``reuse`` times,
-    with other scans in between: blocks of 16 scans are gone through ``reuse`` times each.
-    """
+    with other scans in between: blocks of scans are gone through ``reuse`` times each. A source of
+    so many frames is gone through in another order every time.
 
-    _BLOCK = 16
+    Args:
+        source: Labelled scans.
+        grid: The pillar grid.
+        num_classes: Number of classes.
+        head: The network's head, which decides what targets are.
+        augmentation: How a scan is varied.
+        reuse: Variations drawn of each scan before the next block.
+        seed: Of the run.
+        length: Number of samples.
+        objects: Objects of the training split; needed where the augmentation pastes some.
+        block: Scans in a block. A multiple of batch size times workers keeps every scan in the
+            worker that made it.
+
+    Raises:
+        ConfigError: If the augmentation pastes objects and there are none to paste.
+    """
 
     def __init__(
         self,
@@ -48,8 +66,15 @@ class TrainingSamples(Dataset[tuple[Pillars, Targets]]):
         reuse: int,
         seed: int,
         length: int,
+        objects: ObjectDatabase | None = None,
+        block: int = 96,
     ) -> None:
+        if augmentation.samples_objects and objects is None:
+            raise ConfigError(
+                "augmentation.sampled_objects needs an object database: a KITTI root, or num_scans"
+            )
         self._source = source
+        self._num_frames: int | None = getattr(source, "num_frames", None)
         self._grid = grid
         self._num_classes = num_classes
         self._head = head
@@ -57,24 +82,50 @@ class TrainingSamples(Dataset[tuple[Pillars, Targets]]):
         self._reuse = reuse
         self._seed = seed
         self._length = length
-        self._cache: OrderedDict[int, Frame] = OrderedDict()
+        self._objects = objects
+        self._block = block
+        self._held: dict[int, Frame] = {}
+        self._held_block = -1
+        self._orders: OrderedDict[int, npt.NDArray[np.int64]] = OrderedDict()
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: int) -> tuple[Pillars, Targets]:
-        block, place = divmod(index, self._BLOCK * self._reuse)
-        frame = self._frame(block * self._BLOCK + place % self._BLOCK)
-        frame = augment(frame, self._augmentation, np.random.default_rng([self._seed, index]))
+        frame = self.frame(index)
         targets = make_targets(frame, self._grid, self._head, self._num_classes)
         return pillarize(frame.points, self._grid), targets
 
-    def _frame(self, index: int) -> Frame:
-        if index not in self._cache:
-            self._cache[index] = self._source.frame(index)
-            while len(self._cache) > self._BLOCK:
-                self._cache.popitem(last=False)
-        return self._cache[index]
+    def frame(self, index: int) -> Frame:
+        """The varied scan that sample ``index`` is made of."""
+        rng = np.random.default_rng([self._seed, index])
+        return augment(self._scan(index), self._augmentation, rng, self._objects)
+
+    def _scan(self, index: int) -> Frame:
+        """The scan of a sample, kept until the next block where it is used again."""
+        block, place = divmod(index, self._block * self._reuse)
+        if block != self._held_block:
+            self._held.clear()
+            self._held_block = block
+        position = block * self._block + place % self._block
+        if position not in self._held:
+            scan = self._source.frame(self._shuffled(position))
+            if self._reuse == 1:
+                return scan
+            self._held[position] = scan
+        return self._held[position]
+
+    def _shuffled(self, position: int) -> int:
+        """The frame at a position of the run: each round over the source in an order of its own."""
+        if self._num_frames is None:
+            return position
+        epoch, place = divmod(position, self._num_frames)
+        if epoch not in self._orders:
+            rng = np.random.default_rng([self._seed, epoch, self._num_frames])
+            self._orders[epoch] = rng.permutation(self._num_frames)
+            while len(self._orders) > 2:  # a block may lie across the end of a round
+                self._orders.popitem(last=False)
+        return int(self._orders[epoch][place])
 
 
 def collate(samples: list[tuple[Pillars, Targets]]) -> Batch:
