@@ -361,5 +361,5 @@ def test_against_a_slow_implementation(metric, level, seed):
 def test_exact_recall_agrees_with_r40_for_many_objects():
     frames = random_frames(np.random.default_rng(5), 1000)
     score = evaluate(frames, "bev", HARD)
-    assert score.num_objects > 1500
+    assert score.num_objects > 1000
     assert score.ap_exact == pytest.approx(score.ap_r40, abs=1.5)
