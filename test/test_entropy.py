@@ -1,15 +1,33 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Entropy measures: known answers, and torch against the float64 reference."""
+"""Entropy measures in float64: known answers, closed forms, the published code written out."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eloss_perception.core.entropy import eloss, entropy_changes, renyi2_entropy
+from eloss_perception.core.entropy import (
+    KNN_SAMPLES,
+    cell_priority,
+    choose_cells,
+    coding_rate,
+    digamma,
+    eloss,
+    entropy_changes,
+    fixed_projection,
+    knn_entropy,
+    kozachenko_leonenko,
+    log_ball_volume,
+    reference_entropy,
+    renyi2_entropy,
+)
+
+SCALE_FREE = (renyi2_entropy, coding_rate, knn_entropy)
 
 
 def hadamard(size: int) -> np.ndarray:
@@ -17,6 +35,9 @@ def hadamard(size: int) -> np.ndarray:
     while len(rows) < size:
         rows = np.block([[rows, rows], [rows, -rows]])
     return rows
+
+
+# ------------------------------------------------------------------------------------------ renyi2
 
 
 def test_orthogonal_channels_of_equal_norm_have_entropy_one() -> None:
@@ -29,20 +50,146 @@ def test_rank_one_features_have_entropy_zero() -> None:
     assert renyi2_entropy(np.outer(rng.normal(size=8), rng.normal(size=50))) == pytest.approx(0.0)
 
 
-def test_constant_features_have_entropy_zero() -> None:
-    assert renyi2_entropy(np.full((8, 50), 3.7)) == 0.0
-
-
 def test_two_directions_of_known_variance() -> None:
     """Spectrum (4, 1) / 5: H2 = -log(16/25 + 1/25) over log 2."""
     rows = hadamard(4)[1:3] * np.array([[2.0], [1.0]])
     assert renyi2_entropy(rows) == pytest.approx(-np.log(17 / 25) / np.log(2))
 
 
-@given(st.floats(1e-6, 1e6), st.integers(0, 1000))
-def test_scale_does_not_matter(scale: float, seed: int) -> None:
+@pytest.mark.parametrize("measure", SCALE_FREE)
+def test_constant_features_have_entropy_zero(measure) -> None:
+    assert measure(np.zeros((8, 50))) == 0.0
+    # The mean of these is off by a rounding error, which is no variation.
+    assert measure(np.full((8, 50), 3.7)) == 0.0
+
+
+@pytest.mark.parametrize("measure", SCALE_FREE)
+@given(scale=st.floats(1e-6, 1e12), seed=st.integers(0, 1000))
+def test_scale_does_not_matter(measure, scale: float, seed: int) -> None:
     features = np.random.default_rng(seed).normal(size=(6, 40))
-    assert renyi2_entropy(features * scale) == pytest.approx(renyi2_entropy(features), rel=1e-9)
+    assert measure(features * scale) == pytest.approx(measure(features), rel=1e-9)
+
+
+# ------------------------------------------------------------------------------------- coding rate
+
+
+def test_orthogonal_channels_of_equal_norm_need_the_full_rate() -> None:
+    assert coding_rate(hadamard(16)[1:9] * 5.0) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_rate_of_rank_one() -> None:
+    rng = np.random.default_rng(1)
+    features = np.outer(rng.normal(size=8), rng.normal(size=50))
+    assert coding_rate(features) == pytest.approx(math.log(1 + 8 / 0.5) / (8 * math.log(3)))
+
+
+def test_rate_of_a_known_spectrum() -> None:
+    """Eigenvalues (4, 1) / 5 of trace 1: log((1 + 2/ε² · 4/5)(1 + 2/ε² · 1/5)) over 2 log 3."""
+    rows = hadamard(4)[1:3] * np.array([[2.0], [1.0]])
+    expected = (math.log(1 + 4 * 0.8) + math.log(1 + 4 * 0.2)) / (2 * math.log(3))
+    assert coding_rate(rows) == pytest.approx(expected)
+
+
+# ----------------------------------------------------------------------- nearest-neighbour entropy
+
+
+@pytest.mark.parametrize(("dimensions", "neighbor"), [(1, 3), (3, 4), (8, 5)])
+def test_gaussian_entropy_is_found(dimensions: int, neighbor: int) -> None:
+    rng = np.random.default_rng(2)
+    # Strongly unequal variances would bias any nearest-neighbour estimate in many dimensions.
+    rotation, _ = np.linalg.qr(rng.normal(size=(dimensions, dimensions)))
+    mixing = rotation * np.linspace(2.0, 3.0, dimensions)
+    samples = rng.normal(size=(2000, dimensions)) @ mixing.T
+    expected = 0.5 * dimensions * math.log(2 * math.pi * math.e) + np.linalg.slogdet(mixing)[1]
+    assert kozachenko_leonenko(samples, neighbor) == pytest.approx(expected, abs=0.04 * dimensions)
+
+
+def test_uniform_entropy_is_found() -> None:
+    samples = np.random.default_rng(3).uniform(0.0, 5.0, size=(2000, 2))
+    assert kozachenko_leonenko(samples) == pytest.approx(2 * math.log(5.0), abs=0.06)
+
+
+def test_three_points_by_hand() -> None:
+    """0, 1 and 3 on a line, k = 1: ψ(3) − ψ(1) = 3/2, c₁ = 2, nearest at 1, 1 and 2."""
+    value = kozachenko_leonenko(np.array([[0.0], [1.0], [3.0]]), neighbor=1)
+    assert value == pytest.approx(1.5 + math.log(2.0) + math.log(2.0) / 3)
+
+
+def test_pieces_of_the_estimate() -> None:
+    assert digamma(1) == pytest.approx(-0.5772156649)
+    assert digamma(4) == pytest.approx(1 + 1 / 2 + 1 / 3 - 0.5772156649)
+    assert log_ball_volume(2) == pytest.approx(math.log(math.pi))
+    assert log_ball_volume(3) == pytest.approx(math.log(4 * math.pi / 3))
+
+
+def test_a_white_gaussian_is_the_zero_and_structure_lies_below() -> None:
+    rng = np.random.default_rng(4)
+    white = rng.normal(size=(8, 2000))
+    assert knn_entropy(white) == pytest.approx(0.0, abs=0.03)
+    assert knn_entropy(white * np.array([[4.0], *[[0.2]] * 7])) < -0.5
+    assert knn_entropy(np.outer(rng.normal(size=8), rng.normal(size=300))) < -2.0
+
+
+def test_projection_is_orthonormal_and_fixed() -> None:
+    projection = fixed_projection(64)
+    assert projection.shape == (64, 8)
+    np.testing.assert_allclose(projection.T @ projection, np.eye(8), atol=1e-12)
+    # Another value here would make two builds' readings incomparable.
+    np.testing.assert_allclose(np.abs(projection[:, 0]), 0.125, atol=1e-12)
+    np.testing.assert_allclose(fixed_projection(5), np.eye(5))
+
+
+def test_cells_are_chosen_among_the_active_ones_and_are_the_same_each_time() -> None:
+    active = np.random.default_rng(5).random(3000) > 0.5
+    cells = choose_cells(active)
+    assert len(set(cells.tolist())) == KNN_SAMPLES and active[cells].all()
+    np.testing.assert_array_equal(cells, choose_cells(active))
+    # Evenly spread: a quarter of them in each quarter of the map.
+    quarters = np.bincount(cells // 750, minlength=4)
+    assert (np.abs(quarters - KNN_SAMPLES / 4) < 40).all()
+    few = np.zeros(3000, bool)
+    few[[7, 2999]] = True
+    assert sorted(choose_cells(few)) == [7, 2999]
+    assert len(np.unique(cell_priority(1000))) == 1000
+
+
+def test_fewer_cells_than_neighbours_have_entropy_zero() -> None:
+    features = np.random.default_rng(6).normal(size=(8, 4))
+    assert knn_entropy(features) == 0.0
+
+
+# --------------------------------------------------------------------------------- published code
+
+
+def published_entropy(features: np.ndarray) -> float:
+    """The formula of `reference_entropy` with nothing but loops."""
+    channels, total = len(features), 0.0
+    for i in range(channels):
+        distances = []
+        for j in range(channels):
+            squared = sum(
+                (float(a) - float(b)) ** 2 for a, b in zip(*features[[i, j]], strict=True)
+            )
+            distances.append(math.sqrt(max(squared, 1e-12)))
+        total += sorted(distances)[channels // 10]
+    return math.log(1.0 + total)
+
+
+@pytest.mark.parametrize("channels", [5, 12, 34])
+def test_reference_is_what_the_published_code_computes(channels: int) -> None:
+    features = np.maximum(np.random.default_rng(7).normal(size=(channels, 20)), 0.0)
+    features[3] = features[1]  # two equal channels, at the clamp's distance
+    assert reference_entropy(features) == pytest.approx(published_entropy(features), rel=1e-9)
+
+
+def test_reference_measures_the_scale() -> None:
+    """Fault 1 of the published measure, kept on purpose: s times the features add log s."""
+    features = np.random.default_rng(8).random((40, 500)) * 100.0
+    change = reference_entropy(features * 10.0) - reference_entropy(features)
+    assert change == pytest.approx(math.log(10.0), abs=1e-3)
+
+
+# ----------------------------------------------------------------------------------------- profile
 
 
 def test_changes_are_taken_inside_stages_only() -> None:
@@ -51,87 +198,3 @@ def test_changes_are_taken_inside_stages_only() -> None:
     np.testing.assert_allclose(entropy_changes(entropy, stages), [-0.2, -0.1, -0.1])
     assert eloss(entropy, stages) == pytest.approx(np.var([-0.2, -0.1, -0.1], ddof=1))
     assert eloss(entropy[:2], stages[:2]) == 0.0
-
-
-torch = pytest.importorskip("torch", reason="the network needs torch")
-
-
-def masked_map(seed: int, batch: int = 2) -> tuple:
-    generator = torch.Generator().manual_seed(seed)
-    features = torch.rand((batch, 8, 10, 12), generator=generator)
-    active = (torch.rand((batch, 1, 10, 12), generator=generator) > 0.4).float()
-    return features, active
-
-
-def test_torch_agrees_with_the_reference_on_active_cells() -> None:
-    from eloss_perception.model.entropy import renyi2_entropy as torch_entropy
-
-    features, active = masked_map(1)
-    for frame, value in enumerate(torch_entropy(features, active)):
-        cells = features[frame][:, active[frame, 0] > 0].numpy()
-        assert float(value) == pytest.approx(renyi2_entropy(cells), abs=1e-5)
-
-
-def test_each_frame_is_measured_by_itself() -> None:
-    from eloss_perception.model.entropy import renyi2_entropy as torch_entropy
-
-    features, active = masked_map(2, batch=3)
-    together = torch_entropy(features, active)
-    alone = torch.cat([torch_entropy(features[i : i + 1], active[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(together, alone)
-
-
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4, 1e12])
-def test_torch_is_finite_and_free_of_scale(scale: float) -> None:
-    from eloss_perception.model.entropy import renyi2_entropy as torch_entropy
-
-    features, active = masked_map(3)
-    torch.testing.assert_close(
-        torch_entropy(features * scale, active), torch_entropy(features, active), atol=1e-4, rtol=0
-    )
-
-
-def test_nothing_active_gives_zero_and_no_gradient() -> None:
-    from eloss_perception.model.entropy import renyi2_entropy as torch_entropy
-
-    features, active = masked_map(4)
-    features.requires_grad_()
-    entropy = torch_entropy(features, active * 0)
-    entropy.sum().backward()
-    assert (entropy == 0).all() and (features.grad == 0).all()
-
-
-def test_the_gradient_is_the_numerical_one() -> None:
-    from eloss_perception.model.entropy import renyi2_entropy as torch_entropy
-
-    features, active = masked_map(5, batch=1)
-    features.requires_grad_()
-    torch_entropy(features, active).sum().backward()
-    step, index = 1e-2, (0, 3, 4, 5)
-    active[index[0], 0, index[2], index[3]] = 1
-    features.grad = None
-    torch_entropy(features, active).sum().backward()
-    with torch.no_grad():
-        values = []
-        for sign in (1, -1):
-            moved = features.clone()
-            moved[index] += sign * step
-            values.append(renyi2_entropy(moved[0][:, active[0, 0] > 0].double().numpy()))
-    numerical = (values[0] - values[1]) / (2 * step)
-    assert float(features.grad[index]) == pytest.approx(numerical, rel=2e-2, abs=1e-6)
-
-
-def test_entropy_loss_rewards_steady_falls_and_punishes_rises() -> None:
-    from eloss_perception.model.entropy import entropy_loss
-
-    stages = (0, 0, 0, 0, 1, 1, 1)
-    steady = torch.tensor([[0.9, 0.8, 0.7, 0.6, 0.9, 0.7, 0.5]])
-    steadiness, direction = entropy_loss(steady, stages)
-    assert float(steadiness) == pytest.approx(0.0, abs=1e-12) and float(direction) == 0.0
-    jumpy = torch.tensor([[0.9, 0.85, 0.65, 0.6, 0.9, 0.7, 0.5]])
-    assert float(entropy_loss(jumpy, stages)[0]) > 1e-3
-    rising = torch.tensor([[0.6, 0.7, 0.8, 0.9, 0.5, 0.7, 0.9]])
-    steadiness, direction = entropy_loss(rising, stages)
-    # A uniform drift, to which the published variance is blind.
-    assert float(steadiness) == pytest.approx(0.0, abs=1e-12)
-    assert float(direction) == pytest.approx((0.1 + 0.2) / 2)

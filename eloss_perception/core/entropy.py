@@ -33,6 +33,10 @@ KNN_NEIGHBOR = 4
 # identical vectors, whose distance has no logarithm.
 KNN_FLOOR = 1e-2
 
+# Summed squares of the centred features below this part of the mean's are rounding, not variation:
+# a standard deviation of a hundred-thousandth of the mean, some float32 steps.
+CONSTANT = 1e-10
+
 _EULER_GAMMA = 0.5772156649015329
 
 Array = npt.NDArray[np.floating]
@@ -153,8 +157,8 @@ def knn_entropy(features: Array, cells: npt.NDArray[np.integer] | None = None) -
         About 0 for a white Gaussian, the lower the more structure; 0 where the features are
         constant or fewer than five.
     """
-    x = np.asarray(features, np.float64)
-    projected = fixed_projection(len(x)).T @ (x - x.mean(axis=1, keepdims=True))  # (d, M)
+    x = _centered(features)
+    projected = fixed_projection(len(x)).T @ x  # (d, M)
     rms = np.sqrt(np.mean(projected**2)) if projected.size else 0.0
     chosen = projected if cells is None else projected[:, cells]
     if rms == 0.0 or chosen.shape[1] <= KNN_NEIGHBOR:
@@ -251,14 +255,25 @@ def eloss(layer_entropy: npt.NDArray[np.floating], stages: Sequence[int]) -> flo
 
 def _unit_gram(features: Array) -> npt.NDArray[np.float64]:
     """Gram matrix (C, C) of the centred channels, scaled to trace 1; zero where constant."""
-    centered = np.asarray(features, np.float64)
-    centered = centered - centered.mean(axis=1, keepdims=True)
-    peak = np.abs(centered).max(initial=0.0)
-    if peak == 0.0:
-        return np.zeros((len(centered), len(centered)))
-    centered = centered / peak
+    centered = _centered(features)
     gram = centered @ centered.T
-    return np.asarray(gram / np.trace(gram))
+    power = np.trace(gram)
+    return np.asarray(gram / power) if power > 0.0 else gram
+
+
+def _centered(features: Array) -> npt.NDArray[np.float64]:
+    """Features (C, M) less each channel's mean, scaled to a peak of 1; zero where constant."""
+    x = np.asarray(features, np.float64)
+    if not x.size:
+        return x
+    mean = x.mean(axis=1, keepdims=True)
+    centered = np.asarray(x - mean)
+    peak = np.abs(centered).max()
+    if peak == 0.0 or np.sum((centered / peak) ** 2) <= CONSTANT * x.shape[1] * np.sum(
+        (mean / peak) ** 2
+    ):
+        return np.zeros_like(centered)
+    return centered / peak
 
 
 def _hash(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

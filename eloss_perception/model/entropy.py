@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import wraps
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from eloss_perception.core.entropy import (
     CODING_RATE_EPSILON2,
+    CONSTANT,
     KNN_FLOOR,
     KNN_NEIGHBOR,
     KNN_SAMPLES,
@@ -32,7 +34,7 @@ from eloss_perception.core.entropy import (
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 
-# Below the summed squares of any map that carries information, also of one at a scale of 1e-6.
+# Keeps divisors from 0; below the summed squares of any map, also of one at a scale of 1e-6.
 _TINY = 1e-30
 
 # Added to the squared distance to a cell that does not count; far above any of features of RMS 1.
@@ -60,8 +62,24 @@ def _in_float32(measure: Measure) -> Measure:
     return wrapped
 
 
-def _active_cells(features: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
-    """Centred feature vectors (B, C, M) of a regular subgrid, 0 where inactive, and mask (B, 1, M).
+class _Cells(NamedTuple):
+    """Feature vectors of a regular subgrid.
+
+    Attributes:
+        z: (B, C, M) centred over the active cells, 0 where inactive.
+        mask: (B, 1, M) 1 where active.
+        power: (B,) summed squares of ``z``.
+        varies: (B,) whether that is more than rounding.
+    """
+
+    z: Tensor
+    mask: Tensor
+    power: Tensor
+    varies: Tensor
+
+
+def _active_cells(features: Tensor, active: Tensor) -> _Cells:
+    """The active cells of each frame.
 
     Larger maps are sampled on every second (third, ...) cell: a few thousand feature vectors
     settle a spectrum of a hundred directions, and the readout stays a small part of the time.
@@ -69,14 +87,18 @@ def _active_cells(features: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
     stride = grid_stride(features.shape[2], features.shape[3])
     z = features[:, :, ::stride, ::stride].flatten(2)  # (B, C, M)
     mask = active[:, :, ::stride, ::stride].flatten(2)  # (B, 1, M)
-    mean = (z * mask).sum(2, keepdim=True) / mask.sum(2, keepdim=True).clamp(min=1.0)
-    return (z - mean) * mask, mask
+    count = mask.sum(2, keepdim=True)  # (B, 1, 1)
+    mean = (z * mask).sum(2, keepdim=True) / count.clamp(min=1.0)  # (B, C, 1)
+    z = (z - mean) * mask
+    power = (z * z).sum(dim=(1, 2))
+    rounding = CONSTANT * (count * mean * mean).sum(dim=(1, 2))
+    return _Cells(z, mask, power, power > rounding.clamp(min=_TINY))
 
 
-def _unit_gram(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Gram matrix (B, C, C) scaled to trace 1, and its trace (B,) before."""
-    power = (z * z).sum(dim=(1, 2))  # (B,) tr(G)
-    return z @ z.transpose(1, 2) / power.clamp(min=_TINY)[:, None, None], power
+def _unit_gram(cells: _Cells) -> Tensor:
+    """Gram matrix (B, C, C) scaled to trace 1."""
+    gram = cells.z @ cells.z.transpose(1, 2)
+    return gram / cells.power.clamp(min=_TINY)[:, None, None]
 
 
 def _identity(size: int, device: torch.device) -> Tensor:
@@ -96,11 +118,11 @@ def renyi2_entropy(features: Tensor, active: Tensor) -> Tensor:
     Returns:
         (B,) float32 entropies in [0, 1]; 0 where the active features are constant or absent.
     """
-    z, _ = _active_cells(features, active)
-    gram, power = _unit_gram(z)
+    cells = _active_cells(features, active)
+    gram = _unit_gram(cells)
     concentration = (gram * gram).sum(dim=(1, 2))  # (B,) in [1 / C, 1], or 0 without features
     entropy = -torch.log(concentration.clamp(1e-12, 1.0)) / math.log(features.shape[1])
-    return torch.where(power > _TINY, entropy, torch.zeros_like(entropy))
+    return torch.where(cells.varies, entropy, torch.zeros_like(entropy))
 
 
 @_in_float32
@@ -121,9 +143,9 @@ def coding_rate(features: Tensor, active: Tensor) -> Tensor:
     """
     channels = features.shape[1]
     alpha = channels / CODING_RATE_EPSILON2
-    z, _ = _active_cells(features, active)
-    gram, power = _unit_gram(z)
-    identity = _identity(channels, z.device)
+    cells = _active_cells(features, active)
+    gram = _unit_gram(cells)
+    identity = _identity(channels, gram.device)
     # No eigenvalue of S exceeds its Frobenius norm, which is at most its trace, 1.
     bound = 1.0 + alpha * (gram * gram).sum(dim=(1, 2)).clamp(min=_TINY).sqrt()  # (B,)
     q = (identity + alpha * gram) / bound[:, None, None]
@@ -141,7 +163,7 @@ def coding_rate(features: Tensor, active: Tensor) -> Tensor:
         logarithm = logarithm + x2 * (a4 * x2 + a6 * x4) + a8 * x4 * x4
         log_det = log_det - logarithm.sum(dim=(1, 2))
     rate = log_det / (channels * math.log1p(1.0 / CODING_RATE_EPSILON2))
-    return torch.where(power > _TINY, rate, torch.zeros_like(rate))
+    return torch.where(cells.varies, rate, torch.zeros_like(rate))
 
 
 @_in_float32
@@ -157,7 +179,7 @@ def knn_entropy(features: Tensor, active: Tensor) -> Tensor:
         :func:`eloss_perception.core.entropy.knn_entropy`; 0 where fewer than five cells are
         active or their features are constant.
     """
-    z, mask = _active_cells(features, active)
+    z, mask, _, varies = _active_cells(features, active)
     # As one factor for the frame: a later division by an RMS of 1e-6 would lose digits.
     peak = z.detach().abs().amax(dim=(1, 2), keepdim=True).clamp(min=_TINY)
     projection = torch.from_numpy(fixed_projection(features.shape[1])).to(z)  # (C, d)
@@ -182,7 +204,7 @@ def knn_entropy(features: Tensor, active: Tensor) -> Tensor:
     digamma_n = torch.log(n) - 0.5 / n - 1.0 / (12.0 * n * n)
     constant = log_ball_volume(dimensions) - digamma(KNN_NEIGHBOR)
     entropy = (digamma_n + constant) / dimensions + mean_log - _GAUSSIAN
-    known = (count > KNN_NEIGHBOR) & (power[:, 0, 0] > _TINY)
+    known = (count > KNN_NEIGHBOR) & varies
     return torch.where(known, entropy, torch.zeros_like(entropy))
 
 
