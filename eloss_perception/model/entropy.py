@@ -221,17 +221,15 @@ def reference_entropy(features: Tensor, active: Tensor) -> Tensor:
     """
     del active
     x = features.flatten(2)  # (B, C, D)
-    # Squares of a large map's sums would overflow; the scale is a constant for the gradient.
-    scale = x.detach().abs().amax(dim=(1, 2)).clamp(min=1e-15)[:, None, None]  # (B, 1, 1)
-    x = x / scale
-    norm = (x * x).sum(2)  # (B, C)
-    squared = norm[:, :, None] + norm[:, None, :] - 2.0 * x @ x.transpose(1, 2)  # (B, C, C)
-    squared = squared * (1.0 - _identity(x.shape[1], x.device))
-    floor = (math.sqrt(REFERENCE_FLOOR) / scale).clamp(min=1e-18)
-    distance = torch.maximum(squared, floor * floor).sqrt()
+    # The one pass over the pixels; float32 holds these sums up to values of about 1e16.
+    gram = x @ x.transpose(1, 2)  # (B, C, C)
+    identity = _identity(x.shape[1], x.device)
+    norm = (gram * identity).sum(2)  # (B, C)
+    squared = (norm[:, :, None] + norm[:, None, :] - 2.0 * gram) * (1.0 - identity)
+    distance = squared.clamp(min=REFERENCE_FLOOR).sqrt()
     rank = x.shape[1] // 10
     nearest = distance.topk(rank + 1, dim=2, largest=False).values.amax(2)  # (B, C)
-    return torch.log1p(nearest.sum(1) * scale[:, 0, 0])
+    return torch.log1p(nearest.sum(1))
 
 
 ENTROPY_MEASURES: dict[str, Measure] = {
