@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 from eloss_perception.commands.parsing import Subparsers, add_command
@@ -19,13 +21,19 @@ def add_parser(subparsers: Subparsers) -> None:
         run,
         "train a network; an interrupted run continues where it was",
         details=(
-            "Settings come from a YAML file and --set; what both leave out keeps its default.\n"
-            "The checkpoint and metrics.jsonl are in OUTPUT/NAME (settings `output` and `name`)."
+            "Settings come from a preset, a YAML file over it, --set over both; what they leave\n"
+            "out keeps its default. Checkpoint, metrics.jsonl and TensorBoard files are in\n"
+            "OUTPUT/NAME (settings `output` and `name`). Ctrl-C saves; the same command goes on.\n"
+            "Several GPUs or machines: torchrun --nproc-per-node N -m eloss_perception.cli train"
         ),
         example=(
             "eloss train --set name=first --set steps=2000\n"
-            "eloss train --config run.yaml --set learning_rate=1e-3 --set network.widths=[32,64,96]"
+            "eloss train --preset light_kitti --set data=KITTI_ROOT\n"
+            "eloss train --config run.yaml --set network.stage_channels=[32,64,96]"
         ),
+    )
+    parser.add_argument(
+        "--preset", metavar="NAME", help="light (the defaults), light_kitti or pointpillars"
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with settings")
     parser.add_argument(
@@ -45,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Train and say where the checkpoint is."""
     from eloss_perception.training.settings import load_settings
 
-    settings = load_settings(args.config, args.overrides)
+    settings = load_settings(args.config, args.overrides, args.preset)
     if args.show:
         import yaml
 
@@ -53,6 +61,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from eloss_perception.training.trainer import train
 
-    checkpoint = train(settings)
-    say(f"checkpoint: {checkpoint}\nnext: eloss export --checkpoint {checkpoint} --out BUNDLE")
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    try:
+        checkpoint = train(settings)
+    except KeyboardInterrupt as interrupt:
+        if is_first and interrupt.args:
+            print(f"\neloss: {interrupt}", file=sys.stderr)
+        raise
+    if is_first:
+        say(f"checkpoint: {checkpoint}\nnext: eloss export --checkpoint {checkpoint} --out BUNDLE")
     return 0

@@ -4,241 +4,255 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import time
-from collections.abc import Callable
+import copy
+import math
+from contextlib import nullcontext
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from eloss_perception.errors import DataError
-from eloss_perception.model.entropy import entropy_loss
+from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.model.entropy_loss import EntropyLoss
 from eloss_perception.model.network import PillarNetwork, Tap, measure_taps
-from eloss_perception.training.frames import FrameSource, KittiFrames, SimulatedFrames
+from eloss_perception.training.checkpoints import (
+    CHECKPOINT_NAME,
+    load_checkpoint,
+    load_weights,
+    refuse_other_settings,
+    save_checkpoint,
+)
+from eloss_perception.training.devices import choose_precision, set_up_torch
+from eloss_perception.training.distributed import Processes, join_processes
+from eloss_perception.training.loading import load_batches, move
 from eloss_perception.training.losses import detection_losses
-from eloss_perception.training.samples import Batch, TrainingSamples, collate
-from eloss_perception.training.settings import TrainingSettings, parse_settings
+from eloss_perception.training.metrics import Metrics
+from eloss_perception.training.optimization import make_optimizer, make_schedule, update_average
+from eloss_perception.training.progress import Progress
+from eloss_perception.training.samples import Batch
+from eloss_perception.training.settings import TrainingSettings
+from eloss_perception.training.signals import StopRequest, stop_on_signal
+from eloss_perception.training.validation import Validation
 
-CHECKPOINT_FORMAT = 1
-METRICS_NAME = "metrics.jsonl"
-
-_LOG = logging.getLogger(__name__)
+# Without an object in so many steps, something is wrong with the labels, the range or the classes.
+_STEPS_TO_SEE_AN_OBJECT = 50
 
 
 def train(settings: TrainingSettings) -> Path:
     """Trains a network, continuing the run's checkpoint where there is one.
 
     Args:
-        settings: The run.
+        settings: The run. Started by ``torchrun``, this process does its share of it.
 
     Returns:
-        Path of the checkpoint: weights (averaged and raw), optimiser, step and settings.
+        Path of the checkpoint, see ``training/checkpoints.py``.
 
     Raises:
-        DataError: If the training data cannot be read, or a loss is not finite (the batch is then
-            saved beside the checkpoint).
+        ConfigError: If the settings cannot be met here, or are not those of the checkpoint.
+        DataError: If the training data cannot be read or holds no object, or a loss or gradient is
+            not finite (the batch is then saved beside the checkpoint).
+        KeyboardInterrupt: After SIGINT or SIGTERM, once the step is finished and saved; its text
+            says how to go on.
     """
-    torch.set_num_threads(settings.num_threads)
-    torch.manual_seed(settings.seed)
+    with (
+        join_processes(settings.device, settings.batch_size) as processes,
+        stop_on_signal() as stop,
+    ):
+        return _train(settings, processes, stop)
+
+
+def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) -> Path:
+    device = processes.device
+    precision = choose_precision(settings.precision, device)
+    if settings.batch_size % (processes.size * settings.accumulate):
+        raise ConfigError(
+            f"batch_size = {settings.batch_size} is no multiple of {processes.size} processes "
+            f"times accumulate = {settings.accumulate}"
+        )
+    set_up_torch(settings.num_threads, settings.seed, settings.deterministic, device)
+
+    # What is trained, and what trains it.
     grid = settings.grid.build(settings.training_half_width)
     network = PillarNetwork(settings.network, grid.num_y, grid.num_x)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = AveragedModel(network, avg_fn=_moving_average(settings.ema_decay), use_buffers=True)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(network)
+    optimizer = make_optimizer(network, settings.learning_rate, settings.weight_decay, device)
+    schedule = make_schedule(optimizer, settings.learning_rate, settings.steps, settings.warm_up)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    stages = network.layer_stages
+    entropy_loss = EntropyLoss(
+        settings.entropy_loss, stages, settings.steps, processes.rank, processes.size
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.steps, pct_start=0.3
-    )
-    checkpoint = settings.run_dir / "checkpoint.pt"
+    run_dir = settings.run_dir
+    metrics = Metrics(run_dir, settings.log_every, settings.tensorboard, processes.is_first)
+    parts = {
+        "network": network,
+        "averaged": averaged,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "scaler": scaler,
+        "entropy_loss": entropy_loss,
+        "metrics": metrics,
+    }
+
+    # A new run, or an old one where it was.
+    checkpoint = run_dir / CHECKPOINT_NAME
     first_step = 0
     if checkpoint.exists():
         state = load_checkpoint(checkpoint)
-        network.load_state_dict(state["network"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        refuse_other_settings(state, settings, checkpoint)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        _set_rng_state(state["rng"], device)
         first_step = int(state["step"])
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    elif settings.initial_weights is not None:
+        weights = load_checkpoint(settings.initial_weights)["averaged"]
+        load_weights(network, weights, settings.initial_weights)
+        load_weights(averaged, weights, settings.initial_weights)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    metrics.start(first_step)
+    validation = None
+    if settings.validation is not None and processes.is_first:
+        full_grid = settings.grid.build()
+        validation = Validation(
+            settings.validation, settings.network, full_grid, settings.class_names, device
+        )
+    model = processes.parallel(_TappedNetwork(network))
+    if settings.compile:
+        model = torch.compile(model)
+    pin_memory = device.type == "cuda"
+    steps = load_batches(settings, first_step, processes.rank, processes.size, pin_memory)
+    progress = Progress(first_step, settings.steps, settings.batch_size, processes.is_first)
+    seen_an_object = first_step > 0
 
-    metrics = _MetricsFile(settings.run_dir / METRICS_NAME)
-    batches = _load_batches(settings, first_step)
-    progress = tqdm(batches, initial=first_step, total=settings.steps, unit="step", smoothing=0.02)
-    network.train()
-    for step, batch in enumerate(progress, first_step):
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-            class_logits, boxes, taps = network.forward_taps(*batch[:3])
-        losses = _losses(settings, step, class_logits.float(), boxes.float(), taps, batch)
-        total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            torch.save(batch._asdict(), settings.run_dir / "bad_batch.pt")
-            raise DataError(f"loss {total.item()} at step {step}: {settings.run_dir}/bad_batch.pt")
+    model.train()
+    for step, batches in enumerate(progress.waits_for(steps), first_step):
         optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-        optimizer.step()
+        losses: dict[str, Tensor] = {}
+        for number, batch in enumerate(batches, 1):
+            # Gradients are averaged over the processes once, with the step's last batch.
+            with nullcontext() if number == len(batches) else _unshared(model):
+                batch = move(batch, device)
+                # 1. The network, in the precision that suits the device.
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                    class_logits, box_regression, taps = model(*batch[:3])
+                # 2. The losses, in float32: detection, and the entropies' against it.
+                terms = detection_losses(
+                    settings.network.head,
+                    class_logits.float(),
+                    box_regression.float(),
+                    batch.targets,
+                    processes.normalizer,
+                )
+                task_loss = torch.stack(list(terms.values())).sum()
+                backbone = network.stages.parameters()
+                entropy_terms = entropy_loss.terms(taps, step)
+                terms |= entropy_loss.balance(task_loss, entropy_terms, backbone, step)
+                # 3. Their gradient.
+                total = torch.stack(list(terms.values())).sum() / len(batches)
+                scaler.scale(total).backward()
+            for name, term in terms.items():
+                losses[name] = losses.get(name, 0.0) + term.detach() / len(batches)
+        scaler.unscale_(optimizer)
+        gradient_norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+
+        # 4. The numbers of the step, the same in every process.
+        asked_to_stop = torch.tensor(float(stop.received), device=device)
+        numbers = processes.mean(torch.stack([*losses.values(), gradient_norm, asked_to_stop]))
+        *loss_values, norm_value, stopping = numbers.tolist()
+        values = dict(zip(losses, loss_values, strict=True))
+        values |= {"loss": sum(loss_values), "gradient_norm": norm_value}
+        values["learning_rate"] = schedule.get_last_lr()[0]
+        # A gradient that float16 cannot hold is the scaler's to skip.
+        checked = values["loss"] if scaler.is_enabled() else values["loss"] + norm_value
+        if not math.isfinite(checked):
+            _save_batches(batches, run_dir, processes.rank)
+            raise DataError(
+                f"loss {values['loss']} and gradient norm {norm_value} at step {step}: the batch "
+                f"is in {run_dir}/bad_batch_{processes.rank}.pt"
+            )
+        seen_an_object = seen_an_object or values["box"] > 0.0
+        if not seen_an_object and step + 1 >= _STEPS_TO_SEE_AN_OBJECT:
+            raise DataError(
+                f"no labelled object in {step + 1} steps: check `data`, `class_names` and "
+                "`grid.point_cloud_range` against the labels"
+            )
+
+        # 5. The update.
+        scaler.step(optimizer)
+        scaler.update()
         schedule.step()
-        averaged.update_parameters(network)
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        metrics.add(step, values)
-        if step % 20 == 0:
-            progress.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
-        if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
-            _save_checkpoint(checkpoint, settings, step + 1, network, averaged, optimizer, schedule)
+        update_average(averaged, network, settings.ema_decay, step)
+
+        # 6. What is written down.
+        done = step + 1
+        finished = done == settings.steps
+        progress.end_step(done, {name: values[name] for name in losses})
+        if step % settings.profile_every == 0 or finished:
+            metrics.add_profile(step, _profile(network, taps, processes))
+        metrics.add(done, values, progress.timings())
+        if settings.validation is not None and (done % settings.validation.every == 0 or finished):
+            if validation is not None:
+                metrics.add_validation(done, validation.score(averaged))
+            processes.wait()
+        if finished:
+            metrics.flush(done)
+        if done % settings.checkpoint_every == 0 or finished or stopping:
+            if processes.is_first:
+                states = {name: part.state_dict() for name, part in parts.items()}
+                about = {"settings": settings.model_dump_json(), "step": done}
+                save_checkpoint(checkpoint, about | states | {"rng": _rng_state(device)})
+            processes.wait()
+        if stopping and not finished:
+            raise KeyboardInterrupt(
+                f"stopped after step {done} of {settings.steps}; the same command continues there"
+            )
+        progress.pause()
+    progress.close()
+    metrics.close()
     return checkpoint
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint without running any code from it.
+class _TappedNetwork(nn.Module):
+    """``forward_taps`` as the ``forward`` that parallel and compiled modules are called by."""
 
-    Raises:
-        DataError: If the file is missing, damaged or of another format.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"cannot read checkpoint {path}: {first_line}") from None
-    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-        raise DataError(f"{path} is no checkpoint of format {CHECKPOINT_FORMAT}; train again")
-    return state
+    def __init__(self, network: PillarNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, points: Tensor, features: Tensor, cell_to_pillar: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tap]]:
+        return self.network.forward_taps(points, features, cell_to_pillar)
 
 
-def load_network(path: Path) -> tuple[PillarNetwork, TrainingSettings]:
-    """The averaged network of a checkpoint, in evaluation mode, and the settings it came from."""
-    state = load_checkpoint(path)
-    settings = parse_settings(state["settings"])
-    grid = settings.grid.build()
-    network = PillarNetwork(settings.network, grid.num_y, grid.num_x)
-    prefix = "module."
-    weights = {
-        name[len(prefix) :]: value
-        for name, value in state["averaged"].items()
-        if name.startswith(prefix)
-    }
-    network.load_state_dict(weights)
-    return network.eval(), settings
+def _unshared(model: nn.Module) -> Any:
+    """A context in which gradients add up without being averaged over processes."""
+    return model.no_sync() if hasattr(model, "no_sync") else nullcontext()
 
 
-def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Exponential moving average that forgets faster at first: the first steps are all wrong."""
-
-    def average(averaged: Tensor, current: Tensor, num_averaged: Tensor) -> Tensor:
-        if not averaged.is_floating_point():
-            return current
-        step = int(num_averaged)
-        return averaged.lerp(current, 1.0 - min(decay, (1.0 + step) / (10.0 + step)))
-
-    return average
+@torch.no_grad()
+def _profile(network: PillarNetwork, taps: list[Tap], processes: Processes) -> dict[str, float]:
+    """Mean entropy of each layer over the step's last batch."""
+    mean = processes.mean(measure_taps(taps).mean(dim=0))  # (B, L) -> (L,)
+    return dict(zip(network.layer_names, mean.tolist(), strict=True))
 
 
-def _losses(
-    settings: TrainingSettings,
-    step: int,
-    class_logits: Tensor,
-    boxes: Tensor,
-    taps: list[Tap],
-    batch: Batch,
-) -> dict[str, Tensor]:
-    """The weighted terms of the loss; their sum is minimised."""
-    losses = detection_losses(settings.network.head, class_logits, boxes, batch.targets)
-    entropy = settings.entropy_loss
-    if entropy.steadiness or entropy.direction:
-        # One frame of the batch, another one each step: an unbiased estimate at a quarter the cost.
-        frame = step % len(class_logits)
-        layer_entropy = measure_taps(
-            [Tap(tap.bev[frame : frame + 1], tap.active[frame : frame + 1]) for tap in taps]
-        )
-        steadiness, direction = entropy_loss(layer_entropy, _stages(settings))
-        ramp = min(1.0, (step + 1) / max(1.0, entropy.ramp * settings.steps))
-        losses["steadiness"] = ramp * entropy.steadiness * steadiness
-        losses["direction"] = ramp * entropy.direction * direction
-    return losses
+def _rng_state(device: torch.device) -> dict[str, Tensor]:
+    """State of torch's generators; the samples' are made anew from the seed for each sample."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
-def _stages(settings: TrainingSettings) -> list[int]:
-    return [s for s, layers in enumerate(settings.network.stage_layers) for _ in range(layers)]
+def _set_rng_state(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def _load_batches(settings: TrainingSettings, first_step: int) -> DataLoader[Any]:
-    """Batches from ``first_step`` on; the same ones whether or not the run was interrupted."""
-    source: FrameSource = (
-        SimulatedFrames(settings.seed, settings.lidar)
-        if settings.data is None
-        else KittiFrames(settings.data, settings.split)
-    )
-    length = settings.steps * settings.batch_size
-    samples = TrainingSamples(
-        source,
-        settings.grid.build(settings.training_half_width),
-        len(settings.class_names),
-        settings.network.head,
-        settings.augmentation,
-        settings.reuse,
-        settings.seed,
-        length,
-    )
-    return DataLoader(
-        samples,
-        batch_size=settings.batch_size,
-        sampler=range(first_step * settings.batch_size, length),
-        num_workers=settings.num_workers,
-        collate_fn=collate,
-        prefetch_factor=4 if settings.num_workers else None,
-    )
-
-
-def _save_checkpoint(
-    path: Path,
-    settings: TrainingSettings,
-    step: int,
-    network: PillarNetwork,
-    averaged: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    """Writes the checkpoint so that a kill at any moment leaves the old or the new one whole."""
-    partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "format": CHECKPOINT_FORMAT,
-            "settings": settings.model_dump_json(),
-            "step": step,
-            "network": network.state_dict(),
-            "averaged": averaged.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-        },
-        partial,
-    )
-    os.replace(partial, path)
-
-
-class _MetricsFile:
-    """Appends the mean of every hundred steps' losses as a line of JSON."""
-
-    _EVERY = 100
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._rows: list[dict[str, float]] = []
-        self._start = time.monotonic()
-
-    def add(self, step: int, values: dict[str, float]) -> None:
-        self._rows.append(values)
-        if (step + 1) % self._EVERY:
-            return
-        row = {name: float(np.mean([r[name] for r in self._rows])) for name in values}
-        row |= {"step": step + 1, "seconds": round(time.monotonic() - self._start, 1)}
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        self._rows.clear()
+def _save_batches(batches: list[Batch], run_dir: Path, rank: int) -> None:
+    """Keeps a step's batches for whoever has to find out what is wrong with them."""
+    torch.save([batch._asdict() for batch in batches], run_dir / f"bad_batch_{rank}.pt")

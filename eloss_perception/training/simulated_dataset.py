@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated scans that look like a KITTI root to the evaluation, without files."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.kitti.calibration import Calibration
+from eloss_perception.kitti.convert import boxes_to_kitti
+from eloss_perception.kitti.objects import KittiObject
+from eloss_perception.simulation.lidar import SimulatedScan
+from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.training.targets import MIN_POINTS
+
+# Scenes of this stream are neither a training run's nor those of `eloss simulate`.
+_SEED_STREAM = 2
+
+# Occlusion "unknown" keeps an object out of all difficulties.
+_VISIBLE, _OCCLUSION_UNKNOWN = 0, 3
+
+# Somewhat more than the camera's field of view, which the evaluation crops to.
+_AZIMUTH_LIMITS_DEG = (-46.0, 46.0)
+
+
+class SimulatedDataset:
+    """Scenes that no training run sees, with labels in the simulator's camera frame.
+
+    Args:
+        num_frames: Number of scenes.
+        seed: Same seed, same scenes.
+        lidar: Key of ``LIDARS``.
+    """
+
+    def __init__(self, num_frames: int, seed: int = 0, lidar: str = "hdl64e") -> None:
+        self.ids = tuple(f"{index:06d}" for index in range(num_frames))
+        self._seed = seed
+        self._lidar = lidar
+        self._calibration = Calibration.synthetic()
+        self._scan = lru_cache(maxsize=1)(self._simulate)
+
+    def points(self, frame_id: str) -> npt.NDArray[np.float32]:
+        """(N, 4) float32 x, y, z [m], intensity of the front of the scan."""
+        return self._scan(frame_id).points
+
+    def calibration(self, frame_id: str) -> Calibration:
+        """The simulator's camera, the same for every frame."""
+        return self._calibration
+
+    def objects(self, frame_id: str) -> list[KittiObject]:
+        """Labels of the objects in the image; one with too few returns has no difficulty."""
+        scan = self._scan(frame_id)
+        occlusion = [_VISIBLE if n >= MIN_POINTS else _OCCLUSION_UNKNOWN for n in scan.num_points]
+        return boxes_to_kitti(scan.boxes, scan.names, self._calibration, occlusion=occlusion)
+
+    def image_path(self, frame_id: str) -> Path | None:
+        """None: there are no images."""
+        return None
+
+    def _simulate(self, frame_id: str) -> SimulatedScan:
+        sequence = np.random.SeedSequence(self._seed, spawn_key=(_SEED_STREAM, int(frame_id)))
+        scene_seed = int(sequence.generate_state(1)[0])
+        return simulate_scan(scene_seed, self._lidar, azimuth_limits_deg=_AZIMUTH_LIMITS_DEG)

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Average precision of the averaged network while it is in training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.kitti.dataset import KittiDataset, KittiFrames
+from eloss_perception.model.network import NetworkConfig, PillarNetwork
+from eloss_perception.runtime.detector import DetectionThresholds
+from eloss_perception.training.evaluation import (
+    EVALUATION_SCORE,
+    evaluate_detections,
+    run_detector,
+)
+from eloss_perception.training.network_detector import NetworkDetector
+from eloss_perception.training.settings import ValidationConfig
+from eloss_perception.training.simulated_dataset import SimulatedDataset
+
+
+class Validation:
+    """The frames of a validation and a network of the full grid to run on them."""
+
+    def __init__(
+        self,
+        config: ValidationConfig,
+        network: NetworkConfig,
+        grid: PillarGrid,
+        class_names: Sequence[str],
+        device: torch.device,
+    ) -> None:
+        """Opens the data.
+
+        Raises:
+            DataError: If the KITTI root cannot be read.
+        """
+        self._class_names = tuple(class_names)
+        self._dataset: KittiFrames = (
+            SimulatedDataset(config.num_frames, config.seed, config.lidar)
+            if config.data is None
+            else KittiDataset(config.data, config.split)
+        )
+        self._ids = self._dataset.ids[: config.num_frames]
+        self._network = PillarNetwork(network, grid.num_y, grid.num_x).to(device)
+        thresholds = DetectionThresholds(score=EVALUATION_SCORE)
+        self._detector = NetworkDetector(self._network, grid, class_names, thresholds)
+
+    def score(self, averaged: torch.nn.Module) -> dict[str, float | None]:
+        """Average precisions of weights.
+
+        Args:
+            averaged: Network whose weights are evaluated.
+
+        Returns:
+            ``Car_bev_0.7`` and the like -> AP R40 [%] at moderate difficulty; None without objects.
+        """
+        self._network.load_state_dict(averaged.state_dict())
+        frames, _ = run_detector(self._detector, self._dataset, self._ids)
+        result = evaluate_detections(frames, self._class_names)
+        scores: dict[str, float | None] = {}
+        for class_name, metrics in result.ap.items():
+            for metric in ("bev", "3d"):
+                for kind, by_level in metrics[metric].items():
+                    overlap = result.min_overlap[class_name][kind]
+                    value = by_level["moderate"].ap_r40
+                    scores[f"{class_name}_{metric}_{overlap:g}"] = (
+                        None if math.isnan(value) else round(value, 3)
+                    )
+        return scores

@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes train what one trains, up to the order of summation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch")
+
+import torch
+from training_factory import CarFrames, settings
+
+from eloss_perception.errors import ConfigError
+from eloss_perception.training import loading, trainer
+from eloss_perception.training.batch_norm import SynchronizedBatchNorm
+from eloss_perception.training.checkpoints import load_checkpoint
+from eloss_perception.training.distributed import Processes, join_processes
+from eloss_perception.training.loading import load_batches
+from eloss_perception.training.metrics import read_metrics
+from eloss_perception.training.sources import TrainingData
+
+STEPS = 8
+# The gradients of a hinge and of a maximum jump: differences in the last digit grow with the steps.
+SCRIPT = f"""
+import sys
+from pathlib import Path
+from training_factory import CarFrames, settings, use_frames
+from eloss_perception.training.trainer import train
+
+use_frames(CarFrames())
+train(settings(Path(sys.argv[1]), steps={STEPS}, batch_size=4, log_every=1,
+               entropy_loss={{"measure_every": 3}}))
+"""
+
+
+def rows(folder: Path, key: str) -> list[dict]:
+    return [row for row in read_metrics(folder / "light" / "metrics.jsonl") if key in row]
+
+
+def test_two_processes_train_what_one_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).resolve().parents[1]
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    path = os.pathsep.join([str(root), str(root / "test")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*torchrun, str(script), str(tmp_path / "two")],
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
+    monkeypatch.setattr(loading, "open_data", lambda settings: TrainingData(CarFrames(), None))
+    one = {"steps": STEPS, "batch_size": 4, "log_every": 1, "entropy_loss": {"measure_every": 3}}
+    trainer.train(settings(tmp_path / "one", **one))
+
+    assert len(rows(tmp_path / "two", "loss")) == STEPS, "more than one process wrote"
+    for name in ("heatmap", "box", "steadiness", "direction", "gradient_norm"):
+        single, double = ([row[name] for row in rows(tmp_path / n, "loss")] for n in ("one", "two"))
+        assert double == pytest.approx(single, rel=1e-3, abs=1e-6), name
+        assert double[0] == pytest.approx(single[0], rel=1e-5)
+    first, second = (
+        load_checkpoint(tmp_path / name / "light" / "checkpoint.pt") for name in ("one", "two")
+    )
+    for name, value in first["network"].items():
+        torch.testing.assert_close(second["network"][name], value, rtol=2e-3, atol=2e-4)
+    profiles = [rows(tmp_path / n, "layer_entropy")[0]["layer_entropy"] for n in ("one", "two")]
+    assert profiles[1] == pytest.approx(profiles[0], rel=1e-5)
+
+
+def test_processes_share_every_step_and_no_sample_is_seen_twice(tmp_path: Path) -> None:
+    run = settings(tmp_path, steps=2, batch_size=4)
+    source = CarFrames()
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "open_data", lambda settings: TrainingData(source, None))
+        whole = [batch for (batch,) in load_batches(run)]
+        for rank in (0, 1):
+            seen.append([batch for (batch,) in load_batches(run, 0, rank, 2)])
+    for step in range(2):
+        for rank in (0, 1):
+            own = seen[rank][step].targets["heatmap"]
+            torch.testing.assert_close(own, whole[step].targets["heatmap"][rank::2])
+
+
+def test_synchronized_batch_norm_is_batch_norm_where_there_is_one_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
+    for plain, shape in (
+        (torch.nn.BatchNorm1d(3), (50, 3)),
+        (torch.nn.BatchNorm2d(3), (2, 3, 5, 5)),
+    ):
+        torch.nn.init.uniform_(plain.weight)
+        other = type(plain)(3)
+        other.load_state_dict(plain.state_dict())
+        synchronized = SynchronizedBatchNorm.from_batch_norm(other)
+        values = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 2 + 5
+        inputs = [values.clone().requires_grad_() for _ in range(2)]
+        outputs = [norm(x) for norm, x in zip((plain, synchronized), inputs, strict=True)]
+        for output in outputs:
+            (output**3).sum().backward()
+        torch.testing.assert_close(outputs[1], outputs[0])
+        torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-4, atol=1e-4)
+        for name, value in plain.state_dict().items():
+            torch.testing.assert_close(synchronized.state_dict()[name], value)
+        plain.eval()
+        synchronized.eval()
+        torch.testing.assert_close(synchronized(values), plain(values))
+
+
+def test_one_process_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with join_processes("cpu", 3) as processes:
+        assert processes == Processes(0, 1, torch.device("cpu")) and processes.is_first
+        assert float(processes.normalizer(torch.tensor(0.0))) == 1.0
+        assert float(processes.normalizer(torch.tensor(7.0))) == 7.0
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    wrong = pytest.raises(ConfigError, match="batch_size = 3 is no multiple of the 2 processes")
+    with wrong, join_processes("cpu", 3):
+        pass
