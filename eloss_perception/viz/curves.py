@@ -109,8 +109,8 @@ def _draw_panel(canvas: Canvas, area: Area, panel: Panel, colours: dict[str, Col
         y = y_scale(tick)
         canvas.line([(plot.left, y), (plot.right, y)], GRID, 1)
         canvas.text((plot.left - 6, y), label(tick), _TEXT_PX, MUTED, "rm")
-    named = list(enumerate(panel.x_names))
-    for tick, text in named or [(t, label(t)) for t in x_scale.ticks(6)]:
+    x_ticks = [(float(place), name) for place, name in enumerate(panel.x_names)]
+    for tick, text in x_ticks or [(t, label(t)) for t in x_scale.ticks(6)]:
         canvas.text((x_scale(tick), plot.bottom + 6), text, _TEXT_PX, MUTED, "ma")
     middle = (0.5 * (plot.left + plot.right), area.bottom - 4)
     canvas.text(middle, panel.x_label, _TEXT_PX, MUTED, "md")
