@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Targets and decoding are inverse: a network that hits its targets finds the labelled boxes."""
+"""Centre targets and decoding are inverse: who hits the targets finds the labelled boxes."""
 
 from __future__ import annotations
 

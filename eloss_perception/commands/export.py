@@ -19,18 +19,38 @@ def add_parser(subparsers: Subparsers) -> None:
         run,
         "turn a checkpoint into a bundle",
         details="The bundle is written only if it agrees with the network that it comes from.",
-        example="eloss export --checkpoint runs/light/checkpoint.pt --out models/mine",
+        example=(
+            "eloss export --checkpoint runs/light/checkpoint.pt --out models/mine\n"
+            "eloss export --checkpoint runs/light/checkpoint.pt --out models/all_around "
+            "--range -69.12 -39.68 69.12 39.68"
+        ),
     )
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle")
     parser.add_argument("--name", help="name of the bundle (default: that of the run)")
+    parser.add_argument(
+        "--range",
+        type=float,
+        nargs=4,
+        metavar=("X_MIN", "Y_MIN", "X_MAX", "Y_MAX"),
+        help="metres that the bundle covers, in whole cells (default: what it was trained on)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("auto", "float32", "float16"),
+        default="auto",
+        help="how weights are stored (default: float32, or float16 in a bundle above 10 MB)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Export and say what is in the bundle."""
     from eloss_perception.training.export import export_checkpoint
 
-    bundle = export_checkpoint(args.checkpoint, args.out, args.name)
+    bev_range = tuple(args.range) if args.range else None
+    bundle = export_checkpoint(
+        args.checkpoint, args.out, args.name, bev_range=bev_range, weights=args.weights
+    )
     size_mb = bundle.onnx_path.stat().st_size / 1e6
     say(f"bundle: {bundle.path} ({size_mb:.1f} MB, {len(bundle.facts.layer_names)} tapped layers)")
     say(f"next: eloss calibrate --bundle {bundle.path}")

@@ -4,25 +4,20 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import math
 import shutil
 import tempfile
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from eloss_perception import __version__
-from eloss_perception.core.decode import decode
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import Pillars, pillarize
-from eloss_perception.errors import BundleError, DataError
+from eloss_perception.errors import DataError
+from eloss_perception.model.folding import fold_batch_norm, round_weights_to_half
 from eloss_perception.model.network import PillarNetwork
-from eloss_perception.runtime.backends import load_backend
-from eloss_perception.runtime.backends.base import NetworkOutputs
 from eloss_perception.runtime.bundle import (
     FORMAT_VERSION,
     ONNX_NAME,
@@ -32,51 +27,73 @@ from eloss_perception.runtime.bundle import (
     sha256_of,
     write_facts,
 )
-from eloss_perception.training.frames import SimulatedFrames
-from eloss_perception.training.settings import TrainingSettings
-from eloss_perception.training.trainer import METRICS_NAME, load_checkpoint, load_network
+from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.training.checkpoints import load_checkpoint, load_network
+from eloss_perception.training.metrics import METRICS_NAME, final_losses
+from eloss_perception.training.onnx_graph import write_onnx
+from eloss_perception.training.parity import check_half_range, check_parity
+from eloss_perception.training.settings import GridConfig, TrainingSettings
 
-if TYPE_CHECKING:
-    import onnx
+WeightPrecision = Literal["auto", "float32", "float16"]
 
-# Largest differences between torch and the exported network on simulated scans.
-_MAX_RELATIVE_DIFFERENCE = 1e-4
-_MAX_ENTROPY_DIFFERENCE = 1e-3
+# Bundles travel in git repositories, where every version of a file stays for good: beyond this many
+# bytes the weights are stored in half precision unless the caller says otherwise. PointPillars'
+# 4.8 million weights take 19 MB in float32.
+MAX_FLOAT32_BYTES = 10_000_000
+
+# Settings that a bundle states elsewhere, and those that name paths of the training machine.
+_NOT_PROVENANCE = {"output", "data", "grid", "initial_weights", "validation"}
+
 _NUM_PARITY_SCANS = 3
-_PARITY_SEED = 990_017  # a seed that no training run uses
-
-# ScatterND/ScatterElements reductions and these operators fail on TensorRT 10.3 (JetPack 6).
-_REFUSED_OPERATORS = {"ScatterND", "ScatterElements", "NonZero", "Unique", "Loop", "If", "Scan"}
-
-_OPSET = 18
+_PARITY_SEED = 990_017  # scenes that neither training nor calibration uses
 
 
-def export_checkpoint(checkpoint: Path, out: Path, name: str | None = None) -> Bundle:
+def export_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    name: str | None = None,
+    *,
+    bev_range: tuple[float, float, float, float] | None = None,
+    weights: WeightPrecision = "auto",
+) -> Bundle:
     """Exports a checkpoint's averaged network as a bundle (not yet calibrated).
 
     Args:
         checkpoint: File written by the trainer.
         out: Folder to write; must not hold files other than a bundle's.
         name: Name of the bundle; the run's name where none is given.
+        bev_range: ``(x_min, y_min, x_max, y_max)`` [m] that the bundle's network covers, in cells
+            of the size it was trained on; the checkpoint's where none is given. The network is
+            convolutional: one trained on the front half runs all around as well.
+        weights: How they are stored; ``auto`` is float32 up to ``MAX_FLOAT32_BYTES``. The network
+            computes in float32 in any case, with weights that float16 has rounded.
 
     Raises:
         DataError: If the checkpoint cannot be read.
-        BundleError: If the exported network does not agree with torch on simulated scans, or holds
-            an operator that TensorRT refuses. Nothing is written then.
+        ConfigError: If ``bev_range`` is no whole number of the network's cells.
+        BundleError: If the exported network does not agree with torch on simulated scans, holds an
+            operator that TensorRT refuses or a value that half precision cannot hold. Nothing is
+            written then.
     """
-    network, settings = load_network(checkpoint)
-    step = int(load_checkpoint(checkpoint)["step"])
-    grid = settings.grid.build()
+    trained, settings = load_network(checkpoint)
+    state = load_checkpoint(checkpoint)
+    grid_config = _on_range(settings.grid, bev_range)
+    grid = grid_config.build()
+    network = PillarNetwork(settings.network, grid.num_y, grid.num_x).eval()
+    network.load_state_dict(trained.state_dict())
+    if weights == "auto":
+        num_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
+        weights = "float32" if num_bytes <= MAX_FLOAT32_BYTES else "float16"
     scans = [
-        pillarize(SimulatedFrames(_PARITY_SEED).frame(i).points, grid)
-        for i in range(_NUM_PARITY_SCANS)
+        pillarize(simulate_scan(_PARITY_SEED + i).points, grid) for i in range(_NUM_PARITY_SCANS)
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         partial = Path(folder) / "bundle"
         partial.mkdir()
-        _export_onnx(network, scans[0], partial / ONNX_NAME)
-        _check_parity(network, partial / ONNX_NAME, scans, grid, len(settings.class_names))
+        export_network(network, grid, scans, partial / ONNX_NAME, weights == "float16")
+        provenance = _provenance(settings, int(state["step"]), checkpoint.parent / METRICS_NAME)
+        provenance |= {"weights": weights, "training_range": settings.grid.point_cloud_range}
         write_facts(
             partial,
             BundleFacts(
@@ -85,13 +102,13 @@ def export_checkpoint(checkpoint: Path, out: Path, name: str | None = None) -> B
                 onnx_sha256=sha256_of(partial / ONNX_NAME),
                 class_names=settings.class_names,
                 sensor="kitti_hdl64",
-                grid=GridFacts(**settings.grid.model_dump()),
+                grid=GridFacts(**grid_config.model_dump()),
                 head=settings.network.head,
                 entropy_measure=settings.network.entropy_measure,
                 layer_names=network.layer_names,
                 layer_stages=network.layer_stages,
                 health=None,
-                training=_provenance(settings, step, checkpoint.parent / METRICS_NAME),
+                training=provenance,
             ),
         )
         if out.exists():
@@ -100,107 +117,65 @@ def export_checkpoint(checkpoint: Path, out: Path, name: str | None = None) -> B
     return Bundle.load(out)
 
 
-def network_inputs(pillars: Pillars) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The arguments of ``PillarNetwork.forward`` for one frame."""
-    return (
-        torch.from_numpy(pillars.points),
-        torch.from_numpy(pillars.features),
-        torch.from_numpy(pillars.cell_to_pillar)[None],
-    )
-
-
-def _export_onnx(network: PillarNetwork, example: Pillars, path: Path) -> None:
-    pillar_axis = torch.export.Dim("num_pillars", min=2, max=200_000)
-    # The exporter reports its own progress and its dependencies' deprecations to the user.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            network_inputs(example),
-            str(path),
-            input_names=["points", "features", "cell_to_pillar"],
-            output_names=["class_logits", "box_regression", "layer_entropy"],
-            dynamic_shapes={
-                "points": {0: pillar_axis},
-                "features": {0: pillar_axis},
-                "cell_to_pillar": None,
-            },
-            dynamo=True,
-            external_data=False,
-            opset_version=_OPSET,
-            verbose=False,
-        )
-    import onnx
-
-    model = onnx.load(str(path))
-    _strip_origin(model)
-    onnx.save(model, str(path))
-    operators = {node.op_type for node in model.graph.node}
-    refused = operators & _REFUSED_OPERATORS
-    if refused:
-        raise BundleError(
-            f"the exported network holds operators TensorRT refuses: {sorted(refused)}"
-        )
-
-
-def _strip_origin(model: onnx.ModelProto) -> None:
-    """Removes what the exporter notes of each node's origin: paths of the machine among it."""
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info):
-        del part.metadata_props[:]
-        part.ClearField("doc_string")
-    for value in (*graph.input, *graph.output):
-        del value.metadata_props[:]
-
-
-def _check_parity(
+def export_network(
     network: PillarNetwork,
-    onnx_path: Path,
-    scans: list[Pillars],
     grid: PillarGrid,
-    num_classes: int,
+    scans: list[Pillars],
+    path: Path,
+    half_weights: bool = False,
 ) -> None:
-    """Compares torch and ONNX Runtime: raw maps, decoded boxes, entropies."""
-    backend = load_backend("onnxruntime_cpu", onnx_path, num_threads=2)
-    thresholds = np.full(num_classes, 0.3, np.float32)
-    head = network.config.head
-    for pillars in scans:
-        with torch.inference_mode():
-            outputs = network(*network_inputs(pillars))
-        expected = NetworkOutputs(*(value[0].numpy() for value in outputs))
-        actual = backend.run(pillars)
-        for field in ("class_logits", "box_regression"):
-            a, b = getattr(expected, field), getattr(actual, field)
-            difference = float(np.abs(a - b).max() / max(1.0, float(np.abs(a).max())))
-            if not difference <= _MAX_RELATIVE_DIFFERENCE:
-                raise BundleError(f"torch and ONNX Runtime differ in {field} by {difference:.1e}")
-        difference = float(np.abs(expected.layer_entropy - actual.layer_entropy).max())
-        if not difference <= _MAX_ENTROPY_DIFFERENCE:
-            raise BundleError(f"torch and ONNX Runtime differ in layer entropy by {difference:.1e}")
-        boxes_a, boxes_b = (
-            decode(o.class_logits, o.box_regression, head, grid, thresholds, 0.1, 200)
-            for o in (expected, actual)
-        )
-        if len(boxes_a) != len(boxes_b) or not np.allclose(boxes_a.boxes, boxes_b.boxes, atol=1e-2):
-            raise BundleError("torch and ONNX Runtime decode to different boxes")
+    """Writes a network as ONNX: batch norms folded, weights rounded if asked for, verified.
+
+    Without rounding the file is compared with the network as trained, so that folding is verified
+    too; with it, with the rounded network, so that the export adds nothing to the rounding.
+
+    Args:
+        network: In evaluation mode, on ``grid``.
+        grid: The pillar grid.
+        scans: Frames to verify on; the first one is traced.
+        path: File to write.
+        half_weights: Round the weights to half precision and store them so.
+
+    Raises:
+        BundleError: If the file does not agree with the network; see :func:`export_checkpoint`.
+    """
+    folded = fold_batch_norm(network)
+    if half_weights:
+        round_weights_to_half(folded)
+    check_half_range(folded, scans)
+    write_onnx(folded, scans[0], path, half_weights)
+    check_parity(folded if half_weights else network, path, scans, grid)
+
+
+def _on_range(grid: GridConfig, bev_range: tuple[float, float, float, float] | None) -> GridConfig:
+    """The grid on another range; its limit of pillars grows with the area."""
+    if bev_range is None:
+        return grid
+    x_min, y_min, x_max, y_max = bev_range
+    old = grid.point_cloud_range
+    area_ratio = (x_max - x_min) * (y_max - y_min) / ((old[3] - old[0]) * (old[4] - old[1]))
+    return grid.model_copy(
+        update={
+            "point_cloud_range": (x_min, y_min, old[2], x_max, y_max, old[5]),
+            "max_pillars": max(1, math.ceil(grid.max_pillars * area_ratio)),
+        }
+    )
 
 
 def _provenance(settings: TrainingSettings, step: int, metrics: Path) -> dict[str, Any]:
     """Where the network came from, without paths of the training machine."""
-    values = settings.model_dump(mode="json", exclude={"output", "data", "grid"})
+    values = settings.model_dump(mode="json", exclude=_NOT_PROVENANCE)
     data = (
         f"simulated scans, lidar {settings.lidar}, eloss_perception.simulation {__version__}; the "
         "simulator's sensor constants and size statistics follow KITTI's scans and labels"
         if settings.data is None
         else f"KITTI layout, split {settings.split}"
     )
-    rows = metrics.read_text().splitlines() if metrics.is_file() else []
     return {
         "step": step,
         "data": data,
         "torch": str(torch.__version__),
-        "final_losses": json.loads(rows[-1]) if rows else {},
+        "final_losses": final_losses(metrics),
         "settings": values,
     }
 

@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Export: the file says what the network says, is small, and what would not run is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="export needs torch")
+
+import onnx
+import torch
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.heads import KITTI_ANCHORS, AnchorHead
+from eloss_perception.core.pillars import Pillars, pillarize
+from eloss_perception.errors import BundleError, ConfigError
+from eloss_perception.model.folding import fold_batch_norm
+from eloss_perception.model.network import NetworkConfig, PillarNetwork
+from eloss_perception.runtime.backends import load_backend
+from eloss_perception.training import onnx_graph, parity
+from eloss_perception.training.export import _on_range, export_network
+from eloss_perception.training.onnx_graph import network_inputs
+from eloss_perception.training.parity import check_half_range, check_parity
+from eloss_perception.training.settings import GridConfig
+
+GRID = PillarGrid((0.0, -5.12, -3.0, 10.24, 5.12, 1.0), (0.32, 0.32), 2000, 8)
+
+
+def scans(count: int = 2) -> list[Pillars]:
+    rng = np.random.default_rng(8)
+    points = rng.uniform((0, -5, -2, 0), (10, 5, 0.5, 1), (count, 3000, 4)).astype(np.float32)
+    return [pillarize(p[: 3000 - 700 * i], GRID) for i, p in enumerate(points)]
+
+
+def anchor_network() -> PillarNetwork:
+    """PointPillars in small, its norms with statistics and its scores on both sides of 0.1."""
+    torch.manual_seed(2)
+    config = NetworkConfig(
+        encoder_channels=16,
+        encoder_mix=False,
+        stage_channels=(16, 24),
+        stage_layers=(2, 2),
+        neck_channels=16,
+        head=AnchorHead(anchors=KITTI_ANCHORS),
+    )
+    network = PillarNetwork(config, GRID.num_y, GRID.num_x).train()
+    with torch.no_grad():
+        network.head.class_logits.bias.fill_(-2.5)
+        for _ in range(5):
+            network.forward_taps(*network_inputs(scans(1)[0]))
+    return network.eval()
+
+
+def test_an_anchor_network_survives_the_export_in_either_precision(tmp_path: Path) -> None:
+    network = anchor_network()
+    full, half = tmp_path / "full.onnx", tmp_path / "half.onnx"
+    export_network(network, GRID, scans(), full)
+    export_network(network, GRID, scans(), half, half_weights=True)
+    graphs = [onnx.load(path).graph for path in (full, half)]
+    for graph in graphs:
+        operators = {node.op_type for node in graph.node}
+        assert not operators & {"BatchNormalization", "Identity", "Dropout"}
+        assert [output.name for output in graph.output] == onnx_graph.OUTPUT_NAMES
+    weights = {c.data_type for c in graphs[1].initializer if np.prod(c.dims) >= 256}
+    assert onnx.TensorProto.FLOAT16 in weights and onnx.TensorProto.FLOAT not in weights
+    num_weights = sum(p.numel() for p in network.parameters())
+    assert full.stat().st_size - half.stat().st_size > 1.7 * num_weights
+    # Rounding moves the outputs, but little.
+    a, b = (load_backend("onnxruntime_cpu", path, 1).run(scans()[0]) for path in (full, half))
+    assert 0.0 < np.abs(a.class_logits - b.class_logits).max() < 0.05
+    # The file is not the one of a network whose weights differ.
+    with torch.no_grad():
+        network.head.class_logits.bias += 1e-2
+    with pytest.raises(BundleError, match="differ in class_logits"):
+        check_parity(network, full, scans(), GRID)
+
+
+def test_boxes_are_compared_as_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    from eloss_perception.core.boxes import Boxes3D
+
+    boxes = np.array([[5, 0, -1, 4, 1.6, 1.5, 0.1], [9, 2, -1, 4, 1.6, 1.5, -3.1]], np.float32)
+    both = Boxes3D(boxes, np.array([0.9, 0.8], np.float32), np.zeros(2, np.int64))
+    swapped = Boxes3D(boxes[::-1].copy(), both.scores, both.labels)
+    one = Boxes3D(boxes[:1], both.scores[:1], both.labels[:1])
+    other_class = Boxes3D(boxes, both.scores, np.ones(2, np.int64))
+    assert parity._contains(both, swapped) and parity._contains(swapped, both)
+    assert parity._contains(both, one) and not parity._contains(one, both)
+    assert not parity._contains(both, other_class)
+    at_the_threshold = Boxes3D(boxes, np.array([0.9, 0.1005], np.float32), both.labels)
+    assert parity._contains(one, at_the_threshold)
+
+
+def test_operators_that_tensorrt_lacks_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = onnx_graph._SUPPORTED_OPERATORS
+    monkeypatch.setattr(onnx_graph, "_SUPPORTED_OPERATORS", known - {"ConvTranspose"})
+    with pytest.raises(BundleError, match=r"TensorRT 10\.3 refuses: \['ConvTranspose'\]"):
+        export_network(anchor_network(), GRID, scans(), tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize(
+    ("layer", "value", "message"),
+    [
+        ("head.class_logits.bias", 2e4, "weight head.class_logits.bias reaches 2e"),
+        ("encoder.point_linear.weight", 1e4, "the output of .* reaches"),
+        ("necks.0.0.weight", float("nan"), "weight necks.0.0.weight reaches nan"),
+    ],
+)
+def test_what_half_precision_cannot_hold_is_refused(layer: str, value: float, message: str) -> None:
+    network = fold_batch_norm(anchor_network())
+    check_half_range(network, scans())
+    with torch.no_grad():
+        dict(network.named_parameters())[layer].fill_(value)
+    with pytest.raises(BundleError, match=message):
+        check_half_range(network, scans())
+
+
+def test_a_bundle_may_cover_another_range() -> None:
+    front = GridConfig()
+    assert _on_range(front, None) is front
+    around = _on_range(front, (-69.12, -39.68, 69.12, 39.68))
+    grid = around.build()
+    assert (grid.num_x, grid.num_y) == (432, 248) and grid.max_pillars == 2 * front.max_pillars
+    assert grid.point_cloud_range[2::3] == front.point_cloud_range[2::3]
+    with pytest.raises(ConfigError, match="min must be below max"):
+        _on_range(front, (10.24, -39.68, 0.0, 39.68)).build()
+    with pytest.raises(ConfigError, match="no multiple"):
+        _on_range(front, (0.0, -39.68, 69.0, 39.68)).build()
