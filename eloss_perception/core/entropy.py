@@ -273,7 +273,7 @@ def _centered(features: Array) -> npt.NDArray[np.float64]:
         (mean / peak) ** 2
     ):
         return np.zeros_like(centered)
-    return centered / peak
+    return np.asarray(centered / peak)
 
 
 def _hash(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

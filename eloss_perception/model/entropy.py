@@ -11,7 +11,7 @@ operators with fixed shapes that ONNX Runtime and TensorRT 10.3 both have.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import NamedTuple
 
@@ -238,30 +238,3 @@ ENTROPY_MEASURES: dict[str, Measure] = {
     "knn": knn_entropy,
     "reference": reference_entropy,
 }
-
-
-def entropy_loss(layer_entropy: Tensor, stages: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Steadiness and direction terms of Entropy Loss for a batch of entropy profiles.
-
-    Along a stage the entropy should change by equal steps (steadiness: the variance of the
-    changes, L1 of arXiv 2409.00839) and should fall (direction: a hinge on every rise; the printed
-    L2 rewards a rise as much as a fall, the text means this).
-
-    Args:
-        layer_entropy: (B, L) float32 entropies in layer order.
-        stages: Stage index of each layer; no change is taken across a stage boundary.
-
-    Returns:
-        ``(steadiness, direction)``, scalars, both >= 0.
-    """
-    changes = layer_entropy[:, 1:] - layer_entropy[:, :-1]  # (B, L-1)
-    steadiness, direction, num_stages = changes.sum() * 0.0, changes.sum() * 0.0, 0
-    for stage in sorted(set(stages)):
-        inside = [i for i in range(len(stages) - 1) if stages[i] == stages[i + 1] == stage]
-        if len(inside) < 2:
-            continue
-        stage_changes = changes[:, inside]  # (B, layers of the stage - 1)
-        steadiness = steadiness + stage_changes.var(dim=1, unbiased=True).mean()
-        direction = direction + torch.relu(stage_changes).mean()
-        num_stages += 1
-    return steadiness / max(num_stages, 1), direction / max(num_stages, 1)
