@@ -20,13 +20,12 @@ from torch.utils.data import DataLoader
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import CenterHead
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.training import frames, sources
+from eloss_perception.training import frames
 from eloss_perception.training.augmentation import AugmentationConfig
 from eloss_perception.training.frame_store import StoredFrames
 from eloss_perception.training.frames import Frame, KittiFrames, SimulatedFrames
 from eloss_perception.training.object_database import build_object_database
 from eloss_perception.training.samples import TrainingSamples, collate
-from eloss_perception.training.sources import open_training_data
 
 GRID = PillarGrid((0.0, -10.24, -3.0, 20.48, 10.24, 1.0), (0.32, 0.32), 4000, 8)
 EVERYTHING = AugmentationConfig(
@@ -184,7 +183,7 @@ class TestStoredFrames:
 
     def test_other_settings_have_other_folders(self, tmp_path: Path) -> None:
         root = write_kitti_root(tmp_path / "kitti")
-        sources_ = [
+        kinds = [
             KittiFrames(root, "train"),
             KittiFrames(root, "train", camera_view=False),
             KittiFrames(root, "train", class_names=("Pedestrian", "Car")),
@@ -193,8 +192,8 @@ class TestStoredFrames:
             SimulatedFrames(0, "hdl32e", 3),
             SimulatedFrames(0, num_scans=3, full_turn=True),
         ]
-        folders = {StoredFrames(source, tmp_path).folder for source in sources_}
-        assert len(folders) == len(sources_)
+        folders = {StoredFrames(source, tmp_path).folder for source in kinds}
+        assert len(folders) == len(kinds)
         # More scans of the same simulation go beside those that are there.
         assert StoredFrames(SimulatedFrames(0, num_scans=9), tmp_path).folder in folders
 
@@ -225,74 +224,6 @@ class TestStoredFrames:
         assert not list(tmp_path.rglob("*.part"))
         assert len(list(tmp_path.rglob("*.frame"))) == 20
 
-
-def _read_all(cache: Path) -> float:
-    stored = StoredFrames(Streets(20), cache)
-    return sum(float(stored.frame(index).points.sum()) for index in range(60))
-
-
-class TestOpening:
-    def open(self, tmp_path: Path, **changes: object) -> sources.TrainingData:
-        options = {"data": None, "augmentation": PLAIN, "cache": tmp_path / "cache"} | changes
-        return open_training_data(**options)  # type: ignore[arg-type]
-
-    def test_simulation_is_endless_or_kept(self, tmp_path: Path) -> None:
-        assert isinstance(self.open(tmp_path).frames, SimulatedFrames)
-        assert isinstance(self.open(tmp_path, num_scans=2).frames, StoredFrames)
-        with pytest.raises(ConfigError, match="finite number of scans"):
-            self.open(tmp_path, augmentation=EVERYTHING)
-        with pytest.raises(DataError, match=r"GB are missing"):
-            self.open(tmp_path, num_scans=10**9)
-
-    def test_objects_come_from_simulated_scans_too(self, tmp_path: Path) -> None:
-        data = self.open(tmp_path, num_scans=2, augmentation=EVERYTHING)
-        assert data.objects is not None and len(data.objects) > 4
-
-    def test_a_split_is_checked_once_until_it_changes(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        root = write_kitti_root(tmp_path / "kitti")
-        checked: list[str] = []
-        real = sources.check_split
-
-        def check(dataset, **options):
-            checked.append(dataset.split)
-            real(dataset, **options)
-
-        monkeypatch.setattr(sources, "check_split", check)
-        for _ in range(2):
-            data = self.open(tmp_path, data=root, augmentation=EVERYTHING)
-            assert data.objects is not None and len(data.objects) == 12
-        assert checked == ["train"]
-        (root / "training/velodyne/000002.bin").write_bytes(b"")
-        for _ in range(2):
-            with pytest.raises(DataError, match=r"000002\.bin: the scan is empty"):
-                self.open(tmp_path, data=root)
-        (root / "training/velodyne/000002.bin").unlink()
-        with pytest.raises(DataError, match=r"bad files:\n.*000002\.bin: cannot read"):
-            self.open(tmp_path, data=root)
-
-    def test_validation_frames_are_refused(self, tmp_path: Path) -> None:
-        root = write_kitti_root(tmp_path / "kitti")
-        (root / "ImageSets/val.txt").write_text("000002\n")
-        with pytest.raises(DataError, match="1 of the 3 frames of split 'train'"):
-            self.open(tmp_path, data=root, validation_split="val")
-        with pytest.raises(DataError, match=r"val2\.txt: cannot read the split"):
-            self.open(tmp_path, data=root, validation_split="val2")
-        self.open(tmp_path, data=root, validation_split=None)
-
-    def test_reduced_scans_have_no_full_turn(self, tmp_path: Path) -> None:
-        root = write_kitti_root(tmp_path / "kitti")
-        (root / "training/velodyne").rename(root / "training/velodyne_reduced")
-        self.open(tmp_path, data=root)
-        with pytest.raises(DataError, match="camera view only"):
-            self.open(tmp_path, data=root, full_turn=True)
-
-    def test_more_classes_wanted_than_there_are(self, tmp_path: Path) -> None:
-        root = write_kitti_root(tmp_path / "kitti")
-        with pytest.raises(ConfigError, match="3 numbers for the 2 classes Car, Van"):
-            self.open(tmp_path, data=root, augmentation=EVERYTHING, class_names=("Car", "Van"))
-
     def test_real_frames_keep_their_points_through_the_cache(
         self, tmp_path: Path, kitti_object_root: Path
     ) -> None:
@@ -300,3 +231,8 @@ class TestOpening:
         stored = StoredFrames(source, tmp_path)
         for index in (0, 0, 7):
             assert_equal(stored.frame(index), source.frame(index))
+
+
+def _read_all(cache: Path) -> float:
+    stored = StoredFrames(Streets(20), cache)
+    return sum(float(stored.frame(index).points.sum()) for index in range(60))
