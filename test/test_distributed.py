@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,6 @@ from eloss_perception.training.metrics import read_metrics
 from eloss_perception.training.sources import TrainingData
 
 STEPS = 8
-# The gradients of a hinge and of a maximum jump: differences in the last digit grow with the steps.
 SCRIPT = f"""
 import sys
 from pathlib import Path
@@ -47,27 +47,41 @@ def test_two_processes_train_what_one_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = Path(__file__).resolve().parents[1]
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    path = os.pathsep.join([str(root), str(root / "test")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*torchrun, str(script), str(tmp_path / "two")],
-        env=environment,
-        check=True,
-        capture_output=True,
-        timeout=100,
-    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {  # as torchrun sets it
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(root), str(root / "test")]),
+        "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path / "two")],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in ranks:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+
     monkeypatch.setattr(loading, "open_data", lambda settings: TrainingData(CarFrames(), None))
     one = {"steps": STEPS, "batch_size": 4, "log_every": 1, "entropy_loss": {"measure_every": 3}}
     trainer.train(settings(tmp_path / "one", **one))
 
     assert len(rows(tmp_path / "two", "loss")) == STEPS, "more than one process wrote"
-    for name in ("heatmap", "box", "steadiness", "direction", "gradient_norm"):
+    for name, tolerance in (
+        *(("heatmap", 1e-4), ("box", 1e-4), ("gradient_norm", 1e-3)),
+        *(("steadiness", 2e-3), ("direction", 2e-3)),  # differences of entropies close to 1
+    ):
         single, double = ([row[name] for row in rows(tmp_path / n, "loss")] for n in ("one", "two"))
-        assert double == pytest.approx(single, rel=1e-3, abs=1e-6), name
-        assert double[0] == pytest.approx(single[0], rel=1e-5)
+        assert double == pytest.approx(single, rel=tolerance), name
     first, second = (
         load_checkpoint(tmp_path / name / "light" / "checkpoint.pt") for name in ("one", "two")
     )
@@ -124,6 +138,6 @@ def test_one_process_is_a_group_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
         assert float(processes.normalizer(torch.tensor(0.0))) == 1.0
         assert float(processes.normalizer(torch.tensor(7.0))) == 7.0
     monkeypatch.setenv("WORLD_SIZE", "2")
-    wrong = pytest.raises(ConfigError, match="batch_size = 3 is no multiple of the 2 processes")
+    wrong = pytest.raises(ConfigError, match=r"batch_size = 3 is no multiple of processes \(2\)")
     with wrong, join_processes("cpu", 3):
         pass

@@ -175,7 +175,7 @@ def test_a_step_in_parts_is_the_mean_of_its_parts(tmp_path: Path) -> None:
         losses[name] = rows(run.run_dir, "loss")[0]
     for name in ("heatmap", "box", "gradient_norm"):
         assert losses["parts"][name] == pytest.approx(losses["whole"][name], rel=1e-5)
-    with pytest.raises(ConfigError, match="accumulate = 3"):
+    with pytest.raises(ConfigError, match=r"batch_size = 4 .* accumulate \(3\)"):
         trainer.train(settings(tmp_path, name="three", batch_size=4, accumulate=3))
 
 

@@ -109,6 +109,21 @@ def refuse_other_settings(state: dict[str, Any], settings: TrainingSettings, pat
         )
 
 
+def rng_state(device: torch.device) -> dict[str, Tensor]:
+    """State of torch's generators; the samples' are made anew from the seed for each sample."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_rng_state(states: dict[str, Tensor], device: torch.device) -> None:
+    """Puts back what :func:`rng_state` gave, as far as this device has such a generator."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as ``section.key`` -> value."""
     flat: dict[str, Any] = {}

@@ -64,31 +64,41 @@ class Processes:
         if self.size > 1:
             dist.barrier()
 
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The first process goes through the context, then all others do."""
+        if not self.is_first:
+            self.wait()
+        yield
+        if self.is_first:
+            self.wait()
+
     def parallel(self, network: nn.Module) -> nn.Module:
         """The network as the processes train it together: the same parameters, wrapped."""
         if self.size == 1:
             return network
         network = synchronize_batch_norm(network, self.device)
-        # Batch norm keeps the buffers equal; sending them around each step would gain nothing.
-        return nn.parallel.DistributedDataParallel(
-            network, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        return nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True)
 
 
 @contextmanager
-def join_processes(device: str, batch_size: int) -> Iterator[Processes]:
+def join_processes(device: str, batch_size: int, parts: int = 1) -> Iterator[Processes]:
     """Joins the processes that torchrun started, if it did; leaves them at the end.
 
     Args:
         device: Setting ``device``; with torchrun, ``cuda`` is the GPU of the process's local rank.
         batch_size: Frames of a step, to be dealt out evenly.
+        parts: That each process splits its share into.
 
     Raises:
         ConfigError: If the device does not exist or the batch cannot be dealt out evenly.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if batch_size % size:
-        raise ConfigError(f"batch_size = {batch_size} is no multiple of the {size} processes")
+    if batch_size % (size * parts):
+        raise ConfigError(
+            f"batch_size = {batch_size} is no multiple of processes ({size}) times accumulate "
+            f"({parts})"
+        )
     if size == 1:
         yield Processes(0, 1, choose_device(device))
         return

@@ -77,11 +77,8 @@ def load_batches(
         worker_init_fn=_leave_interrupts_to_the_trainer,
         # Its own generator: the loader's draws must not move the run's.
         generator=torch.Generator().manual_seed(settings.seed),
-        persistent_workers=False,
     )
-    batches = iter(loader)
-    while group := list(islice(batches, settings.accumulate)):
-        yield group
+    return _in_groups(loader, settings.accumulate)
 
 
 def make_samples(settings: TrainingSettings) -> TrainingSamples:
@@ -111,6 +108,12 @@ def move(batch: Batch, device: torch.device) -> Batch:
     points, features, cell_to_pillar = (t.to(device, non_blocking=True) for t in batch[:3])
     targets = {k: v.to(device, non_blocking=True) for k, v in batch.targets.items()}
     return Batch(points, features, cell_to_pillar, targets)
+
+
+def _in_groups(loader: DataLoader[Batch], size: int) -> Iterator[list[Batch]]:
+    batches = iter(loader)
+    while group := list(islice(batches, size)):
+        yield group
 
 
 def _leave_interrupts_to_the_trainer(worker: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.errors import DataError
 from eloss_perception.model.entropy_loss import EntropyLoss
 from eloss_perception.model.network import PillarNetwork, Tap, measure_taps
 from eloss_perception.training.checkpoints import (
@@ -21,7 +21,9 @@ from eloss_perception.training.checkpoints import (
     load_checkpoint,
     load_weights,
     refuse_other_settings,
+    rng_state,
     save_checkpoint,
+    set_rng_state,
 )
 from eloss_perception.training.devices import choose_precision, set_up_torch
 from eloss_perception.training.distributed import Processes, join_processes
@@ -56,7 +58,7 @@ def train(settings: TrainingSettings) -> Path:
             says how to go on.
     """
     with (
-        join_processes(settings.device, settings.batch_size) as processes,
+        join_processes(settings.device, settings.batch_size, settings.accumulate) as processes,
         stop_on_signal() as stop,
     ):
         return _train(settings, processes, stop)
@@ -65,11 +67,6 @@ def train(settings: TrainingSettings) -> Path:
 def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) -> Path:
     device = processes.device
     precision = choose_precision(settings.precision, device)
-    if settings.batch_size % (processes.size * settings.accumulate):
-        raise ConfigError(
-            f"batch_size = {settings.batch_size} is no multiple of {processes.size} processes "
-            f"times accumulate = {settings.accumulate}"
-        )
     set_up_torch(settings.num_threads, settings.seed, settings.deterministic, device)
 
     # What is trained, and what trains it.
@@ -80,10 +77,8 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) 
     optimizer = make_optimizer(network, settings.learning_rate, settings.weight_decay, device)
     schedule = make_schedule(optimizer, settings.learning_rate, settings.steps, settings.warm_up)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    stages = network.layer_stages
-    entropy_loss = EntropyLoss(
-        settings.entropy_loss, stages, settings.steps, processes.rank, processes.size
-    )
+    ranks = (processes.rank, processes.size)
+    entropy_loss = EntropyLoss(settings.entropy_loss, network.layer_stages, settings.steps, *ranks)
     run_dir = settings.run_dir
     metrics = Metrics(run_dir, settings.log_every, settings.tensorboard, processes.is_first)
     parts = {
@@ -104,7 +99,7 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) 
         refuse_other_settings(state, settings, checkpoint)
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        _set_rng_state(state["rng"], device)
+        set_rng_state(state["rng"], device)
         first_step = int(state["step"])
     elif settings.initial_weights is not None:
         weights = load_checkpoint(settings.initial_weights)["averaged"]
@@ -114,15 +109,15 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) 
     metrics.start(first_step)
     validation = None
     if settings.validation is not None and processes.is_first:
-        full_grid = settings.grid.build()
+        whole = settings.grid.build()
         validation = Validation(
-            settings.validation, settings.network, full_grid, settings.class_names, device
+            settings.validation, settings.network, whole, settings.class_names, device
         )
     model = processes.parallel(_TappedNetwork(network))
     if settings.compile:
         model = torch.compile(model)
-    pin_memory = device.type == "cuda"
-    steps = load_batches(settings, first_step, processes.rank, processes.size, pin_memory)
+    with processes.in_turn():  # the first checks and caches the data for all
+        steps = load_batches(settings, first_step, *ranks, pin_memory=device.type == "cuda")
     progress = Progress(first_step, settings.steps, settings.batch_size, processes.is_first)
     seen_an_object = first_step > 0
 
@@ -202,7 +197,7 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) 
             if processes.is_first:
                 states = {name: part.state_dict() for name, part in parts.items()}
                 about = {"settings": settings.model_dump_json(), "step": done}
-                save_checkpoint(checkpoint, about | states | {"rng": _rng_state(device)})
+                save_checkpoint(checkpoint, about | states | {"rng": rng_state(device)})
             processes.wait()
         if stopping and not finished:
             raise KeyboardInterrupt(
@@ -237,20 +232,6 @@ def _profile(network: PillarNetwork, taps: list[Tap], processes: Processes) -> d
     """Mean entropy of each layer over the step's last batch."""
     mean = processes.mean(measure_taps(taps).mean(dim=0))  # (B, L) -> (L,)
     return dict(zip(network.layer_names, mean.tolist(), strict=True))
-
-
-def _rng_state(device: torch.device) -> dict[str, Tensor]:
-    """State of torch's generators; the samples' are made anew from the seed for each sample."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_rng_state(states: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _save_batches(batches: list[Batch], run_dir: Path, rank: int) -> None:
