@@ -14,6 +14,7 @@ pytest.importorskip("torch", reason="export needs torch")
 import onnx
 import torch
 
+from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import KITTI_ANCHORS, AnchorHead
 from eloss_perception.core.pillars import Pillars, pillarize
@@ -79,9 +80,7 @@ def test_an_anchor_network_survives_the_export_in_either_precision(tmp_path: Pat
         check_parity(network, full, scans(), GRID)
 
 
-def test_boxes_are_compared_as_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    from eloss_perception.core.boxes import Boxes3D
-
+def test_boxes_are_compared_as_sets() -> None:
     boxes = np.array([[5, 0, -1, 4, 1.6, 1.5, 0.1], [9, 2, -1, 4, 1.6, 1.5, -3.1]], np.float32)
     both = Boxes3D(boxes, np.array([0.9, 0.8], np.float32), np.zeros(2, np.int64))
     swapped = Boxes3D(boxes[::-1].copy(), both.scores, both.labels)
@@ -94,13 +93,35 @@ def test_boxes_are_compared_as_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parity._contains(one, at_the_threshold)
 
 
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (("NonZero", ["x"]), "NonZero"),
+        (("ScatterElements", ["x", "i", "x"]), "ScatterElements"),
+        (("TopK", ["x", "many"]), "TopK of more than 3840"),
+        (("TopK", ["x", "i"]), "TopK .* unknown number"),
+        (("TopK", ["x", "few"]), None),
+        (("Relu", ["x"]), None),
+    ],
+)
 def test_operators_that_tensorrt_lacks_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    node: tuple[str, list[str]], message: str | None
 ) -> None:
-    known = onnx_graph._SUPPORTED_OPERATORS
-    monkeypatch.setattr(onnx_graph, "_SUPPORTED_OPERATORS", known - {"ConvTranspose"})
-    with pytest.raises(BundleError, match=r"TensorRT 10\.3 refuses: \['ConvTranspose'\]"):
-        export_network(anchor_network(), GRID, scans(), tmp_path / "x.onnx")
+    operator, names = node
+    constants = {"many": np.array([5000]), "few": np.array([512])}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(operator, names, ["y"])],
+        "graph",
+        [],
+        [],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = onnx.helper.make_model(graph)
+    if message is None:
+        onnx_graph._check_operators(model)
+    else:
+        with pytest.raises(BundleError, match=f"TensorRT 10.3 refuses.*{message}"):
+            onnx_graph._check_operators(model)
 
 
 @pytest.mark.parametrize(
