@@ -52,30 +52,28 @@ _LOG1P = (
 
 
 def _in_float32(measure: Measure) -> Measure:
-    """Switches autocast off, so that a layer's matrix products stay in float32."""
+    """Switches autocast off, so that the matrix products of what is cast stay in float32."""
 
     @wraps(measure)
     def wrapped(features: Tensor, active: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            return measure(features.float(), active.float())
+            return measure(features, active)
 
     return wrapped
 
 
 class _Cells(NamedTuple):
-    """Feature vectors of a regular subgrid.
+    """Feature vectors of a regular subgrid, in float32.
 
     Attributes:
         z: (B, C, M) centred over the active cells, 0 where inactive.
         mask: (B, 1, M) 1 where active.
-        power: (B,) summed squares of ``z``.
-        varies: (B,) whether that is more than rounding.
+        rounding: (B,) summed squares of ``z`` up to which they are rounding errors.
     """
 
     z: Tensor
     mask: Tensor
-    power: Tensor
-    varies: Tensor
+    rounding: Tensor
 
 
 def _active_cells(features: Tensor, active: Tensor) -> _Cells:
@@ -85,20 +83,27 @@ def _active_cells(features: Tensor, active: Tensor) -> _Cells:
     settle a spectrum of a hundred directions, and the readout stays a small part of the time.
     """
     stride = grid_stride(features.shape[2], features.shape[3])
-    z = features[:, :, ::stride, ::stride].flatten(2)  # (B, C, M)
-    mask = active[:, :, ::stride, ::stride].flatten(2)  # (B, 1, M)
+    z = features[:, :, ::stride, ::stride].float().flatten(2)  # (B, C, M)
+    mask = active[:, :, ::stride, ::stride].float().flatten(2)  # (B, 1, M)
     count = mask.sum(2, keepdim=True)  # (B, 1, 1)
-    mean = (z * mask).sum(2, keepdim=True) / count.clamp(min=1.0)  # (B, C, 1)
-    z = (z - mean) * mask
-    power = (z * z).sum(dim=(1, 2))
+    # Every measure is free of the mean, so its gradient through the mean is 0 and not computed.
+    mean = z.detach() @ mask.transpose(1, 2) / count.clamp(min=1.0)  # (B, C, 1)
     rounding = CONSTANT * (count * mean * mean).sum(dim=(1, 2))
-    return _Cells(z, mask, power, power > rounding.clamp(min=_TINY))
+    return _Cells((z - mean) * mask, mask, rounding.clamp(min=_TINY))
 
 
-def _unit_gram(cells: _Cells) -> Tensor:
-    """Gram matrix (B, C, C) scaled to trace 1."""
-    gram = cells.z @ cells.z.transpose(1, 2)
-    return gram / cells.power.clamp(min=_TINY)[:, None, None]
+def _unit_gram(cells: _Cells) -> tuple[Tensor, Tensor, Tensor]:
+    """Gram matrix (B, C, C) scaled to trace 1, identity (C, C), whether features vary (B,)."""
+    z = cells.z
+    gram = z.detach() @ z.transpose(1, 2)
+    if z.requires_grad:
+        # What follows is symmetric in G, so half of its differential, twice, is all of it: one
+        # matrix product backward instead of two.
+        gram = gram + (gram - gram.detach())
+    identity = _identity(z.shape[1], z.device)
+    power = (gram * identity).sum(dim=(1, 2))  # (B,) tr(G)
+    unit = gram / power.clamp(min=_TINY)[:, None, None]
+    return unit, identity, power > cells.rounding
 
 
 def _identity(size: int, device: torch.device) -> Tensor:
@@ -118,11 +123,10 @@ def renyi2_entropy(features: Tensor, active: Tensor) -> Tensor:
     Returns:
         (B,) float32 entropies in [0, 1]; 0 where the active features are constant or absent.
     """
-    cells = _active_cells(features, active)
-    gram = _unit_gram(cells)
+    gram, _, varies = _unit_gram(_active_cells(features, active))
     concentration = (gram * gram).sum(dim=(1, 2))  # (B,) in [1 / C, 1], or 0 without features
     entropy = -torch.log(concentration.clamp(1e-12, 1.0)) / math.log(features.shape[1])
-    return torch.where(cells.varies, entropy, torch.zeros_like(entropy))
+    return torch.where(varies, entropy, torch.zeros_like(entropy))
 
 
 @_in_float32
@@ -143,9 +147,7 @@ def coding_rate(features: Tensor, active: Tensor) -> Tensor:
     """
     channels = features.shape[1]
     alpha = channels / CODING_RATE_EPSILON2
-    cells = _active_cells(features, active)
-    gram = _unit_gram(cells)
-    identity = _identity(channels, gram.device)
+    gram, identity, varies = _unit_gram(_active_cells(features, active))
     # No eigenvalue of S exceeds its Frobenius norm, which is at most its trace, 1.
     bound = 1.0 + alpha * (gram * gram).sum(dim=(1, 2)).clamp(min=_TINY).sqrt()  # (B,)
     q = (identity + alpha * gram) / bound[:, None, None]
@@ -163,7 +165,7 @@ def coding_rate(features: Tensor, active: Tensor) -> Tensor:
         logarithm = logarithm + x2 * (a4 * x2 + a6 * x4) + a8 * x4 * x4
         log_det = log_det - logarithm.sum(dim=(1, 2))
     rate = log_det / (channels * math.log1p(1.0 / CODING_RATE_EPSILON2))
-    return torch.where(cells.varies, rate, torch.zeros_like(rate))
+    return torch.where(varies, rate, torch.zeros_like(rate))
 
 
 @_in_float32
@@ -179,7 +181,8 @@ def knn_entropy(features: Tensor, active: Tensor) -> Tensor:
         :func:`eloss_perception.core.entropy.knn_entropy`; 0 where fewer than five cells are
         active or their features are constant.
     """
-    z, mask, _, varies = _active_cells(features, active)
+    z, mask, rounding = _active_cells(features, active)
+    varies = (z.detach() * z.detach()).sum(dim=(1, 2)) > rounding  # (B,)
     # As one factor for the frame: a later division by an RMS of 1e-6 would lose digits.
     peak = z.detach().abs().amax(dim=(1, 2), keepdim=True).clamp(min=_TINY)
     projection = torch.from_numpy(fixed_projection(features.shape[1])).to(z)  # (C, d)
@@ -220,7 +223,7 @@ def reference_entropy(features: Tensor, active: Tensor) -> Tensor:
         (B,) float32, see :func:`eloss_perception.core.entropy.reference_entropy`.
     """
     del active
-    x = features.flatten(2)  # (B, C, D)
+    x = features.float().flatten(2)  # (B, C, D)
     # The one pass over the pixels; float32 holds these sums up to values of about 1e16.
     gram = x @ x.transpose(1, 2)  # (B, C, C)
     identity = _identity(x.shape[1], x.device)
