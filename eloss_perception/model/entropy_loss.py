@@ -90,7 +90,6 @@ class EntropyLoss:
             for stage in sorted(wanted)
         ]
         self._pairs = [inside for inside in pairs if len(inside) >= 2]
-        self._layers = sorted({i + k for inside in self._pairs for i in inside for k in (0, 1)})
         self._log_factor = 0.0
         self._num_measured = 0
 
@@ -122,17 +121,18 @@ class EntropyLoss:
         frame, owner = divmod(step % (len(taps[0].bev) * self._world_size), self._world_size)
         if owner != self._rank:
             # Zero, but with a graph: synchronised batch norm waits for every process's backward.
-            zero = taps[self._layers[-1]].bev[:0].float().sum()
+            zero = taps[self._pairs[-1][-1] + 1].bev[:0].float().sum()
             return dict.fromkeys(names, zero)
         published = self.config.variant == "published"
         measure = ENTROPY_MEASURES["reference" if published else self.config.measure]
-        entropy = {
-            i: measure(_one_frame(taps[i].bev, frame), taps[i].active[frame : frame + 1])
-            for i in self._layers
-        }
-        changes = [
-            torch.cat([entropy[i + 1] - entropy[i] for i in inside]) for inside in self._pairs
-        ]
+        changes = []
+        for inside in self._pairs:
+            # A stage's layers are alike in shape: measured as one batch, frame by frame as ever.
+            layers = [taps[i] for i in (*inside, inside[-1] + 1)]
+            maps = torch.cat([_one_frame(tap.bev, frame) for tap in layers])  # (L, C, H, W)
+            active = torch.cat([tap.active[frame : frame + 1] for tap in layers])
+            entropy = measure(maps, active)  # (L,)
+            changes.append(entropy[1:] - entropy[:-1])
         steadiness = torch.stack([c.var(unbiased=True) for c in changes]).mean()
         terms = {"steadiness": steadiness * self._world_size}
         if self.config.variant == "ours":
