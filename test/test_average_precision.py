@@ -4,47 +4,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from evaluation_factory import car, found, random_frames, region
 
 from eloss_perception.core.boxes import bev_iou, iou_3d
 from eloss_perception.errors import DataError
-from eloss_perception.kitti import KittiObject, camera_boxes
-from eloss_perception.training.average_precision import (
+from eloss_perception.kitti import camera_boxes
+from eloss_perception.training.evaluation import (
     DIFFICULTIES,
     EvaluationFrame,
     PrecisionEvaluator,
 )
 
 EASY, MODERATE, HARD = DIFFICULTIES["easy"], DIFFICULTIES["moderate"], DIFFICULTIES["hard"]
-
-
-def car(place=0, height=50.0, **changes):
-    """Return an easy car; each place is 10 m and 60 px away from the next."""
-    left = 60.0 * place
-    item = KittiObject(
-        "Car",
-        0.0,
-        0,
-        0.0,
-        (left, 100.0, left + 50.0, 100.0 + height),
-        (1.5, 1.6, 4.0),
-        (10.0 * place, 1.7, 20.0),
-        0.0,
-    )
-    return replace(item, **changes)
-
-
-def found(item, score, **changes):
-    return replace(item, score=score, occlusion=-1, truncation=-1.0, **changes)
-
-
-def region(place=0):
-    return KittiObject(
-        "DontCare", -1, -1, -10, car(place).bbox2d, (-1, -1, -1), (-1000, -1000, -1000), -10
-    )
 
 
 def evaluate(frames, metric="3d", difficulty=EASY, min_overlap=0.7, class_name="Car"):
@@ -231,8 +205,15 @@ class TestIgnoring:
             PrecisionEvaluator([EvaluationFrame([car()], [car()])])
 
 
-def slow_average_precision(frames, metric, difficulty, min_overlap, class_name="Car"):
-    """R11 and R40 step by step, in plain Python over one frame at a time."""
+def slow_counts(frames, metric, score):
+    """Return true and false positives at a score and the number of objects, moderate cars."""
+    run, num_objects = slow_matching(frames, metric, MODERATE, 0.5, "Car")
+    true, num_false = run(score)
+    return len(true), num_false, num_objects
+
+
+def slow_matching(frames, metric, difficulty, min_overlap, class_name):
+    """Return a function of a threshold that matches, and the number of objects."""
     neighbour = {"Car": "Van", "Pedestrian": "Person_sitting"}.get(class_name)
 
     def overlap(a, b):
@@ -296,7 +277,12 @@ def slow_average_precision(frames, metric, difficulty, min_overlap, class_name="
             )
         return true, num_false
 
-    num_objects = sum(counts(label) for frame in frames for label in frame.labels)
+    return run, sum(counts(label) for frame in frames for label in frame.labels)
+
+
+def slow_average_precision(frames, metric, difficulty, min_overlap, class_name="Car"):
+    """R11 and R40 step by step, in plain Python over one frame at a time."""
+    run, num_objects = slow_matching(frames, metric, difficulty, min_overlap, class_name)
     scores = sorted(run(None)[0], reverse=True)
     precision = []
     recall = 0.0
@@ -311,37 +297,6 @@ def slow_average_precision(frames, metric, difficulty, min_overlap, class_name="
     precision += [0.0] * (41 - len(precision))
     precision = [max(precision[i:]) for i in range(41)]
     return 100 * sum(precision[::4]) / 11, 100 * sum(precision[1:]) / 40
-
-
-def random_frames(rng, num_frames):
-    frames = []
-    for _ in range(num_frames):
-        labels, detections = [], []
-        for place in range(6):
-            kind = rng.choice(["Car", "Car", "Car", "Van", "Pedestrian", "DontCare"])
-            shape = {
-                "height": float(rng.choice([20.0, 25.0, 40.0, 50.0, 50.0])),
-                "occlusion": int(rng.choice([0, 0, 0, 1, 2, 3])),
-                "truncation": float(rng.choice([0.0, 0.0, 0.0, 0.2, 0.4, 0.6])),
-            }
-            label = region(place) if kind == "DontCare" else car(place, type=str(kind), **shape)
-            labels.append(label)
-            for _ in range(rng.integers(0, 3)):
-                base = car(place, height=shape["height"])
-                x, y, z = base.location
-                moved = (x + rng.normal(0, 0.3), y + rng.normal(0, 0.1), z + rng.normal(0, 0.1))
-                shift = rng.normal(0, 4, 4)
-                detections.append(
-                    found(
-                        base,
-                        float(np.round(rng.random(), 2)),
-                        location=tuple(float(value) for value in moved),
-                        bbox2d=tuple(float(v) for v in np.array(base.bbox2d) + shift),
-                        type=str(rng.choice(["Car", "Car", "Car", "Pedestrian"])),
-                    )
-                )
-        frames.append(EvaluationFrame(labels, detections))
-    return frames
 
 
 @ALL_METRICS
@@ -363,3 +318,46 @@ def test_exact_recall_agrees_with_r40_for_many_objects():
     score = evaluate(frames, "bev", HARD)
     assert score.num_objects > 1000
     assert score.ap_exact == pytest.approx(score.ap_r40, abs=1.5)
+
+
+class TestPrecisionRecall:
+    def matched(self, frames, metric="bev"):
+        return PrecisionEvaluator(frames).match("Car", metric, MODERATE, 0.5)
+
+    def test_by_hand(self):
+        frames = [
+            EvaluationFrame([car(), car(1)], [found(car(), 0.9), found(car(3), 0.7)]),
+            EvaluationFrame([car()], [found(car(), 0.7), found(car(2), 0.2)]),
+        ]
+        curve = self.matched(frames).precision_recall()
+        assert curve.scores.tolist() == [0.9, 0.7, 0.2]
+        assert curve.recall == pytest.approx([1 / 3, 2 / 3, 2 / 3])
+        assert curve.precision == pytest.approx([1, 2 / 3, 1 / 2])
+        assert curve.best_threshold() == 0.7
+
+    @ALL_METRICS
+    def test_against_a_slow_implementation(self, metric):
+        frames = random_frames(np.random.default_rng(8), 12)
+        curve = self.matched(frames, metric).precision_recall()
+        assert len(curve.scores) > 10
+        for score, recall, precision in zip(*curve, strict=True):
+            true, num_false, num_objects = slow_counts(frames, metric, score)
+            assert recall == pytest.approx(true / num_objects)
+            assert precision == pytest.approx(true / (true + num_false))
+
+    def test_the_curve_of_exact_recalls_has_the_mean_of_the_exact_ap(self):
+        matched = self.matched(random_frames(np.random.default_rng(9), 40))
+        curve = matched.precision_curve()
+        assert curve.shape == (40,)
+        assert (np.diff(curve) <= 0).all()
+        assert 100 * curve.mean() == pytest.approx(matched.average_precision().ap_exact)
+
+    def test_nothing_detected(self):
+        curve = self.matched([EvaluationFrame([car()], [])]).precision_recall()
+        assert len(curve.scores) == 0
+        assert curve.best_threshold() == math.inf
+
+    def test_no_object(self):
+        matched = self.matched([EvaluationFrame([], [found(car(), 0.5)])])
+        assert matched.precision_recall().recall.tolist() == [0.0]
+        assert np.isnan(matched.precision_curve()).all()

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from eloss_perception.kitti import KittiDataset, KittiObject
-from eloss_perception.training.average_precision import (
+from eloss_perception.training.evaluation import (
     DIFFICULTIES,
     METRICS,
+    MIN_OVERLAPS,
     EvaluationFrame,
     PrecisionEvaluator,
 )
-from eloss_perception.training.evaluation import MIN_OVERLAPS
 
 EXPECTED = Path(__file__).parent / "devkit_average_precision.json"
 CLASSES = ("Car", "Pedestrian", "Cyclist")

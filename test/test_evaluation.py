@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.core.pillars import pillarize
 from eloss_perception.errors import DataError
 from eloss_perception.kitti import (
     Calibration,
@@ -20,12 +21,16 @@ from eloss_perception.kitti import (
     write_image_set,
     write_kitti_frame,
 )
-from eloss_perception.training.average_precision import EvaluationFrame
 from eloss_perception.training.evaluation import (
-    evaluate_bundle,
+    EvaluationFrame,
+    EvaluationReport,
+    EvaluationSettings,
     evaluate_detections,
+    evaluate_splits,
     run_detector,
 )
+from eloss_perception.training.evaluation.detectors import load_bundle
+from eloss_perception.training.evaluation.result import EvaluationResult
 
 CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
 
@@ -129,51 +134,82 @@ class TestRunDetector:
         assert frames[0].detections == []
 
 
-class TestEvaluateBundle:
-    @pytest.fixture(autouse=True)
-    def without_network(self, root, monkeypatch):
-        """Put the knowing detector in the place of a network."""
-        bundle = SimpleNamespace(class_names=CLASS_NAMES, facts=SimpleNamespace(onnx_sha256="0123"))
-        self.asked = []
+class TestEvaluateSplits:
+    @pytest.fixture
+    def halves(self, root):
+        ids = KittiDataset(root, "val").ids
+        write_image_set(root, "first", ids[:20])
+        write_image_set(root, "second", ids[20:])
+        return root
 
-        def detector(bundle, backend, num_threads, thresholds):
-            self.asked.append((backend, num_threads, thresholds.score))
-            return KnowingDetector(KittiDataset(root, "val"))
+    def detector(self, root):
+        return KnowingDetector(KittiDataset(root, "val"))
 
-        monkeypatch.setattr("eloss_perception.runtime.bundle.Bundle.load", lambda path: bundle)
-        monkeypatch.setattr("eloss_perception.runtime.detector.Detector", detector)
+    def test_apart_and_together(self, halves):
+        done = []
+        report, frames = evaluate_splits(
+            self.detector(halves),
+            halves,
+            ["first", "second"],
+            settings=EvaluationSettings(num_resamples=5),
+            provenance={"bundle": "mine"},
+            progress=lambda n, total: done.append((n, total)),
+        )
+        assert done == [(n, 50) for n in range(1, 51)]
+        assert {split: len(of) for split, of in frames.items()} == {"first": 20, "second": 30}
+        assert report.provenance == {"bundle": "mine", "points": "camera view"}
+        assert [report.splits[s].num_frames for s in ("first", "second")] == [20, 30]
+        assert report.joint.num_frames == 50
+        assert report.joint.ap["Car"]["3d"]["strict"]["easy"].ap_r40 == pytest.approx(100.0)
+        assert report.joint.latency_ms["total"]["p99"] == pytest.approx(13.0)
+        table = report.table()
+        assert table.index("== first\n") < table.index("== second\n")
+        assert table.index("== second\n") < table.index("== first + second\n")
+        read = json.loads(report.to_json(), parse_constant=pytest.fail)
+        assert read["format_version"] == 2
+        assert set(read["splits"]) == {"first", "second"}
+        assert read["joint"]["num_frames"] == 50
 
-    def test_says_what_it_measured(self, root):
-        result = evaluate_bundle(root / "some_bundle", root, "val")
-        assert self.asked == [("onnxruntime_cpu", 2, 0.05)]
-        assert result.provenance["bundle"] == "some_bundle"
-        assert result.provenance["model_sha256"] == "0123"
-        assert result.provenance["split"] == "val"
-        assert result.provenance["points"] == "camera view"
-        assert result.ap["Car"]["bev"]["strict"]["easy"].ap_r40 == pytest.approx(100.0)
+    def test_one_split_has_no_joint_result(self, root):
+        report, _ = evaluate_splits(self.detector(root), root, ["val"], camera_view=False)
+        assert report.joint is None
+        assert report.provenance["points"] == "full scan"
+        assert report.splits["val"].settings == EvaluationSettings()
+        assert json.loads(report.to_json())["joint"] is None
 
-    def test_some_frames_only(self, root):
-        assert evaluate_bundle(root, root, "val", ids=["000000", "000001"]).num_frames == 2
-        with pytest.raises(DataError, match="frames 999999 are not in the split val"):
-            evaluate_bundle(root, root, "val", ids=["999999"])
+    def test_no_frame_twice(self, halves):
+        for splits in (["val", "first"], ["val", "val"]):
+            with pytest.raises(DataError, match="evaluated twice: "):
+                evaluate_splits(self.detector(halves), halves, splits)
 
 
 class TestResult:
-    def result(self, num_frames=50):
+    def result(self, num_frames=50, **settings):
         boxes, types = scene(np.random.default_rng(1))
         labels = boxes_to_kitti(boxes[:1], types[:1], Calibration.synthetic())
         frame = EvaluationFrame(labels, [replace(item, score=0.5) for item in labels])
-        return evaluate_detections([frame] * num_frames, latency_ms={"total": {"p50": 12.34}})
+        return evaluate_detections(
+            [frame] * num_frames,
+            latency_ms={"total": {"p50": 12.34}},
+            settings=EvaluationSettings(**settings),
+        )
 
     def test_json_is_strict_and_complete(self):
-        result = self.result()
-        read = json.loads(result.to_json(), parse_constant=pytest.fail)
+        report = EvaluationReport({"bundle": "mine"}, {"val": self.result(num_resamples=3)}, None)
+        read = json.loads(report.to_json(), parse_constant=pytest.fail)["splits"]["val"]
+        assert set(read) == set(EvaluationResult.__dataclass_fields__)
         assert read["num_frames"] == 50
         assert read["num_labels"] == {"Car": 50}
         assert read["ap"]["Car"]["3d"]["strict"]["easy"]["ap_r40"] == pytest.approx(100.0)
         assert read["ap"]["Car"]["3d"]["loose"]["easy"]["num_objects"] == 50
         assert read["ap"]["Cyclist"]["3d"]["strict"]["easy"]["ap_r40"] is None
+        interval = read["intervals"]["Car"]["bev"]["strict"]["hard"]["ap_exact"]
+        assert interval == pytest.approx([100.0, 100.0])
+        assert [item["near"] for item in read["distances"]["Car"]] == [0.0, 20.0, 40.0]
+        assert read["box_errors"]["Car"]["mae"]["yaw"] == 0.0
+        assert read["curves"]["Car"]["3d"]["strict"] == pytest.approx([100.0] * 40)
         assert read["latency_ms"]["total"]["p50"] == 12.34
+        assert read["settings"]["num_resamples"] == 3
 
     def test_table_states_counts(self):
         table = self.result().table()
@@ -182,22 +218,77 @@ class TestResult:
         assert "detections in view: 50 Car, 0 Pedestrian, 0 Cyclist" in table
         assert "Pedestrian: no objects" in table
         assert "total [ms]: p50 12.3" in table
-        (row,) = (line for line in table.splitlines() if line.startswith("Car 3d 0.70"))
-        assert row.count("100.00") == 9
-        assert row.split()[-3:] == ["50", "50", "50"]
+        rows = [line for line in table.splitlines() if line.startswith("Car 3d 0.70")]
+        assert len(rows) == 3  # average precision, interval, distances
+        assert rows[0].count("100.00") == 9
+        assert rows[0].split()[-3:] == ["50", "50", "50"]
+        assert rows[1].count("[100.0, 100.0]") == 2
         assert "at most" not in table
+
+    def test_what_the_settings_leave_out_is_left_out(self):
+        result = self.result(num_resamples=0, distance_edges=())
+        assert result.intervals == result.distances == {}
+        table = result.table()
+        assert "intervals" not in table
+        assert "by distance" not in table
+        assert "median error" in table
+        assert "too narrow" in self.result(num_resamples=2).table()
+        assert "too narrow" not in self.result(num_resamples=2, block_length=5).table()
+
+    def test_without_settings_only_the_benchmark(self):
+        boxes, types = scene(np.random.default_rng(1))
+        labels = boxes_to_kitti(boxes, types, Calibration.synthetic())
+        result = evaluate_detections([EvaluationFrame(labels, [])])
+        assert result.intervals == result.distances == result.box_errors == result.curves == {}
+        assert "Car 3d 0.70" in result.table()
 
     def test_table_warns_of_few_objects(self):
         assert "at most R40 easy 7.5" in self.result(num_frames=4).table()
 
     def test_no_frames(self):
-        result = evaluate_detections([])
+        result = evaluate_detections([], settings=EvaluationSettings())
         assert "frames: 0" in result.table()
-        assert json.loads(result.to_json())["num_labels"] == {}
+        read = json.loads(EvaluationReport({}, {"val": result}, None).to_json())
+        assert read["splits"]["val"]["num_labels"] == {}
 
     def test_a_class_that_kitti_does_not_evaluate(self):
         with pytest.raises(DataError, match="no class Tram"):
             evaluate_detections([], ["Car", "Tram"])
+
+    @pytest.mark.parametrize("edges", [(10.0,), (20.0, 10.0), (0.0, 0.0), (-5.0, 10.0)])
+    def test_impossible_distances(self, edges):
+        with pytest.raises(ValueError, match="ascending"):
+            EvaluationSettings(distance_edges=edges)
+
+
+def test_a_checkpoint_is_evaluated_with_its_averaged_network(tmp_path):
+    torch = pytest.importorskip("torch")
+    from eloss_perception.model.network import PillarNetwork
+    from eloss_perception.training.checkpoints import save_checkpoint
+    from eloss_perception.training.evaluation.detectors import load_checkpoint
+    from eloss_perception.training.settings import TrainingSettings
+
+    settings = TrainingSettings()
+    grid = settings.grid.build()
+    torch.manual_seed(0)
+    network = PillarNetwork(settings.network, grid.num_y, grid.num_x).eval()
+    state = {"settings": settings.model_dump_json(), "step": 7, "averaged": network.state_dict()}
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+    detector, about = load_checkpoint(tmp_path / "checkpoint.pt", num_threads=1)
+    assert about["checkpoint"] == f"{tmp_path.name}/checkpoint.pt"
+    assert detector.class_names == CLASS_NAMES
+    rng = np.random.default_rng(0)
+    points = rng.uniform([1, -30, -2, 0], [60, 30, 1, 1], (2000, 4)).astype(np.float32)
+    pillars = pillarize(points, grid)
+    with torch.no_grad():
+        outputs = network(
+            torch.from_numpy(pillars.points),
+            torch.from_numpy(pillars.features),
+            torch.from_numpy(pillars.cell_to_pillar)[None],
+        )
+    found = detector.detect(points)
+    assert found.layer_entropy == pytest.approx(outputs[2][0].numpy(), abs=1e-5)
+    assert found.timings.inference_ms > 0.0
 
 
 def test_the_shipped_bundle_finds_cars_in_real_frames(kitti_object_root):
@@ -205,11 +296,13 @@ def test_the_shipped_bundle_finds_cars_in_real_frames(kitti_object_root):
     from eloss_perception.runtime.bundle import default_bundle_path
 
     try:
-        bundle = default_bundle_path()
+        path = default_bundle_path()
     except BundleError as error:
         pytest.skip(str(error))
-    result = evaluate_bundle(bundle, kitti_object_root, "train")
-    car = result.ap["Car"]["bev"]["loose"]["moderate"]
+    detector, about = load_bundle(path)
+    report, _ = evaluate_splits(detector, kitti_object_root, ["train"], provenance=about)
+    assert len(report.provenance["model_sha256"]) == 64
+    car = report.splits["train"].ap["Car"]["bev"]["loose"]["moderate"]
     assert car.num_objects > 30
     # Far below what the README states: this guards against a broken path, not a weaker network.
     assert car.ap_exact > 20.0
