@@ -200,6 +200,8 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) 
                 save_checkpoint(checkpoint, about | states | {"rng": rng_state(device)})
             processes.wait()
         if stopping and not finished:
+            progress.close()
+            metrics.close()
             raise KeyboardInterrupt(
                 f"stopped after step {done} of {settings.steps}; the same command continues there"
             )
