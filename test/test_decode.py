@@ -26,7 +26,9 @@ def empty_maps() -> tuple[np.ndarray, np.ndarray]:
 def place(maps: tuple, label: int, box: tuple, logit: float) -> None:
     column, row = int(box[0] // CELL), int((box[1] + 8) // CELL)
     maps[0][label, row, column] = logit
-    parameters = encode_box(np.array(box), (column + 0.5, row - 7.5), (CELL, CELL))
+    parameters = encode_box(np.array(box), np.array([[column + 0.5, row - 7.5]]), (CELL, CELL))[
+        :, 0
+    ]
     parameters[8] = parameters[8] * 10 - 5
     maps[1][:, row, column] = parameters
 

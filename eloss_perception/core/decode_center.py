@@ -31,33 +31,30 @@ _MAX_CANDIDATES = 256
 
 
 def encode_box(
-    box: npt.NDArray[np.floating], cell_center: tuple[float, float], cell_size: tuple[float, float]
+    box: npt.NDArray[np.floating],
+    cell_centers: npt.NDArray[np.floating],
+    cell_size: tuple[float, float],
 ) -> npt.NDArray[np.float32]:
-    """Box parameters of one box for one head cell.
+    """Box parameters of one box for head cells.
 
     Args:
         box: (7,) x, y, z, length, width, height [m], yaw [rad].
-        cell_center: (x, y) of the head cell's centre [m].
+        cell_centers: (N, 2) x, y of the cells' centres [m].
         cell_size: (x, y) edge lengths of a head cell [m].
 
     Returns:
-        (9,) float32; channel 8 holds the target probability of its logit.
+        (9, N) float32; channel 8 holds the target probability of its logit.
     """
     x, y, z, length, width, height, yaw = (float(v) for v in box)
-    return np.array(
-        [
-            (x - cell_center[0]) / cell_size[0],
-            (y - cell_center[1]) / cell_size[1],
-            z,
-            np.log(np.clip(length, MIN_SIZE, MAX_SIZE)),
-            np.log(np.clip(width, MIN_SIZE, MAX_SIZE)),
-            np.log(np.clip(height, MIN_SIZE, MAX_SIZE)),
-            np.sin(2.0 * yaw),
-            np.cos(2.0 * yaw),
-            float(np.cos(yaw) > 0.0 or (np.cos(yaw) == 0.0 and np.sin(yaw) > 0.0)),
-        ],
-        np.float32,
-    )
+    parameters = np.empty((NUM_BOX_CHANNELS, len(cell_centers)), np.float32)
+    parameters[0] = (x - cell_centers[:, 0]) / cell_size[0]
+    parameters[1] = (y - cell_centers[:, 1]) / cell_size[1]
+    parameters[2] = z
+    sizes = np.clip([length, width, height], MIN_SIZE, MAX_SIZE)
+    parameters[3:6] = np.log(sizes)[:, None]
+    parameters[6], parameters[7] = np.sin(2.0 * yaw), np.cos(2.0 * yaw)
+    parameters[8] = np.cos(yaw) > 0.0 or (np.cos(yaw) == 0.0 and np.sin(yaw) > 0.0)
+    return parameters
 
 
 def center_candidates(

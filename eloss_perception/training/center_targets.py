@@ -72,10 +72,11 @@ def make_center_targets(
         np.maximum(region, gaussian, out=region)
         claimed = (gaussian > _MIN_BOX_WEIGHT) & (gaussian > box_weight[rows, columns])
         claimed[row - rows.start, column - columns.start] = True
-        for r, c in np.argwhere(claimed):
-            r, c = r + rows.start, c + columns.start
-            boxes[:, r, c] = encode_box(box, (center_x[c], center_y[r]), (cell_x, cell_y))
-            box_weight[r, c] = gaussian[r - rows.start, c - columns.start]
+        r, c = np.nonzero(claimed)
+        box_weight[rows, columns][r, c] = gaussian[r, c]
+        r, c = r + rows.start, c + columns.start
+        cell_centers = np.stack([center_x[c], center_y[r]], axis=1)  # (cells, 2)
+        boxes[:, r, c] = encode_box(box, cell_centers, (cell_x, cell_y))
         heatmap[label, row, column] = 1.0
         box_weight[row, column] = 1.0
     # An object outweighs the ignored one that it stands beside.
