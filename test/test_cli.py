@@ -390,8 +390,8 @@ def test_simulate_detect_evaluate(simulated, bundle, tmp_path, capsys):
     assert run("evaluate", "--data", simulated, "--bundle", bundle, "--json", result) == 0
     assert "Car" in capsys.readouterr().out
     values = json.loads(result.read_text())
-    assert values["num_frames"] == 3
-    assert {"Car", "Pedestrian", "Cyclist"} <= set(values["ap"])
+    assert values["splits"]["val"]["num_frames"] == 3
+    assert {"Car", "Pedestrian", "Cyclist"} <= set(values["splits"]["val"]["ap"])
 
 
 def test_detect_without_calibration_writes_boxes_of_the_sensor_frame(

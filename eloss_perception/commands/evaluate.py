@@ -38,8 +38,8 @@ def add_parser(subparsers: Subparsers) -> None:
         ),
         example=(
             "eloss evaluate --data kitti --split val --json result.json\n"
-            "eloss evaluate --data kitti --split train val --block 10 \\\n"
-            "  --checkpoint runs/light/checkpoint.pt --pr-picture pr.png --pictures worst_frames"
+            "eloss evaluate --data kitti --split train val --pictures worst_frames\n"
+            "eloss evaluate --data kitti --checkpoint runs/light/checkpoint.pt --block 10"
         ),
     )
     parser.add_argument("--data", type=Path, required=True, metavar="KITTI_ROOT")

@@ -43,7 +43,8 @@ def write_precision_recall(path: Path, report: EvaluationReport) -> None:
         ]
     about = report.provenance
     title = str(about.get("bundle", about.get("checkpoint", "detections")))
-    subtitle = f"{' + '.join(report.splits)}, {result.num_frames} frames, moderate, exact recall"
+    split = " + ".join(report.splits)
+    subtitle = f"precision [%] over recall, {split}, {result.num_frames} frames, moderate"
     _save(path, render_precision_recall(curves, num_objects, title, subtitle))
 
 

@@ -119,8 +119,6 @@ def _draw_panel(
         canvas.text((plot.left - 7, precision(tick)), label(tick), _TEXT_PX, MUTED, "rm")
     centre = 0.5 * (plot.left + plot.right)
     canvas.text((centre, area.bottom - 4), "recall [%]", _TEXT_PX, MUTED, "md")
-    if area.left == 0:
-        canvas.text((6, plot.top - 8), "precision [%]", _TEXT_PX, MUTED, "ls")
     for line in lines:
         points = _points(line, recall, precision)
         if not points:
