@@ -387,11 +387,28 @@ def test_simulate_detect_evaluate(simulated, bundle, tmp_path, capsys):
     assert len((out / "summary.csv").read_text().splitlines()) == 4
 
     result = tmp_path / "deep" / "result.json"
-    assert run("evaluate", "--data", simulated, "--bundle", bundle, "--json", result) == 0
+    argv = ["evaluate", "--data", simulated, "--bundle", bundle, "--json", result]
+    curves, worst = tmp_path / "curves.png", tmp_path / "worst"
+    argv += ["--pr-picture", curves, "--pictures", worst, "--num-pictures", 2, "--resamples", 5]
+    assert run(*argv) == 0
     assert "Car" in capsys.readouterr().out
     values = json.loads(result.read_text())
     assert values["splits"]["val"]["num_frames"] == 3
     assert {"Car", "Pedestrian", "Cyclist"} <= set(values["splits"]["val"]["ap"])
+    assert values["splits"]["val"]["settings"]["num_resamples"] == 5
+    assert curves.stat().st_size > 5_000
+    assert {path.name[:7] for path in worst.iterdir()} <= {"01_val_", "02_val_"}
+
+
+def test_evaluate_refuses_what_does_not_go_together(simulated, tmp_path, capsys):
+    checkpoint = ["--checkpoint", tmp_path / "checkpoint.pt"]
+    for more, message in (
+        (["--distances", 40, 20], "distance_edges = [40.0, 20.0]"),
+        ([*checkpoint, "--backend", "onnxruntime_cpu"], "a checkpoint runs in torch"),
+        (checkpoint, "cannot read checkpoint"),
+    ):
+        assert run("evaluate", "--data", simulated, *more) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_detect_without_calibration_writes_boxes_of_the_sensor_frame(

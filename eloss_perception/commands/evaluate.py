@@ -168,4 +168,5 @@ def _settings(args: argparse.Namespace) -> EvaluationSettings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{key} = {first['input']!r}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{key} = {first['input']!r}: {message}") from None
