@@ -12,15 +12,11 @@ from eloss_perception.commands.parsing import Subparsers, add_command, positive_
 from eloss_perception.commands.terminal import say, track
 
 if TYPE_CHECKING:
-    from eloss_perception.kitti import Calibration, KittiObject
     from eloss_perception.simulation.lidar import SimulatedScan
 
 # Scenes of this stream are none of those that training draws from the same seed.
 _SEED_STREAM = 1
 _MAX_PREVIEWS = 8
-# With fewer returns an object cannot be found; "unknown" occlusion keeps it out of the evaluation.
-_MIN_RETURNS = 5
-_OCCLUSION_UNKNOWN = 3
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -49,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from eloss_perception.errors import DataError
     from eloss_perception.kitti import Calibration, write_image_set, write_kitti_frame
+    from eloss_perception.simulation.kitti_labels import kitti_labels
     from eloss_perception.simulation.scene import simulate_scan
 
     root: Path = args.out
@@ -61,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     for index, frame_id in enumerate(track(ids, len(ids), "scans")):
         sequence = np.random.SeedSequence(args.seed, spawn_key=(_SEED_STREAM, index))
         scan = simulate_scan(int(sequence.generate_state(1)[0]), args.lidar)
-        objects = _labels(scan, calibration)
+        objects = kitti_labels(scan, calibration)
         write_kitti_frame(root, frame_id, scan.points, objects, calibration)
         if args.preview and index < _MAX_PREVIEWS:
             _write_preview(root / "preview" / f"{frame_id}.png", scan, frame_id)
@@ -73,13 +70,6 @@ def run(args: argparse.Namespace) -> int:
 def _first_free_id(root: Path) -> int:
     names = (path.stem for path in (root / "training" / "velodyne").glob("*.bin"))
     return max((int(name) for name in names if name.isdigit()), default=-1) + 1
-
-
-def _labels(scan: SimulatedScan, calibration: Calibration) -> list[KittiObject]:
-    from eloss_perception.kitti import boxes_to_kitti
-
-    occlusion = [0 if n >= _MIN_RETURNS else _OCCLUSION_UNKNOWN for n in scan.num_points]
-    return boxes_to_kitti(scan.boxes, scan.names, calibration, occlusion=occlusion)
 
 
 def _write_preview(path: Path, scan: SimulatedScan, frame_id: str) -> None:

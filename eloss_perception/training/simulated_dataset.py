@@ -11,17 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.kitti.calibration import Calibration
-from eloss_perception.kitti.convert import boxes_to_kitti
 from eloss_perception.kitti.objects import KittiObject
+from eloss_perception.simulation.kitti_labels import kitti_labels
 from eloss_perception.simulation.lidar import SimulatedScan
 from eloss_perception.simulation.scene import simulate_scan
-from eloss_perception.training.targets import MIN_POINTS
 
 # Scenes of this stream are neither a training run's nor those of `eloss simulate`.
 _SEED_STREAM = 2
-
-# Occlusion "unknown" keeps an object out of all difficulties.
-_VISIBLE, _OCCLUSION_UNKNOWN = 0, 3
 
 # Somewhat more than the camera's field of view, which the evaluation crops to.
 _AZIMUTH_LIMITS_DEG = (-46.0, 46.0)
@@ -53,9 +49,7 @@ class SimulatedDataset:
 
     def objects(self, frame_id: str) -> list[KittiObject]:
         """Labels of the objects in the image; one with too few returns has no difficulty."""
-        scan = self._scan(frame_id)
-        occlusion = [_VISIBLE if n >= MIN_POINTS else _OCCLUSION_UNKNOWN for n in scan.num_points]
-        return boxes_to_kitti(scan.boxes, scan.names, self._calibration, occlusion=occlusion)
+        return kitti_labels(self._scan(frame_id), self._calibration)
 
     def image_path(self, frame_id: str) -> Path | None:
         """None: there are no images."""
