@@ -9,7 +9,7 @@ from eloss_perception.kitti.convert import boxes_to_kitti
 from eloss_perception.kitti.objects import KittiObject
 from eloss_perception.simulation.lidar import SimulatedScan
 
-# With fewer returns an object cannot be found; "unknown" occlusion keeps it out of all difficulties.
+# An object of fewer returns cannot be found: "unknown" occlusion keeps it out of all difficulties.
 _MIN_RETURNS = 5
 _VISIBLE, _OCCLUSION_UNKNOWN = 0, 3
 
