@@ -16,7 +16,7 @@ from eloss_perception.core.heads import AnchorHead, CenterHead
 # Centre head. Weight of each regressed box channel: metres and log metres are small numbers that
 # decide 3D IoU.
 _BOX_CHANNEL_WEIGHTS = (1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.5)
-_BOX_WEIGHT = 0.5
+_BOX_WEIGHT = 1.0
 _DIRECTION_WEIGHT = 0.1
 
 # Anchor head: PointPillars, section 3.4 (focal loss, Lin et al. 2017); the corner of smooth L1 as
