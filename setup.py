@@ -55,7 +55,7 @@ setup(
         ],
         "gpu": ["onnxruntime-gpu"],
         "openvino": ["openvino"],
-        "train": ["onnx", "onnxscript", "torch==2.13.0", "tqdm"],
+        "train": ["onnx", "onnxscript", "tensorboard", "torch==2.13.0", "tqdm"],
         "viz": ["pillow"],
     },
     entry_points={"console_scripts": ["eloss=eloss_perception.cli:main"]},
