@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated scan beside a real one: from above by height, and as the sensor's own image.
 
-    ./run python benchmarks/simulated_and_real.py --data KITTI_ROOT --split train --out both.webp
+./run python benchmarks/simulated_and_real.py --data KITTI_ROOT --split train --out both.webp
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from eloss_perception.training.trainer import train
 
 use_frames(CarFrames())
 train(settings(Path(sys.argv[1]), steps={STEPS}, batch_size=4, log_every=1,
-               entropy_loss={{"measure_every": 3}}))
+               entropy_loss={{"measure_every": 4}}))
 """
 
 
@@ -72,7 +72,7 @@ def test_two_processes_train_what_one_trains(
         assert process.returncode == 0, errors
 
     monkeypatch.setattr(loading, "open_data", lambda settings: TrainingData(CarFrames(), None))
-    one = {"steps": STEPS, "batch_size": 4, "log_every": 1, "entropy_loss": {"measure_every": 3}}
+    one = {"steps": STEPS, "batch_size": 4, "log_every": 1, "entropy_loss": {"measure_every": 4}}
     trainer.train(settings(tmp_path / "one", **one))
 
     assert len(rows(tmp_path / "two", "loss")) == STEPS, "more than one process wrote"

@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="Entropy Loss needs torch")
 
+from pydantic import ValidationError  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from eloss_perception.core.entropy import eloss  # noqa: E402
@@ -43,7 +44,7 @@ def readable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def terms_of(profile: list[float], step: int = 0, **config: object) -> dict[str, float]:
-    loss = EntropyLoss(EntropyLossConfig(**config), STAGES, num_steps=10)
+    loss = EntropyLoss(EntropyLossConfig(**{"every": 1} | config), STAGES, num_steps=10)
     return {name: float(term) for name, term in loss.terms(taps_of([profile]), step).items()}
 
 
@@ -107,21 +108,23 @@ def test_off_and_too_few_layers_have_no_terms() -> None:
 @pytest.mark.usefixtures("readable")
 def test_frames_take_turns() -> None:
     flat, rising = [0.5] * 7, [0.6, 0.7, 0.8, 0.9, 0.5, 0.7, 0.9]
-    loss = EntropyLoss(EntropyLossConfig(), STAGES, num_steps=10)
+    loss = EntropyLoss(EntropyLossConfig(every=1), STAGES, num_steps=10)
     seen = [float(loss.terms(taps_of([flat, rising]), step)["direction"]) for step in range(4)]
     assert seen == pytest.approx([0.0, 0.025, 0.0, 0.025])
 
 
 @pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize("step", range(4))
-def test_processes_together_measure_what_one_does(step: int) -> None:
+@pytest.mark.parametrize("every", [1, 2])
+def test_processes_together_measure_what_one_does(every: int, step: int) -> None:
     """A batch dealt out by turns; gradients, and so terms, are averaged over the processes."""
     profiles = np.random.default_rng(1).random((4, 7)).tolist()
-    alone = EntropyLoss(EntropyLossConfig(), STAGES, num_steps=10)
+    alone = EntropyLoss(EntropyLossConfig(every=every), STAGES, num_steps=10)
     expected = alone.terms(taps_of(profiles), step)
     shared = []
     for rank in range(2):
-        loss = EntropyLoss(EntropyLossConfig(), STAGES, num_steps=10, rank=rank, world_size=2)
+        config = EntropyLossConfig(every=every)
+        loss = EntropyLoss(config, STAGES, num_steps=10, rank=rank, world_size=2)
         taps = taps_of(profiles[rank::2])
         for tap in taps:
             tap.bev.requires_grad_()
@@ -183,7 +186,7 @@ def run(
 
 
 def test_the_gradient_is_held_at_the_stated_ratio() -> None:
-    config = EntropyLossConfig(ratio=0.25, ramp=0.5, measure_every=2, max_factor=1e9)
+    config = EntropyLossConfig(ratio=0.25, ramp=0.5, every=1, measure_every=2, max_factor=1e9)
     loss, quotients = EntropyLoss(config, (0, 0, 0, 0), num_steps=40), []
 
     def note(step: int, task: Tensor, terms: dict[str, Tensor], parameters: list[Tensor]) -> None:
@@ -196,6 +199,23 @@ def test_the_gradient_is_held_at_the_stated_ratio() -> None:
     # The first measurement is of this very step's batch; later ones are smoothed over batches.
     assert quotients[0] == pytest.approx(0.25, rel=1e-4)
     assert math.exp(np.mean(np.log(quotients[20:]))) == pytest.approx(0.25, rel=0.1)
+
+
+def test_terms_of_every_other_step_weigh_twice() -> None:
+    """The mean over steps is what it would be with terms in every step."""
+    config = EntropyLossConfig(ratio=0.25, ramp=0.0, every=2, measure_every=2, max_factor=1e9)
+    loss, quotients = EntropyLoss(config, (0, 0, 0, 0), num_steps=40), []
+
+    def note(step: int, task: Tensor, terms: dict[str, Tensor], parameters: list[Tensor]) -> None:
+        total = torch.stack(list(terms.values())).sum()
+        entropy = norm(total, parameters) if step % 2 == 0 else float(total.detach())
+        quotients.append(entropy / norm(task, parameters))
+
+    run(loss, Toy(), range(4), note)
+    assert quotients[0] == pytest.approx(2 * 0.25, rel=1e-4)
+    assert quotients[1] == quotients[3] == 0.0
+    with pytest.raises(ValidationError, match="measure_every = 3 is no multiple of every = 2"):
+        EntropyLossConfig(every=2, measure_every=3)
 
 
 def test_the_factor_is_limited() -> None:
@@ -214,7 +234,7 @@ def test_a_frame_that_says_nothing_leaves_the_factor() -> None:
 
 
 def test_a_resumed_run_is_the_uninterrupted_one() -> None:
-    config = EntropyLossConfig(measure_every=3)
+    config = EntropyLossConfig(every=1, measure_every=3)
     whole = run(EntropyLoss(config, (0, 0, 0, 0), num_steps=12), Toy(), range(12))
     first, toy = EntropyLoss(config, (0, 0, 0, 0), num_steps=12), Toy()
     start = run(first, toy, range(7))
@@ -225,7 +245,7 @@ def test_a_resumed_run_is_the_uninterrupted_one() -> None:
 
 
 def test_training_on_it_makes_the_profile_steady_and_falling() -> None:
-    config = EntropyLossConfig(ratio=3.0, ramp=0.0, measure_every=5, max_factor=1e9)
+    config = EntropyLossConfig(ratio=3.0, ramp=0.0, every=1, measure_every=5, max_factor=1e9)
     loss, toy = EntropyLoss(config, (0, 0, 0, 0), num_steps=60), Toy()
 
     def cost() -> float:

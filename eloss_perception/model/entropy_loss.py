@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, distributed
 
 from eloss_perception.model.entropy import ENTROPY_MEASURES
@@ -38,6 +38,9 @@ class EntropyLossConfig(BaseModel):
     ramp: float = Field(
         0.2, ge=0, le=1, description="part of the run over which `ours` grows to `ratio`"
     )
+    every: int = Field(
+        2, ge=1, description="steps of which one has the terms of `ours`, so many times as strong"
+    )
     measure_every: int = Field(
         100, ge=1, description="steps between measurements of the two gradients"
     )
@@ -52,6 +55,15 @@ class EntropyLossConfig(BaseModel):
     published_stages: tuple[int, ...] = Field(
         (0,), min_length=1, description="stages that `published` taps; its code: the first"
     )
+
+    @model_validator(mode="after")
+    def _measured_steps_have_terms(self) -> EntropyLossConfig:
+        if self.measure_every % self.every:
+            raise ValueError(
+                f"measure_every = {self.measure_every} is no multiple of every = {self.every}: "
+                "what is measured would be a step without entropy terms"
+            )
+        return self
 
 
 class EntropyLoss:
@@ -101,11 +113,12 @@ class EntropyLoss:
         return min(math.exp(self._log_factor), self.config.max_factor)
 
     def terms(self, taps: Sequence[Tap], step: int) -> dict[str, Tensor]:
-        """Entropy terms of one frame of the batch, another frame each step.
+        """Entropy terms of one frame of the batch, another frame each time.
 
-        One frame is an unbiased estimate of the batch's mean at a fraction of the cost. With
-        several processes the frame is one of the whole batch: the process that holds it counts
-        for all, since their gradients are averaged, and the others contribute 0.
+        One frame is an unbiased estimate of the batch's mean at a fraction of the cost, and so is
+        every other step of a run. With several processes the frame is one of the whole batch: the
+        process that holds it counts for all, since their gradients are averaged, and the others
+        contribute 0.
 
         Args:
             taps: Tapped layers in order, maps (B, C, H, W).
@@ -117,13 +130,15 @@ class EntropyLoss:
         """
         if self.config.variant == "off" or not self._pairs:
             return {}
-        names = ("steadiness", "direction") if self.config.variant == "ours" else ("steadiness",)
-        frame, owner = divmod(step % (len(taps[0].bev) * self._world_size), self._world_size)
-        if owner != self._rank:
+        published = self.config.variant == "published"
+        names = ("steadiness",) if published else ("steadiness", "direction")
+        every = 1 if published else self.config.every
+        turn, rest = divmod(step, every)
+        frame, owner = divmod(turn % (len(taps[0].bev) * self._world_size), self._world_size)
+        if rest or owner != self._rank:
             # Zero, but with a graph: synchronised batch norm waits for every process's backward.
             zero = taps[self._pairs[-1][-1] + 1].bev[:0].float().sum()
             return dict.fromkeys(names, zero)
-        published = self.config.variant == "published"
         measure = ENTROPY_MEASURES["reference" if published else self.config.measure]
         changes = []
         for inside in self._pairs:
@@ -134,10 +149,11 @@ class EntropyLoss:
             entropy = measure(maps, active)  # (L,)
             changes.append(entropy[1:] - entropy[:-1])
         steadiness = torch.stack([c.var(unbiased=True) for c in changes]).mean()
-        terms = {"steadiness": steadiness * self._world_size}
-        if self.config.variant == "ours":
+        share = self._world_size * every
+        terms = {"steadiness": steadiness * share}
+        if not published:
             rises = torch.stack([c.relu().square().mean() for c in changes]).mean()
-            terms["direction"] = self.config.direction * rises * self._world_size
+            terms["direction"] = self.config.direction * rises * share
         return terms
 
     def balance(
@@ -150,10 +166,10 @@ class EntropyLoss:
         """Scales the terms against the task loss.
 
         The rule for ``ours``: the gradient of the entropy terms on the backbone's parameters has
-        ``ratio`` times the norm of the task loss's, times the ramp. Both norms are measured on
-        every ``measure_every``-th step's batch, by two more backward passes; the factor is a
-        moving geometric mean of the quotients, whose first values count less and less, and is at
-        most ``max_factor``. ``published`` has weight 1 and no ramp.
+        ``ratio`` times the norm of the task loss's, times the ramp, steps without terms counted
+        in. Both norms are measured on every ``measure_every``-th step's batch, by two more backward
+        passes; the factor is a moving geometric mean of the quotients, whose first values count
+        less and less, and is at most ``max_factor``. ``published`` has weight 1 and no ramp.
 
         Args:
             task_loss: Sum of the detection terms, with its graph.
@@ -167,7 +183,8 @@ class EntropyLoss:
         if self.config.variant != "ours" or not terms:
             return terms
         if step % self.config.measure_every == 0:
-            self._measure(task_loss, torch.stack(list(terms.values())).sum(), list(parameters))
+            entropy_loss = torch.stack(list(terms.values())).sum() / self.config.every
+            self._measure(task_loss, entropy_loss, list(parameters))
         ramp = min(1.0, (step + 1) / max(1.0, self.config.ramp * self.num_steps))
         return {name: ramp * self.factor * term for name, term in terms.items()}
 
