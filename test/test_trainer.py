@@ -207,6 +207,7 @@ def test_fine_tuning_starts_from_averaged_weights_and_a_fresh_optimizer(tmp_path
     name = "stages.0.0.0.weight"
     torch.testing.assert_close(after["averaged"][name], before["averaged"][name])
     assert not torch.equal(before["network"][name], before["averaged"][name])
+    assert [(r["name"], r["step"]) for r in after["earlier_runs"]] == [("first", before["step"])]
     other = settings(
         tmp_path,
         name="third",

@@ -58,6 +58,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return _upgraded(state) if state["format"] == 1 else state
 
 
+def earlier_runs(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs that a checkpoint's own run got its initial weights from, first one first."""
+    return list(state.get("earlier_runs", []))
+
+
+def run_of(state: dict[str, Any]) -> dict[str, Any]:
+    """What tells a checkpoint's run from others: name, data, steps done, batch size, rate, seed."""
+    settings = json.loads(state["settings"])
+    names = ("name", "split", "lidar", "full_turn", "batch_size", "learning_rate", "seed")
+    known = {name: settings[name] for name in names if name in settings}
+    simulated = settings.get("data") is None
+    return known | {"simulated": simulated, "step": int(state["step"])}
+
+
 def load_network(path: Path) -> tuple[PillarNetwork, TrainingSettings]:
     """The averaged network of a checkpoint, in evaluation mode, and the settings it came from.
 

@@ -28,7 +28,7 @@ from eloss_perception.runtime.bundle import (
     write_facts,
 )
 from eloss_perception.simulation.scene import simulate_scan
-from eloss_perception.training.checkpoints import load_checkpoint, load_network
+from eloss_perception.training.checkpoints import earlier_runs, load_checkpoint, load_network
 from eloss_perception.training.metrics import METRICS_NAME, final_losses
 from eloss_perception.training.onnx_graph import write_onnx
 from eloss_perception.training.parity import check_half_range, check_parity
@@ -93,6 +93,7 @@ def export_checkpoint(
         partial.mkdir()
         export_network(network, grid, scans, partial / ONNX_NAME, weights == "float16")
         provenance = _provenance(settings, int(state["step"]), checkpoint.parent / METRICS_NAME)
+        provenance["earlier_runs"] = earlier_runs(state)
         provenance |= {"weights": weights, "training_range": settings.grid.point_cloud_range}
         write_facts(
             partial,

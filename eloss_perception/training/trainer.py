@@ -18,10 +18,12 @@ from eloss_perception.model.entropy_loss import EntropyLoss
 from eloss_perception.model.network import PillarNetwork, Tap, measure_taps
 from eloss_perception.training.checkpoints import (
     CHECKPOINT_NAME,
+    earlier_runs,
     load_checkpoint,
     load_weights,
     refuse_other_settings,
     rng_state,
+    run_of,
     save_checkpoint,
     set_rng_state,
 )
@@ -93,18 +95,19 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) 
 
     # A new run, or an old one where it was.
     checkpoint = run_dir / CHECKPOINT_NAME
-    first_step = 0
+    first_step, ancestors = 0, []
     if checkpoint.exists():
         state = load_checkpoint(checkpoint)
         refuse_other_settings(state, settings, checkpoint)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         set_rng_state(state["rng"], device)
-        first_step = int(state["step"])
+        first_step, ancestors = int(state["step"]), earlier_runs(state)
     elif settings.initial_weights is not None:
-        weights = load_checkpoint(settings.initial_weights)["averaged"]
-        load_weights(network, weights, settings.initial_weights)
-        load_weights(averaged, weights, settings.initial_weights)
+        state = load_checkpoint(settings.initial_weights)
+        load_weights(network, state["averaged"], settings.initial_weights)
+        load_weights(averaged, state["averaged"], settings.initial_weights)
+        ancestors = [*earlier_runs(state), run_of(state)]
     run_dir.mkdir(parents=True, exist_ok=True)
     metrics.start(first_step)
     validation = None
@@ -197,6 +200,7 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) 
             if processes.is_first:
                 states = {name: part.state_dict() for name, part in parts.items()}
                 about = {"settings": settings.model_dump_json(), "step": done}
+                about["earlier_runs"] = ancestors
                 save_checkpoint(checkpoint, about | states | {"rng": rng_state(device)})
             processes.wait()
         if stopping and not finished:
