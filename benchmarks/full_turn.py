@@ -7,6 +7,7 @@ before detection and what is found is turned back, so that the labelled part lie
 left, behind and to the right in turn; everything else is as in `eloss evaluate`.
 
     ./run python benchmarks/full_turn.py --bundle models/pillars_light_360 --data KITTI_ROOT
+    ./run python benchmarks/full_turn.py ... --picture turn.webp --frame 000114
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from eloss_perception.commands.terminal import progress_bar
 from eloss_perception.core.boxes import Boxes3D, wrap_angle
 from eloss_perception.kitti.dataset import KittiDataset
+from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.runtime.detector import Detections, Detector
 from eloss_perception.training.evaluation import EvaluationSettings, evaluate_splits
 from eloss_perception.training.evaluation.detectors import load_bundle
+from eloss_perception.viz.bev import render_bev
 
 _DIRECTIONS = {"ahead": 0, "left": 90, "behind": 180, "right": 270}
 
@@ -53,6 +57,22 @@ def _turned(rows: np.ndarray, angle: float) -> np.ndarray:
     return turned
 
 
+def draw(path: Path, bundle: Path, dataset: KittiDataset, frame: str) -> None:
+    """Draws what is found in a whole scan, at the score of the node's default."""
+    detector = Detector(Bundle.load(bundle))
+    points = dataset.points(frame)
+    picture = render_bev(
+        points,
+        detector.detect(points).boxes,
+        detector.class_names,
+        extent=(-62.0, -40.0, 62.0, 40.0),
+        size=(800, 1240),
+        title=f"KITTI {frame}, the whole turn",
+        with_scores=False,
+    )
+    Image.fromarray(picture).save(path, quality=82)
+
+
 def main() -> None:
     """Measures, prints the table and writes the JSON."""
     parser = argparse.ArgumentParser(
@@ -63,7 +83,13 @@ def main() -> None:
     parser.add_argument("--split", nargs="+", default=["train", "val"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--picture", type=Path, help="draw one whole scan here instead")
+    parser.add_argument("--frame", help="which (default: the first of the first split)")
     arguments = parser.parse_args()
+    if arguments.picture:
+        dataset = KittiDataset(arguments.data, arguments.split[0])
+        draw(arguments.picture, arguments.bundle, dataset, arguments.frame or dataset.ids[0])
+        return
     detector, _ = load_bundle(arguments.bundle, num_threads=arguments.threads)
     settings = EvaluationSettings(num_resamples=0)
     num_frames = sum(len(KittiDataset(arguments.data, split)) for split in arguments.split)
