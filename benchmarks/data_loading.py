@@ -30,11 +30,11 @@ from torch.utils.data import DataLoader
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import CenterHead
 from eloss_perception.core.pillars import pillarize
-from eloss_perception.training.augmentation import AugmentationConfig, augment
-from eloss_perception.training.frame_store import StoredFrames
-from eloss_perception.training.frames import FrameSource, KittiFrames, SimulatedFrames
-from eloss_perception.training.object_database import ObjectDatabase, build_object_database
-from eloss_perception.training.samples import TrainingSamples, collate
+from eloss_perception.training.data.augmentation import AugmentationConfig, augment
+from eloss_perception.training.data.frame_store import StoredFrames
+from eloss_perception.training.data.frames import FrameSource, KittiFrames, SimulatedFrames
+from eloss_perception.training.data.object_database import ObjectDatabase, build_object_database
+from eloss_perception.training.data.samples import TrainingSamples, collate
 from eloss_perception.training.targets import make_targets
 
 # The light network's grid as it is trained: a strip of 41 m in cells of 0.32 m.

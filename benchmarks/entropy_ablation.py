@@ -27,12 +27,12 @@ from tqdm import tqdm
 from eloss_perception.core.pillars import pillarize
 from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig
 from eloss_perception.model.network import PillarNetwork
-from eloss_perception.training.loading import load_batches
+from eloss_perception.training.data.loading import load_batches
+from eloss_perception.training.data.samples import Batch
+from eloss_perception.training.data.simulated_dataset import SimulatedDataset
 from eloss_perception.training.losses import detection_losses
 from eloss_perception.training.optimization import make_optimizer, make_schedule, update_average
-from eloss_perception.training.samples import Batch
 from eloss_perception.training.settings import TrainingSettings
-from eloss_perception.training.simulated_dataset import SimulatedDataset
 from eloss_perception.training.validation import Validation, ValidationConfig
 
 VARIANTS = {

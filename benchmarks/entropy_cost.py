@@ -30,9 +30,9 @@ from torch import nn
 
 from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig
 from eloss_perception.model.network import PillarNetwork, measure_taps
-from eloss_perception.training.loading import load_batches
+from eloss_perception.training.data.loading import load_batches
+from eloss_perception.training.data.samples import Batch
 from eloss_perception.training.losses import detection_losses
-from eloss_perception.training.samples import Batch
 from eloss_perception.training.settings import TrainingSettings
 
 VARIANTS = ("off", "published", "ours")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from eloss_perception.kitti import Calibration, boxes_to_kitti, write_image_set, write_kitti_frame
-from eloss_perception.training.frames import Frame
+from eloss_perception.training.data.frames import Frame
 
 NAMES = ("Car", "Pedestrian", "Cyclist")
 SIZES = ((4.0, 1.6, 1.5), (0.8, 0.6, 1.75), (1.8, 0.6, 1.7))

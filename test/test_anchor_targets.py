@@ -18,7 +18,7 @@ import torch
 
 from eloss_perception.training import anchor_targets
 from eloss_perception.training.anchor_targets import MAX_POSITIVES
-from eloss_perception.training.frames import Frame
+from eloss_perception.training.data.frames import Frame
 from eloss_perception.training.losses import detection_losses
 from eloss_perception.training.targets import MIN_POINTS, Targets, make_targets
 

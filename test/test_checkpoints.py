@@ -21,15 +21,16 @@ import torch
 from training_factory import CarFrames, settings
 
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.training import loading, trainer
+from eloss_perception.training import trainer
 from eloss_perception.training.checkpoints import (
     load_checkpoint,
     load_network,
     refuse_other_settings,
     save_checkpoint,
 )
+from eloss_perception.training.data import loading
+from eloss_perception.training.data.sources import TrainingData
 from eloss_perception.training.metrics import read_metrics
-from eloss_perception.training.sources import TrainingData
 
 TIMES = ("seconds", "samples_per_second", "waiting")
 

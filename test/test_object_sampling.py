@@ -17,12 +17,12 @@ from street_factory import GROUND, Streets, make_street, write_kitti_root
 
 from eloss_perception.core.boxes import bev_iou, points_in_boxes
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.training.collisions import accept_in_order, overlap
-from eloss_perception.training.frames import Frame, KittiFrames, SimulatedFrames
-from eloss_perception.training.local_ground import local_ground
-from eloss_perception.training.object_database import ObjectDatabase, build_object_database
-from eloss_perception.training.object_noise import move_objects
-from eloss_perception.training.object_pasting import paste_objects
+from eloss_perception.training.data.collisions import accept_in_order, overlap
+from eloss_perception.training.data.frames import Frame, KittiFrames, SimulatedFrames
+from eloss_perception.training.data.local_ground import local_ground
+from eloss_perception.training.data.object_database import ObjectDatabase, build_object_database
+from eloss_perception.training.data.object_noise import move_objects
+from eloss_perception.training.data.object_pasting import paste_objects
 
 WANTED = (6, 4, 4)
 

@@ -20,12 +20,12 @@ from torch.utils.data import DataLoader
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import CenterHead
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.training import frames
-from eloss_perception.training.augmentation import AugmentationConfig
-from eloss_perception.training.frame_store import StoredFrames
-from eloss_perception.training.frames import Frame, KittiFrames, SimulatedFrames
-from eloss_perception.training.object_database import build_object_database
-from eloss_perception.training.samples import TrainingSamples, collate
+from eloss_perception.training.data import frames
+from eloss_perception.training.data.augmentation import AugmentationConfig
+from eloss_perception.training.data.frame_store import StoredFrames
+from eloss_perception.training.data.frames import Frame, KittiFrames, SimulatedFrames
+from eloss_perception.training.data.object_database import build_object_database
+from eloss_perception.training.data.samples import TrainingSamples, collate
 
 GRID = PillarGrid((0.0, -10.24, -3.0, 20.48, 10.24, 1.0), (0.32, 0.32), 4000, 8)
 EVERYTHING = AugmentationConfig(

@@ -10,11 +10,11 @@ import pytest
 from street_factory import write_kitti_root
 
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.training import sources
-from eloss_perception.training.augmentation import AugmentationConfig
-from eloss_perception.training.frame_store import StoredFrames
-from eloss_perception.training.frames import SimulatedFrames
-from eloss_perception.training.sources import open_training_data
+from eloss_perception.training.data import sources
+from eloss_perception.training.data.augmentation import AugmentationConfig
+from eloss_perception.training.data.frame_store import StoredFrames
+from eloss_perception.training.data.frames import SimulatedFrames
+from eloss_perception.training.data.sources import open_training_data
 
 PASTING = AugmentationConfig(sampled_objects=(5, 3, 3))
 PLAIN = AugmentationConfig()

@@ -13,7 +13,7 @@ from eloss_perception.core.heads import CenterHead
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from eloss_perception.training.frames import Frame
+from eloss_perception.training.data.frames import Frame
 from eloss_perception.training.targets import MIN_POINTS, Targets, make_targets
 
 GRID = PillarGrid((0.0, -20.48, -3.0, 40.96, 20.48, 1.0), (0.32, 0.32), 4000, 16)

@@ -20,14 +20,15 @@ from eloss_perception.core.pillars import pillarize
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.runtime.detector import DetectionThresholds
-from eloss_perception.training import loading, trainer
+from eloss_perception.training import trainer
 from eloss_perception.training.checkpoints import load_checkpoint, load_network
+from eloss_perception.training.data import loading
+from eloss_perception.training.data.sources import TrainingData
 from eloss_perception.training.devices import choose_device, choose_precision
 from eloss_perception.training.metrics import read_metrics
 from eloss_perception.training.network_detector import NetworkDetector
 from eloss_perception.training.optimization import make_optimizer, update_average
 from eloss_perception.training.settings import ValidationConfig
-from eloss_perception.training.sources import TrainingData
 
 
 @pytest.fixture(autouse=True)

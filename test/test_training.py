@@ -17,9 +17,10 @@ from eloss_perception.core.health import make_readings
 from eloss_perception.errors import BundleError, DataError
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.runtime.detector import Detector
-from eloss_perception.training import export, loading, trainer
+from eloss_perception.training import export, trainer
 from eloss_perception.training.calibration import calibrate_bundle, simulated_scans
-from eloss_perception.training.sources import TrainingData
+from eloss_perception.training.data import loading
+from eloss_perception.training.data.sources import TrainingData
 
 
 @pytest.fixture(scope="module")

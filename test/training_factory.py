@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eloss_perception.training import loading
-from eloss_perception.training.frames import Frame
+from eloss_perception.training.data import loading
+from eloss_perception.training.data.frames import Frame
+from eloss_perception.training.data.sources import TrainingData
 from eloss_perception.training.settings import TrainingSettings
-from eloss_perception.training.sources import TrainingData
 
 TINY = {
     "grid": {

@@ -25,7 +25,7 @@ from eloss_perception.core.decode_anchors import (
 )
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import AnchorHead
-from eloss_perception.training.frames import Frame
+from eloss_perception.training.data.frames import Frame
 
 # Positives are listed, not drawn as a map: a map of residuals would be ten megabytes of zeros per
 # frame. A crowded full turn (100 objects) has about a thousand; beyond the limit the worst fit.

@@ -13,7 +13,7 @@ from eloss_perception.core.classes import IGNORED
 from eloss_perception.core.decode_center import NUM_BOX_CHANNELS, encode_box
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import CenterHead
-from eloss_perception.training.frames import Frame
+from eloss_perception.training.data.frames import Frame
 
 # A cell learns the box of the nearest object where that object's Gaussian exceeds this.
 _MIN_BOX_WEIGHT = 0.4

@@ -16,7 +16,7 @@ from eloss_perception.core.grid import PillarGrid
 from eloss_perception.errors import ConfigError
 from eloss_perception.model.entropy_loss import EntropyLossConfig
 from eloss_perception.model.network import NetworkConfig
-from eloss_perception.training.augmentation import AugmentationConfig
+from eloss_perception.training.data.augmentation import AugmentationConfig
 from eloss_perception.training.presets import PRESETS
 
 

@@ -15,7 +15,7 @@ from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import AnchorHead, CenterHead
 from eloss_perception.training.anchor_targets import make_anchor_targets
 from eloss_perception.training.center_targets import make_center_targets
-from eloss_perception.training.frames import Frame
+from eloss_perception.training.data.frames import Frame
 
 # Fewer returns than this and nobody, the annotator included, can tell what the object is.
 MIN_POINTS = 5

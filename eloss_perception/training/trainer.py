@@ -27,14 +27,14 @@ from eloss_perception.training.checkpoints import (
     save_checkpoint,
     set_rng_state,
 )
+from eloss_perception.training.data.loading import load_batches, move
+from eloss_perception.training.data.samples import Batch
 from eloss_perception.training.devices import choose_precision, set_up_torch
 from eloss_perception.training.distributed import Processes, join_processes
-from eloss_perception.training.loading import load_batches, move
 from eloss_perception.training.losses import detection_losses
 from eloss_perception.training.metrics import Metrics
 from eloss_perception.training.optimization import make_optimizer, make_schedule, update_average
 from eloss_perception.training.progress import Progress
-from eloss_perception.training.samples import Batch
 from eloss_perception.training.settings import TrainingSettings
 from eloss_perception.training.signals import StopRequest, stop_on_signal
 from eloss_perception.training.validation import Validation

@@ -13,6 +13,7 @@ from eloss_perception.core.grid import PillarGrid
 from eloss_perception.kitti.dataset import KittiDataset, KittiFrames
 from eloss_perception.model.network import NetworkConfig, PillarNetwork
 from eloss_perception.runtime.detector import DetectionThresholds
+from eloss_perception.training.data.simulated_dataset import SimulatedDataset
 from eloss_perception.training.evaluation import (
     EVALUATION_SCORE,
     evaluate_detections,
@@ -20,7 +21,6 @@ from eloss_perception.training.evaluation import (
 )
 from eloss_perception.training.network_detector import NetworkDetector
 from eloss_perception.training.settings import ValidationConfig
-from eloss_perception.training.simulated_dataset import SimulatedDataset
 
 
 class Validation:

@@ -11,9 +11,9 @@ from itertools import islice
 import torch
 from torch.utils.data import DataLoader
 
-from eloss_perception.training.samples import Batch, TrainingSamples, collate
+from eloss_perception.training.data.samples import Batch, TrainingSamples, collate
+from eloss_perception.training.data.sources import TrainingData, open_training_data
 from eloss_perception.training.settings import TrainingSettings
-from eloss_perception.training.sources import TrainingData, open_training_data
 
 
 def open_data(

@@ -16,10 +16,10 @@ from eloss_perception.kitti.check import check_split
 from eloss_perception.kitti.dataset import KittiDataset
 from eloss_perception.kitti.labels import replace_file
 from eloss_perception.kitti.leaks import refuse_shared_frames
-from eloss_perception.training.augmentation import AugmentationConfig
-from eloss_perception.training.frame_store import StoredFrames
-from eloss_perception.training.frames import FrameSource, KittiFrames, SimulatedFrames
-from eloss_perception.training.object_database import ObjectDatabase, build_object_database
+from eloss_perception.training.data.augmentation import AugmentationConfig
+from eloss_perception.training.data.frame_store import StoredFrames
+from eloss_perception.training.data.frames import FrameSource, KittiFrames, SimulatedFrames
+from eloss_perception.training.data.object_database import ObjectDatabase, build_object_database
 
 # What a simulated HDL-64E scan takes on disk [bytes]: 60,000 points ahead, 120,000 all around.
 _FRONT_BYTES, _TURN_BYTES = 1_000_000, 2_000_000

@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from eloss_perception.core.boxes import wrap_angle
-from eloss_perception.training.frames import Frame
-from eloss_perception.training.object_database import MIN_STORED_POINTS, ObjectDatabase
-from eloss_perception.training.object_noise import move_objects
-from eloss_perception.training.object_pasting import paste_objects
+from eloss_perception.training.data.frames import Frame
+from eloss_perception.training.data.object_database import MIN_STORED_POINTS, ObjectDatabase
+from eloss_perception.training.data.object_noise import move_objects
+from eloss_perception.training.data.object_pasting import paste_objects
 
 # Half the horizontal field of view of the crop [deg]; KITTI's camera has 40.
 _MIN_HALF_VIEW, _MAX_HALF_VIEW = 38.0, 46.0

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from eloss_perception.core.boxes import points_in_boxes
-from eloss_perception.training.collisions import accept_in_order
-from eloss_perception.training.frames import Frame
-from eloss_perception.training.local_ground import local_ground
-from eloss_perception.training.object_database import ObjectDatabase
+from eloss_perception.training.data.collisions import accept_in_order
+from eloss_perception.training.data.frames import Frame
+from eloss_perception.training.data.local_ground import local_ground
+from eloss_perception.training.data.object_database import ObjectDatabase
 
 # A place whose ground lies this much [m] above or below the object's own is a roof or a ditch.
 _MAX_STEP = 1.5

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from eloss_perception.core.boxes import points_in_boxes
 from eloss_perception.core.classes import IGNORED
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.training.frames import CountedSource
-from eloss_perception.training.local_ground import local_ground
+from eloss_perception.training.data.frames import CountedSource
+from eloss_perception.training.data.local_ground import local_ground
 
 # Fewer returns than this and nobody can tell what the object is; not worth keeping.
 MIN_STORED_POINTS = 5

@@ -17,9 +17,9 @@ from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.pillars import Pillars, pillarize
 from eloss_perception.errors import ConfigError
-from eloss_perception.training.augmentation import AugmentationConfig, augment
-from eloss_perception.training.frames import Frame, FrameSource
-from eloss_perception.training.object_database import ObjectDatabase
+from eloss_perception.training.data.augmentation import AugmentationConfig, augment
+from eloss_perception.training.data.frames import Frame, FrameSource
+from eloss_perception.training.data.object_database import ObjectDatabase
 from eloss_perception.training.targets import Targets, make_targets
 
 

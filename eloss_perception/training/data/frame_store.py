@@ -13,7 +13,7 @@ import numpy as np
 
 from eloss_perception.errors import ConfigError
 from eloss_perception.kitti.labels import replace_file
-from eloss_perception.training.frames import CountedSource, Frame
+from eloss_perception.training.data.frames import CountedSource, Frame
 
 # Magic and version, numbers of points and boxes, stamp of the source.
 _HEADER = struct.Struct("<8sqq16s")

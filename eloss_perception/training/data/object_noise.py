@@ -11,8 +11,8 @@ import numpy as np
 
 from eloss_perception.core.boxes import points_in_boxes, wrap_angle
 from eloss_perception.core.classes import IGNORED
-from eloss_perception.training.collisions import move_in_order
-from eloss_perception.training.frames import Frame
+from eloss_perception.training.data.collisions import move_in_order
+from eloss_perception.training.data.frames import Frame
 
 # Moves drawn for each box, the first that collides with nothing is made.
 _NUM_TRIES = 10
