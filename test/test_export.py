@@ -37,6 +37,23 @@ def scans(count: int = 2) -> list[Pillars]:
     return [pillarize(p[: 3000 - 700 * i], GRID) for i, p in enumerate(points)]
 
 
+def test_equal_constants_are_stored_once() -> None:
+    same, other = np.eye(3, dtype=np.float32), np.zeros((3, 3), np.float32)
+    constants = [
+        onnx.numpy_helper.from_array(value, name)
+        for name, value in (("a", same), ("b", same.copy()), ("c", other), ("d", same[0]))
+    ]
+    nodes = [
+        onnx.helper.make_node("Add", ["a", "b"], ["sum"]),
+        onnx.helper.make_node("Add", ["c", "d"], ["rest"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", [], [], constants)
+    model = onnx.helper.make_model(graph)
+    onnx_graph._share_equal_constants(model)
+    assert [c.name for c in model.graph.initializer] == ["a", "c", "d"]
+    assert [list(node.input) for node in model.graph.node] == [["a", "a"], ["c", "d"]]
+
+
 def anchor_network() -> PillarNetwork:
     """PointPillars in small, its norms with statistics and its scores on both sides of 0.1."""
     torch.manual_seed(2)

@@ -92,6 +92,7 @@ def write_onnx(network: PillarNetwork, example: Pillars, path: Path, half_weight
     model = onnx.load(str(path))
     _strip_origin(model)
     _check_operators(model)
+    _share_equal_constants(model)
     if half_weights:
         _store_in_half(model)
     onnx.checker.check_model(model)
@@ -122,6 +123,24 @@ def _check_operators(model: onnx.ModelProto) -> None:
         raise BundleError(
             f"the exported network holds operators that TensorRT 10.3 refuses: {sorted(refused)}"
         )
+
+
+def _share_equal_constants(model: onnx.ModelProto) -> None:
+    """Keeps one of the constants that are equal; each tapped layer brings an identity matrix."""
+    from onnx import numpy_helper
+
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    kept, shared = [], {}
+    for constant in model.graph.initializer:
+        values = numpy_helper.to_array(constant)
+        name = first.setdefault((constant.data_type, values.shape, values.tobytes()), constant.name)
+        shared[constant.name] = name
+        if name == constant.name:
+            kept.append(constant)
+    for node in model.graph.node:
+        node.input[:] = [shared.get(name, name) for name in node.input]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
 
 
 def _store_in_half(model: onnx.ModelProto) -> None:
