@@ -26,7 +26,7 @@ from eloss_perception.training.data import loading
 from eloss_perception.training.data.sources import TrainingData
 from eloss_perception.training.devices import choose_device, choose_precision
 from eloss_perception.training.metrics import read_metrics
-from eloss_perception.training.network_detector import NetworkDetector
+from eloss_perception.training.network_detector import network_detector
 from eloss_perception.training.optimization import make_optimizer, update_average
 from eloss_perception.training.settings import ValidationConfig
 
@@ -50,7 +50,7 @@ def test_a_network_learns_a_scene_by_heart(tmp_path: Path, monkeypatch: pytest.M
     )
     run = settings(tmp_path, steps=150, learning_rate=1e-2, augmentation=STILL, ema_decay=0.9)
     network, saved = load_network(trainer.train(run))
-    detector = NetworkDetector(
+    detector = network_detector(
         network, saved.grid.build(), saved.class_names, DetectionThresholds(score=0.4)
     )
     expected = CarFrames(still=True).frame(0)
@@ -244,7 +244,7 @@ def test_a_detector_of_a_network_agrees_with_its_outputs() -> None:
     run = settings(Path())
     grid = run.grid.build()
     network = PillarNetwork(run.network, grid.num_y, grid.num_x)
-    detector = NetworkDetector(network, grid, run.class_names, DetectionThresholds(score=0.0))
+    detector = network_detector(network, grid, run.class_names, DetectionThresholds(score=0.0))
     points = CarFrames().frame(0).points
     detections = detector.detect(points)
     pillars = pillarize(points, grid)

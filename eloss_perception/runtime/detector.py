@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The detector: points in, boxes and layer entropies out. Read :meth:`Detector.detect` first."""
+"""The detector: points in, boxes and layer entropies out. Read `PillarDetector.detect` first."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.decode import decode
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.pillars import PointCounts, pillarize
 from eloss_perception.errors import ConfigError
 from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.backends.base import Backend
 from eloss_perception.runtime.bundle import Bundle
 
 
@@ -58,8 +61,8 @@ class Detections:
     timings: StageTimings
 
 
-class Detector:
-    """A bundle's network on a backend.
+class PillarDetector:
+    """A network, wherever it runs, with what comes before and after it.
 
     Attributes:
         thresholds: Used from the next frame on when changed.
@@ -68,21 +71,21 @@ class Detector:
 
     def __init__(
         self,
-        bundle: Bundle,
-        backend: str = "onnxruntime_cpu",
-        num_threads: int = 2,
+        backend: Backend,
+        grid: PillarGrid,
+        head: HeadConfig,
+        class_names: tuple[str, ...],
         thresholds: DetectionThresholds | None = None,
     ) -> None:
-        """Loads the network.
+        """Takes a network that is ready to run.
 
         Raises:
-            ConfigError: If the backend or a class of the thresholds is unknown.
-            BackendError: If the backend cannot run the bundle.
+            ConfigError: If a class of the thresholds is unknown.
         """
-        self.bundle = bundle
-        self.grid = bundle.grid
-        self.class_names = bundle.class_names
-        self.backend = load_backend(backend, bundle.onnx_path, num_threads)
+        self.backend = backend
+        self.grid = grid
+        self.head = head
+        self.class_names = class_names
         self.thresholds = thresholds or DetectionThresholds()
 
     @property
@@ -95,7 +98,7 @@ class Detector:
         unknown = set(thresholds.class_score) - set(self.class_names)
         if unknown:
             raise ConfigError(
-                f"class_score names {sorted(unknown)}; the bundle's classes are "
+                f"class_score names {sorted(unknown)}; the network's classes are "
                 f"{', '.join(self.class_names)}"
             )
         scores = [thresholds.class_score.get(name, thresholds.score) for name in self.class_names]
@@ -123,7 +126,7 @@ class Detector:
         boxes = decode(
             outputs.class_logits,
             outputs.box_regression,
-            self.bundle.facts.head,
+            self.head,
             self.grid,
             self._score_thresholds,
             self._thresholds.nms_iou,
@@ -147,3 +150,24 @@ class Detector:
         points = np.column_stack([positions, intensity]).astype(np.float32)
         for _ in range(3):
             self.detect(points)
+
+
+class Detector(PillarDetector):
+    """A bundle's network on a backend."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: str = "onnxruntime_cpu",
+        num_threads: int = 2,
+        thresholds: DetectionThresholds | None = None,
+    ) -> None:
+        """Loads the network.
+
+        Raises:
+            ConfigError: If the backend or a class of the thresholds is unknown.
+            BackendError: If the backend cannot run the bundle.
+        """
+        loaded = load_backend(backend, bundle.onnx_path, num_threads)
+        super().__init__(loaded, bundle.grid, bundle.facts.head, bundle.class_names, thresholds)
+        self.bundle = bundle

@@ -18,7 +18,7 @@ from eloss_perception.core.pillars import Pillars
 from eloss_perception.errors import BundleError
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.runtime.backends import load_backend
-from eloss_perception.runtime.backends.base import NetworkOutputs
+from eloss_perception.training.network_detector import TorchNetwork
 from eloss_perception.training.onnx_graph import network_inputs
 
 # Largest differences between torch and the exported network.
@@ -45,9 +45,7 @@ def check_parity(
     backend = load_backend("onnxruntime_cpu", onnx_path, num_threads=2)
     thresholds = np.full(network.config.num_classes, _SCORE_THRESHOLD, np.float32)
     for pillars in scans:
-        with torch.inference_mode():
-            outputs = network(*network_inputs(pillars))
-        expected = NetworkOutputs(*(value[0].numpy() for value in outputs))
+        expected = TorchNetwork(network).run(pillars)
         actual = backend.run(pillars)
         for field in ("class_logits", "box_regression"):
             a, b = getattr(expected, field), getattr(actual, field)

@@ -19,7 +19,7 @@ from eloss_perception.training.evaluation import (
     evaluate_detections,
     run_detector,
 )
-from eloss_perception.training.network_detector import NetworkDetector
+from eloss_perception.training.network_detector import network_detector
 from eloss_perception.training.settings import ValidationConfig
 
 
@@ -48,7 +48,7 @@ class Validation:
         self._ids = self._dataset.ids[: config.num_frames]
         self._network = PillarNetwork(network, grid.num_y, grid.num_x).to(device)
         thresholds = DetectionThresholds(score=EVALUATION_SCORE)
-        self._detector = NetworkDetector(self._network, grid, class_names, thresholds)
+        self._detector = network_detector(self._network, grid, self._class_names, thresholds)
 
     def score(self, averaged: torch.nn.Module) -> dict[str, float | None]:
         """Average precisions of weights.

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eloss_perception.training.evaluation.settings import EVALUATION_SCORE
 
 if TYPE_CHECKING:  # Imported when used: scoring result files needs neither runtime nor torch.
-    from eloss_perception.runtime.detector import Detector
-    from eloss_perception.training.network_detector import NetworkDetector
+    from eloss_perception.runtime.detector import Detector, PillarDetector
 
 
 def load_bundle(
@@ -43,7 +42,7 @@ def load_bundle(
 
 def load_checkpoint(
     path: str | Path, num_threads: int = 2
-) -> tuple[NetworkDetector, dict[str, Any]]:
+) -> tuple[PillarDetector, dict[str, Any]]:
     """Return a checkpoint's averaged network as a detector, and what it is.
 
     Raises:
@@ -55,12 +54,12 @@ def load_checkpoint(
 
     from eloss_perception.runtime.detector import DetectionThresholds
     from eloss_perception.training.checkpoints import load_network
-    from eloss_perception.training.network_detector import NetworkDetector
+    from eloss_perception.training.network_detector import network_detector
 
     path = Path(path)
     network, settings = load_network(path)
     torch.set_num_threads(num_threads)
-    detector = NetworkDetector(
+    detector = network_detector(
         network,
         settings.grid.build(),
         settings.class_names,

@@ -39,7 +39,7 @@ StageTimes = dict[str, list[float]]
 
 
 class AnyDetector(Protocol):
-    """What a `runtime.Detector` and a `NetworkDetector` have in common."""
+    """What evaluation asks of a `runtime.PillarDetector`."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
