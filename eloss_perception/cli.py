@@ -78,6 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(hint)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except SystemError as error:
+        # What becomes of a Ctrl-C in the moment when compiled code returns to Python.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has left; without this Python complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -168,6 +168,15 @@ def test_interrupt_is_quiet(fake, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_interrupt_that_compiled_code_turned_into_a_system_error(fake, capsys):
+    error = SystemError("returned a result with an exception set")
+    with pytest.raises(SystemError, match="exception set"):
+        run(*fake(error))
+    error.__cause__ = KeyboardInterrupt()
+    assert run(*fake(error)) == 130
+    assert capsys.readouterr().err == ""
+
+
 def test_ctrl_c_during_work(tmp_path):
     command = [sys.executable, "-m", "eloss_perception.cli", "simulate", "--frames", "9999"]
     process = subprocess.Popen(
