@@ -6,7 +6,8 @@ same batches in the same order.
 The networks of a seed are trained side by side, each batch being prepared once. What is recorded
 every few hundred steps, from the averaged weights, is the average precision on simulated scans that
 nobody trains on and, given a KITTI root, on real ones, and the mean entropy of each layer. A seed
-that is finished is not computed again. `benchmarks/entropy_figures.py` draws the pictures.
+that is finished is not computed again. `benchmarks/entropy_figures.py` draws the pictures. The last
+averaged weights are kept as checkpoints (`OUT/seed_0_off/checkpoint.pt`) for `eloss export`.
 
     ./run python benchmarks/entropy_ablation.py --out ablation --steps 800 --data KITTI_ROOT
 """
@@ -27,6 +28,7 @@ from tqdm import tqdm
 from eloss_perception.core.pillars import pillarize
 from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig
 from eloss_perception.model.network import PillarNetwork
+from eloss_perception.training.checkpoints import CHECKPOINT_NAME, save_checkpoint
 from eloss_perception.training.data.loading import load_batches
 from eloss_perception.training.data.samples import Batch
 from eloss_perception.training.data.simulated_dataset import SimulatedDataset
@@ -62,6 +64,15 @@ class Arm:
             self.optimizer, settings.learning_rate, settings.steps, settings.warm_up
         )
         self.entropy_loss = EntropyLoss(entropy, self.network.layer_stages, settings.steps)
+
+    def save(self, folder: Path, variant: str) -> None:
+        """Keeps the averaged weights, for `eloss export`."""
+        settings = self.settings.model_copy(
+            update={"name": folder.name, "entropy_loss": VARIANTS[variant]}
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {"settings": settings.model_dump_json(), "step": settings.steps}
+        save_checkpoint(folder / CHECKPOINT_NAME, state | {"averaged": self.averaged.state_dict()})
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """One optimiser step, as in the trainer; returns the loss terms."""
@@ -121,7 +132,7 @@ class Judge:
 
 
 def run_seed(
-    settings: TrainingSettings, judge: Judge, judge_every: int, variants: list[str]
+    settings: TrainingSettings, judge: Judge, judge_every: int, variants: list[str], out: Path
 ) -> Iterator[dict[str, Any]]:
     """Trains one seed's networks side by side; yields a row per variant and judgement."""
     arms = {name: Arm(settings, VARIANTS[name]) for name in variants}
@@ -149,6 +160,8 @@ def run_seed(
                 "factor": arm.entropy_loss.factor,
                 **judge.judge(arm.averaged),
             }
+    for name, arm in arms.items():
+        arm.save(out / f"seed_{settings.seed}_{name}", name)
 
 
 def main() -> None:
@@ -174,7 +187,9 @@ def main() -> None:
         settings = TrainingSettings(seed=seed, steps=arguments.steps, ema_decay=0.99)
         judge = Judge(settings, arguments.frames, arguments.data)
         rows = []
-        for row in run_seed(settings, judge, arguments.judge_every, arguments.variants):
+        for row in run_seed(
+            settings, judge, arguments.judge_every, arguments.variants, arguments.out
+        ):
             rows.append(row)
             tqdm.write(json.dumps({k: v for k, v in row.items() if k != "profile"}))
         facts = {"steps": arguments.steps, "batch_size": settings.batch_size, "rows": rows}
