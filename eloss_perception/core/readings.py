@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The readings of a frame: everything that its health is judged by, as one vector.
+
+A reading is called ``check.reading``. Readings of one *check* are judged together: the entropy of
+the layers, their scale, the counts, the ranges and so on. A new reading is a name and a number
+here; reference, calibration, messages and benchmark follow the names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import Pillars, PointCounts
+from eloss_perception.core.scan_statistics import SCAN_READINGS, scan_readings
+
+_PILLAR_READINGS = ("isolation.lone_pillars", "isolation.single_points")
+_COUNT_READINGS = ("counts.in_range", "counts.pillars", "counts.non_finite")
+
+NETWORK_CHECKS = ("entropy", "scale")
+"""Checks that read the network's layers; all others read the scan."""
+
+
+def reading_names(layer_names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the R readings of a network with these tapped layers."""
+    return (
+        *(f"{check}.{layer}" for check in NETWORK_CHECKS for layer in layer_names),
+        *_COUNT_READINGS,
+        *_PILLAR_READINGS,
+        *SCAN_READINGS,
+    )
+
+
+def check_of(reading: str) -> str:
+    """The check that a reading belongs to."""
+    return reading.partition(".")[0]
+
+
+def checks_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The checks of readings, each once, in their order."""
+    return tuple(dict.fromkeys(check_of(name) for name in names))
+
+
+def make_readings(
+    layer_entropy: npt.NDArray[np.floating],
+    layer_log_rms: npt.NDArray[np.floating],
+    points: npt.NDArray[np.float32],
+    pillars: Pillars,
+    grid: PillarGrid,
+) -> npt.NDArray[np.float64]:
+    """The readings of one frame.
+
+    Args:
+        layer_entropy: (L,) entropy of each tapped layer.
+        layer_log_rms: (L,) log RMS of each tapped layer.
+        points: (N, 4) float32, the whole scan in the network frame, intensity in [0, 1].
+        pillars: What the network was given of it.
+        grid: Their grid.
+
+    Returns:
+        (R,) float64 in the order of :func:`reading_names`; the same for any order of the points.
+    """
+    return np.concatenate(
+        [
+            np.asarray(layer_entropy, np.float64),
+            np.asarray(layer_log_rms, np.float64),
+            _count_readings(pillars.counts),
+            _pillar_readings(pillars, grid),
+            scan_readings(points),
+        ]
+    )
+
+
+def _count_readings(counts: PointCounts) -> list[float]:
+    bad_share = counts.num_non_finite / max(counts.num_input_points, 1)
+    return [
+        math.log1p(counts.num_in_range),
+        math.log1p(counts.num_occupied),
+        math.log1p(1000.0 * bad_share),
+    ]
+
+
+def _pillar_readings(pillars: Pillars, grid: PillarGrid) -> list[float]:
+    """Log shares of pillars without a neighbour, and of those with a single point."""
+    num_pillars = len(pillars.features)
+    num_lone = _num_lone_pillars(pillars.cell_to_pillar, num_pillars, grid.num_x, grid.num_y)
+    num_single = int((pillars.features[:, 4] < math.log(2.5)).sum())
+    return [
+        math.log((num_lone + 5.0) / (num_pillars + 5.0)),
+        math.log((num_single + 5.0) / (num_pillars + 5.0)),
+    ]
+
+
+@numba.njit(cache=True, nogil=True)
+def _num_lone_pillars(cell_to_pillar, num_pillars, num_x, num_y):  # type: ignore[no-untyped-def]
+    num_lone = 0
+    for row in range(1, num_y - 1):
+        for column in range(1, num_x - 1):
+            cell = row * num_x + column
+            if cell_to_pillar[cell] == num_pillars:
+                continue
+            lone = True
+            for above in (-num_x, 0, num_x):
+                for beside in (-1, 0, 1):
+                    neighbour = cell + above + beside
+                    if neighbour != cell and cell_to_pillar[neighbour] != num_pillars:
+                        lone = False
+            num_lone += lone
+    return num_lone
