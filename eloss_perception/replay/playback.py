@@ -17,11 +17,18 @@ from eloss_perception.bags.reader import BagReader, RawMessage
 from eloss_perception.core.sensors import SENSORS
 from eloss_perception.replay.restamp import Restamper
 from eloss_perception.ros.convert import points_from_msg
-from eloss_perception.simulation.schedule import CorruptionWindow, corrupt_on_schedule
+from eloss_perception.simulation.corruptions import PointArray
+from eloss_perception.simulation.schedule import (
+    CorruptionWindow,
+    corrupt_on_schedule,
+    is_stuck,
+)
 
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 # A frame that comes later than this makes the timing of what follows it doubtful.
 LATE_NS = 10_000_000
+# Bags to be corrupted hold points as the network takes them.
+_SENSOR = SENSORS["kitti_hdl64"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,8 @@ class Playback:
         self._topics = topics
         self._restamper = Restamper(bag.typestore)
         self._stamp_of_moment = (-1, 0)
+        # Cloud topic -> its last clean scan: as recorded until something asks for its points.
+        self._previous: dict[str, RawMessage | PointArray] = {}
 
     def __iter__(self) -> Iterator[DueMessage]:
         """Yields the messages; a corrupted cloud is made when asked for, ahead of its time."""
@@ -95,6 +104,7 @@ class Playback:
         turn_offset_ns = 0
         while True:
             frame = 0
+            self._previous.clear()
             for raw in self._bag.messages(self._topics):
                 data = raw.data
                 if raw.message_type == CLOUD_TYPE:
@@ -122,14 +132,29 @@ class Playback:
             self._corrupt(RawMessage("", CLOUD_TYPE, 0, data), window.start_s, 0)
 
     def _corrupt(self, raw: RawMessage, time_s: float, frame: int) -> bytes:
+        """Returns the cloud as the sensor delivers it at this time, under the stamp it had.
+
+        A driver that repeats a scan does so under new stamps: it knows no better.
+        """
         if not any(window.holds(time_s) for window in self._corruptions):
+            self._previous[raw.topic] = raw
             return raw.data
         cloud = self._bag.deserialize(raw)
-        points = points_from_msg(cloud, SENSORS["kitti_hdl64"])
-        points = corrupt_on_schedule(points, self._corruptions, time_s, frame)
+        points = points_from_msg(cloud, _SENSOR)
+        previous = self._previous_points(raw.topic)
+        if previous is None or not is_stuck(self._corruptions, time_s):
+            self._previous[raw.topic] = points
+        points = corrupt_on_schedule(points, self._corruptions, time_s, frame, previous=previous)
         stamp_ns = cloud.header.stamp.sec * 10**9 + cloud.header.stamp.nanosec
         corrupted = messages.point_cloud(points, stamp_ns, cloud.header.frame_id)
         return bytes(messages.TYPESTORE.serialize_cdr(corrupted, CLOUD_TYPE))
+
+    def _previous_points(self, topic: str) -> PointArray | None:
+        previous = self._previous.get(topic)
+        if isinstance(previous, RawMessage):
+            previous = points_from_msg(self._bag.deserialize(previous), _SENSOR)
+            self._previous[topic] = previous
+        return previous
 
     def _period_ns(self) -> int:
         """Time between two messages of the most frequent topic: the pause before a new turn."""

@@ -97,7 +97,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="WHAT",
-        help="degrade the sensor: NAME[:SEVERITY][@STARTs-ENDs], such as fog:3@5s-10s; repeatable",
+        help="degrade the sensor: NAME[:SEVERITY][@STARTs-ENDs], such as fog:3@5s-10s; repeatable;"
+        " `eloss corrupt --list` shows the names",
     )
     add(
         "--wait-for-subscribers",

@@ -16,6 +16,6 @@ Where to change what, in the order in which a scan comes about:
   casting of the ground), `depth_buffer`: what each ray hits. `ray_hash`: all randomness of rays.
 - `sensor_response`: what is reported of it. `render`: from scene to labelled scan.
 
-Apart from these, `corruptions` degrade any scan, simulated or real; `beams` tells the beam of each
+Apart from these, `corruptions` degrades any scan, simulated or real; `beams` tells the beam of each
 of its points, `schedule` when it is degraded.
 """

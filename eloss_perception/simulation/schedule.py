@@ -13,12 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.errors import ConfigError
-from eloss_perception.simulation.corruptions import (
-    CORRUPTIONS,
-    PERSISTENT_CORRUPTIONS,
-    SEVERITIES,
-    corrupt,
-)
+from eloss_perception.simulation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 _WINDOW = re.compile(
     r"(?P<name>[^:@]+)(?::(?P<severity>[^@]+))?(?:@(?P<start>[\d.]+)s?-(?P<end>[\d.]+)?s?)?"
@@ -93,6 +88,7 @@ def corrupt_on_schedule(
     time_s: float,
     frame: int,
     seed: int = 0,
+    previous: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Applies every window that holds at this time, in the order given.
 
@@ -102,10 +98,16 @@ def corrupt_on_schedule(
         time_s: Seconds since the start of the recording.
         frame: Number of the scan: what changes from scan to scan is drawn from it.
         seed: The same seed, frame and schedule give the same scan.
+        previous: The clean scan before this one; None for the first.
     """
     for index, window in enumerate(windows):
         if window.holds(time_s):
-            draw = 0 if window.name in PERSISTENT_CORRUPTIONS else frame + 1
+            draw = 0 if CORRUPTIONS[window.name].is_persistent else frame + 1
             window_seed = int(np.random.SeedSequence([seed, index, draw]).generate_state(1)[0])
-            points = corrupt(points, window.name, window.severity, window_seed)
+            points = corrupt(points, window.name, window.severity, window_seed, previous)
     return points
+
+
+def is_stuck(windows: Sequence[CorruptionWindow], time_s: float) -> bool:
+    """Whether at this time a driver repeats an old scan, so that no newer one becomes previous."""
+    return any(w.holds(time_s) and CORRUPTIONS[w.name].needs_previous for w in windows)

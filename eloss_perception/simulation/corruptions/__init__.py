@@ -1,0 +1,25 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What weather, failing hardware and mistaken drivers do to a scan, each at five severities.
+
+Every corruption takes points (N, 4) float32 (x, y, z in metres in the LiDAR frame, intensity in [0,
+1]), a severity of 1 to 5 and a seed, and returns new points. The input is never written to, and the
+same arguments give the same result bit for bit.
+
+- `table`: all of them by name, with what the severities mean and where the numbers come from.
+  `apply`: how one of them is put on a scan.
+- `weather` and `fog`, `sensor`, `noise`, `loss`, `mounting`, `driver`: one function each.
+- `precipitation` (flakes and drops in a beam), `receiver` (which echo it can still see), `road`
+  (where the road is), `scan`: the physics that several share.
+"""
+
+from eloss_perception.simulation.corruptions.apply import corrupt
+from eloss_perception.simulation.corruptions.scan import PointArray
+from eloss_perception.simulation.corruptions.table import (
+    CORRUPTIONS,
+    KINDS,
+    SEVERITIES,
+    Corruption,
+)
+
+__all__ = ["CORRUPTIONS", "KINDS", "SEVERITIES", "Corruption", "PointArray", "corrupt"]
