@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from eloss_perception.simulation.corruptions.receiver import SWEEP_S
-from eloss_perception.simulation.corruptions.scan import PointArray, is_in_half
+from eloss_perception.simulation.corruptions.scan import PointArray, is_in_half, is_return
 
 INTENSITY_GAIN = (0.7, 0.5, 0.3, 0.15, 0.0)
 # Where a scan has no predecessor: how fast the ego vehicle is taken to drive [m/s].
@@ -109,7 +109,8 @@ def time_shift(
     start = rng.uniform(-np.pi, np.pi)
     is_late = is_in_half(points, start)
     if previous is not None:
-        torn: PointArray = np.concatenate([points[~is_late], previous[is_in_half(previous, start)]])
+        older = previous[is_return(previous)]
+        torn: PointArray = np.concatenate([points[~is_late], older[is_in_half(older, start)]])
         return torn
     shifted: PointArray = points.copy()
     shifted[is_late, 0] += np.float32(SHIFT_SPEED_M_S[severity - 1] * SWEEP_S)
