@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that a health benchmark found, as one JSON document."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eloss_perception.errors import DataError
+from eloss_perception.training.health_benchmark.comparison import ScoreResult
+from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition
+from eloss_perception.training.health_benchmark.harm import Harm
+from eloss_perception.training.health_benchmark.numbers import interval, number, numbers
+from eloss_perception.training.health_benchmark.protocols import FrameScores
+from eloss_perception.training.health_benchmark.scores import ALARM, SCORES
+from eloss_perception.training.health_benchmark.sequences import (
+    CleanOutcome,
+    SequenceOutcome,
+    poisson_limit,
+)
+from eloss_perception.training.health_benchmark.settings import HealthBenchmarkSettings
+from eloss_perception.training.health_benchmark.statistics import (
+    Estimate,
+    auroc,
+    auroc_resamples,
+    draw_counts,
+    draw_indices,
+    estimate,
+    fpr_at_tpr,
+    share_interval,
+)
+
+FORMAT_VERSION = 1
+
+# Onsets of one sequence overlap: a quarter of a sequence's onsets is drawn together.
+_BLOCKS_PER_SEQUENCE = 4
+
+Document = dict[str, Any]
+
+
+def harm_section(harms: Mapping[Condition, Harm], settings: HealthBenchmarkSettings) -> Document:
+    """Return what each condition costs."""
+    return {
+        condition.label: {
+            "ap": {metric: number(value) for metric, value in harm.ap.items()},
+            "drop": {metric: interval(value) for metric, value in harm.drop.items()},
+            "worst_drop": number(harm.worst),
+            "kind": harm.kind(settings.dangerous_drop, settings.harmless_drop)
+            if condition != CLEAN
+            else "",
+        }
+        for condition, harm in harms.items()
+    }
+
+
+def protocol_section(
+    results: Mapping[str, ScoreResult], scores: FrameScores, threshold: float
+) -> Document:
+    """Return the comparison of scores, and how often single frames pass the alarm's threshold."""
+    over = {condition: values > threshold for condition, values in scores[ALARM].items()}
+    clean = over[CLEAN]
+    return {
+        "threshold": number(threshold),
+        "clean_over_threshold": interval(share_interval(int(clean.sum()), len(clean))),
+        "over_threshold": {c.label: number(float(np.mean(v))) for c, v in over.items()},
+        "scores": {
+            name: {
+                "what": SCORES[name].what,
+                "is_baseline": SCORES[name].is_baseline,
+                "mean_auroc": interval(result.mean_auroc),
+                "alarm_minus_this": interval(result.difference),
+                "num_best": result.num_best,
+                "spearman_with_drop": interval(result.spearman),
+                "conditions": {
+                    condition.label: {
+                        "auroc": interval(separation.auroc),
+                        "fpr_at_95_tpr": interval(separation.fpr),
+                        "median": number(separation.median),
+                    }
+                    for condition, separation in result.conditions.items()
+                },
+            }
+            for name, result in results.items()
+        },
+        "frame_scores": {
+            name: {condition.label: numbers(values) for condition, values in by.items()}
+            for name, by in scores.items()
+        },
+    }
+
+
+def sequence_section(
+    clean: CleanOutcome,
+    outcomes: Mapping[Condition, SequenceOutcome],
+    settings: HealthBenchmarkSettings,
+) -> Document:
+    """Return what the monitor made of streams of scans."""
+    conditions, drawn, values = {}, [], []
+    for condition, outcome in outcomes.items():
+        peak = np.array([onset.peak for onset in outcome.onsets])
+        clean_peak = np.array([onset.clean_peak for onset in outcome.onsets])
+        block = max(1, settings.sequence.num_onsets // _BLOCKS_PER_SEQUENCE)
+        draws = draw_indices(len(peak), settings.num_resamples, block, settings.seed)
+        resamples = auroc_resamples(clean_peak, peak, draw_counts(draws))
+        value = auroc(clean_peak, peak)
+        values.append(value)
+        drawn.append(resamples)
+        conditions[condition.label] = {
+            "auroc": interval(estimate(value, resamples, settings.confidence)),
+            "fpr_at_95_tpr": number(fpr_at_tpr(clean_peak, peak)),
+            "share_ok": number(outcome.share_ok),
+            "frames_to_warn": _delays([o.frames_to_warn for o in outcome.onsets]),
+            "frames_to_error": _delays([o.frames_to_error for o in outcome.onsets]),
+            "frames_to_ok": _delays([o.frames_to_ok for o in outcome.onsets]),
+        }
+    mean = Estimate(math.nan, math.nan, math.nan)
+    if values:
+        mean = estimate(float(np.mean(values)), np.mean(drawn, axis=0), settings.confidence)
+    return {
+        "clean": {
+            "num_alarms": clean.num_alarms,
+            "num_frames": clean.num_frames,
+            "hours": number(clean.hours),
+            "share_ok": number(clean.share_ok),
+            "alarms_per_hour": number(clean.num_alarms / clean.hours if clean.hours else math.nan),
+            "alarms_per_hour_at_most": number(
+                poisson_limit(clean.num_alarms) / clean.hours if clean.hours else math.nan
+            ),
+        },
+        "mean_auroc": interval(mean),
+        "conditions": conditions,
+    }
+
+
+def load_report(path: Path) -> Document:
+    """Read the JSON of an earlier run.
+
+    Raises:
+        DataError: If it cannot be read or is no health benchmark's of this version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot read the result: {error}") from error
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if version != FORMAT_VERSION or "protocols" not in document:
+        raise DataError(
+            f"{path}: no result of `eloss health` of format version {FORMAT_VERSION}; run it again"
+        )
+    result: Document = document
+    return result
+
+
+def _delays(frames: Sequence[float]) -> Document:
+    """Return the middle and the slow tenth of counts of frames; null where that never happened."""
+    values = np.sort(np.array(frames, np.float64))
+    return {
+        "median": number(float(values[(len(values) - 1) // 2])),
+        "p90": number(float(values[math.ceil(0.9 * len(values)) - 1])),
+        "never": number(float(np.mean(~np.isfinite(values)))),
+    }

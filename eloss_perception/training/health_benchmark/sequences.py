@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Corruptions that begin and end while scans stream in, and what the monitor makes of them.
+
+The network has seen every scan of a sequence clean and under every condition, once. Any course of
+events is then put together from those readings: clean frames, an onset, an end, clean frames again,
+each played to a new monitor. A sequence too short for that is played back and forth, since scans
+in reverse follow each other as closely.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eloss_perception.core.health import HealthLevel, HealthReference
+from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition
+from eloss_perception.training.health_benchmark.readout import Readings, Replay, replay
+from eloss_perception.training.health_benchmark.settings import SequenceSettings
+
+# condition -> (T, R) readings of one sequence
+SequenceReadings = Mapping[Condition, Readings]
+
+_NEVER = math.inf
+
+
+class Onset(NamedTuple):
+    """One corruption that came and went; counts of frames are infinite where it never happened.
+
+    Attributes:
+        peak: Highest score that the level follows within the window after the onset.
+        clean_peak: The same frames, clean.
+        frames_to_warn: Corrupted frames until the level was WARN or worse; 1 is the first.
+        frames_to_error: Until it was ERROR.
+        frames_to_ok: Clean frames after the end until it was OK; 0 where it never rose.
+    """
+
+    peak: float
+    clean_peak: float
+    frames_to_warn: float
+    frames_to_error: float
+    frames_to_ok: float
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceOutcome:
+    """One condition over all sequences.
+
+    Attributes:
+        onsets: What followed each onset.
+        share_ok: Share of frames at level OK while the corruption lasts for a whole sequence.
+        num_frames: Frames that this is the share of.
+    """
+
+    onsets: tuple[Onset, ...]
+    share_ok: float
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class CleanOutcome:
+    """Clean sequences.
+
+    Attributes:
+        num_alarms: How often the level left OK.
+        num_frames: Frames played.
+        share_ok: Share of them at level OK.
+        hours: Their time.
+    """
+
+    num_alarms: int
+    num_frames: int
+    share_ok: float
+    hours: float
+
+
+def back_and_forth(num_frames: int, start: int, length: int) -> NDArray[np.int64]:
+    """Return (length,) frames from `start` on, turning round at the ends."""
+    period = max(1, 2 * num_frames - 2)
+    phase = (start + np.arange(length)) % period
+    return np.where(phase < num_frames, phase, period - phase).astype(np.int64)
+
+
+def onset_starts(num_frames: int, num_onsets: int) -> list[int]:
+    """Return where the evenly spread courses of events begin."""
+    period = max(1, 2 * num_frames - 2)
+    count = min(num_onsets, period)
+    return [(number * period) // count for number in range(count)]
+
+
+def play_onset(
+    reference: HealthReference,
+    sequence: SequenceReadings,
+    condition: Condition,
+    start: int,
+    settings: SequenceSettings,
+) -> Onset:
+    """Play clean frames, a corruption and clean frames again to a new monitor."""
+    begin, end = settings.history, settings.history + settings.duration
+    frames = back_and_forth(len(sequence[CLEAN]), start, end + settings.recovery)
+    readings = sequence[CLEAN][frames]
+    clean = replay(reference, readings[: begin + settings.window])
+    readings[begin:end] = sequence[condition][frames[begin:end]]
+    played = replay(reference, readings)
+    window = slice(begin, begin + settings.window)
+    during, after = played.level[begin:end], played.level[end:]
+    return Onset(
+        peak=float(np.max(played.score[window])),
+        clean_peak=float(np.max(clean.score[window])),
+        frames_to_warn=_first(during >= HealthLevel.WARN),
+        frames_to_error=_first(during >= HealthLevel.ERROR),
+        frames_to_ok=0.0 if played.level[end - 1] == 0 else _first(after == HealthLevel.OK),
+    )
+
+
+def play_condition(
+    reference: HealthReference,
+    sequences: Sequence[SequenceReadings],
+    condition: Condition,
+    settings: SequenceSettings,
+) -> SequenceOutcome:
+    """Play every onset of a condition, and every sequence that is corrupted throughout."""
+    onsets, levels = [], []
+    for sequence in sequences:
+        num_frames = len(sequence[CLEAN])
+        for start in onset_starts(num_frames, settings.num_onsets):
+            onsets.append(play_onset(reference, sequence, condition, start, settings))
+        lead_in = sequence[CLEAN][back_and_forth(num_frames, 0, settings.history)]
+        whole = np.concatenate([lead_in, sequence[condition]])
+        levels.append(replay(reference, whole).level[settings.history :])
+    joined = np.concatenate(levels)
+    return SequenceOutcome(tuple(onsets), float(np.mean(joined == HealthLevel.OK)), len(joined))
+
+
+def play_clean(
+    reference: HealthReference, sequences: Sequence[Readings], rate_hz: float
+) -> CleanOutcome:
+    """Play clean (T, R) sequences once each and count false alarms."""
+    played = [replay(reference, readings) for readings in sequences]
+    num_frames = sum(len(each.level) for each in played)
+    num_ok = sum(int(np.sum(each.level == HealthLevel.OK)) for each in played)
+    return CleanOutcome(
+        num_alarms=sum(count_alarms(each) for each in played),
+        num_frames=num_frames,
+        share_ok=num_ok / max(1, num_frames),
+        hours=num_frames / rate_hz / 3600.0,
+    )
+
+
+def count_alarms(played: Replay) -> int:
+    """Return how often the level left OK."""
+    raised = np.concatenate([[False], played.level != HealthLevel.OK])
+    return int(np.sum(raised[1:] & ~raised[:-1]))
+
+
+def poisson_limit(count: int, confidence: float = 0.95) -> float:
+    """Return the most events that, expected, would still give `count` or fewer this rarely.
+
+    Exact one-sided limit (Garwood 1936); about 3 where nothing was seen.
+    """
+    low, high = 0.0, 10.0 + 4.0 * count
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        terms = [
+            math.exp(-middle + k * math.log(middle) - math.lgamma(k + 1)) for k in range(count + 1)
+        ]
+        low, high = (middle, high) if sum(terms) > 1.0 - confidence else (low, middle)
+    return 0.5 * (low + high)
+
+
+def _first(happened: NDArray[np.bool_]) -> float:
+    """Return the number, from 1, of the first frame at which it happened."""
+    return float(np.argmax(happened) + 1) if happened.any() else _NEVER
