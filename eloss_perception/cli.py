@@ -13,6 +13,7 @@ from eloss_perception import __version__
 from eloss_perception.commands import (
     bag,
     calibrate,
+    corrupt,
     demo,
     detect,
     evaluate,
@@ -23,7 +24,7 @@ from eloss_perception.commands import (
 )
 from eloss_perception.errors import ElossError
 
-COMMANDS = (simulate, detect, bag, replay, evaluate, train, export, calibrate, demo)
+COMMANDS = (simulate, corrupt, detect, bag, replay, evaluate, train, export, calibrate, demo)
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it.

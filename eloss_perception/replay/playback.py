@@ -77,6 +77,7 @@ class Playback:
         corruptions: What the sensor suffers, and when in the bag; needs clouds in the network frame
             with intensity in [0, 1], as `eloss bag` and `eloss simulate` write them.
         topics: Those to play; all if None.
+        seed: Draws the corruptions: the same seed, bag and windows give the same scans.
     """
 
     def __init__(
@@ -87,12 +88,14 @@ class Playback:
         loop: bool = False,
         corruptions: Sequence[CorruptionWindow] = (),
         topics: Sequence[str] | None = None,
+        seed: int = 0,
     ) -> None:
         self._bag = bag
         self._rate = rate
         self._loop = loop
         self._corruptions = tuple(corruptions)
         self._topics = topics
+        self._seed = seed
         self._restamper = Restamper(bag.typestore)
         self._stamp_of_moment = (-1, 0)
         # Cloud topic -> its last clean scan: as recorded until something asks for its points.
@@ -144,7 +147,7 @@ class Playback:
         previous = self._previous_points(raw.topic)
         if previous is None or not is_stuck(self._corruptions, time_s):
             self._previous[raw.topic] = points
-        points = corrupt_on_schedule(points, self._corruptions, time_s, frame, previous=previous)
+        points = corrupt_on_schedule(points, self._corruptions, time_s, frame, self._seed, previous)
         stamp_ns = cloud.header.stamp.sec * 10**9 + cloud.header.stamp.nanosec
         corrupted = messages.point_cloud(points, stamp_ns, cloud.header.frame_id)
         return bytes(messages.TYPESTORE.serialize_cdr(corrupted, CLOUD_TYPE))

@@ -19,10 +19,10 @@ FIELD_OF_VIEW_DEG = (180.0, 120.0, 90.0, 60.0, 40.0)
 
 NUM_BLOTCHES = (2, 4, 6, 9, 12)
 # Share of the light that the middle of a blotch takes, on each way.
-DIRT_OPACITY = (0.6, 0.8, 0.9, 0.97, 1.0)
-# Half width of a blotch as seen from inside: 0.5 to 2 cm of mud on a cover 10 cm from the axis, up
+DIRT_OPACITY = (0.7, 0.9, 0.97, 0.99, 1.0)
+# Half width of a blotch as seen from inside: 1 to 3.5 cm of mud on a cover 10 cm from the axis, up
 # and down smeared out by the height of the optics.
-BLOTCH_WIDTH_DEG, BLOTCH_HEIGHT_DEG = (3.0, 12.0), (5.0, 20.0)
+BLOTCH_WIDTH_DEG, BLOTCH_HEIGHT_DEG = (5.0, 20.0), (8.0, 25.0)
 # Elevations that the blotches' centres are spread over [degrees].
 _ELEVATIONS_DEG = (-25.0, 3.0)
 _BIN_DEG = 0.5
@@ -64,10 +64,10 @@ def local_dropout(
 ) -> PointArray:
     """5, 10, 20, 40, 80 holes of 2 m radius.
 
-    Their centres are points of the scan, drawn with a weight that grows with range: the density of
-    points falls with it, so holes are as likely far away as near.
+    Their centres are points of the scan, drawn with the square of their range as weight: a road's
+    points per square metre fall with its cube, so that holes are as likely far away as near.
     """
-    weights = np.cumsum(np.hypot(points[:, 0], points[:, 1]), dtype=np.float64)
+    weights = np.cumsum(points[:, 0] ** 2 + points[:, 1] ** 2, dtype=np.float64)
     draws = rng.random(NUM_HOLES[severity - 1])
     total = float(weights[-1]) if len(weights) else 0.0
     chosen = np.searchsorted(weights, draws * total) if total > 0.0 else np.zeros(0, dtype=np.intp)
@@ -93,7 +93,7 @@ def dirt(
     rng: np.random.Generator,
     previous: PointArray | None = None,
 ) -> PointArray:
-    """2, 4, 6, 9, 12 soft-edged blotches on the cover, 60 to 100 % opaque in the middle.
+    """2, 4, 6, 9, 12 soft-edged blotches on the cover, 70 to 100 % opaque in the middle.
 
     The beam crosses the dirt twice; a target is lost where its echo falls below the floor.
     """

@@ -144,7 +144,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     ),
     "dirt": Corruption(
         loss.dirt,
-        "2, 4, 6, 9, 12 blotches on the cover, 60, 80, 90, 97, 100 % opaque",
+        "2, 4, 6, 9, 12 blotches on the cover, 70, 90, 97, 99, 100 % opaque",
         "two passes through the cover and the range law; floor: HDL-64E's data sheet",
         "loss",
         is_persistent=True,
