@@ -93,8 +93,10 @@ def test_taps_are_the_maps_after_the_relu_and_follow_the_configured_measure() ->
     assert [tuple(tap.bev.shape[1:]) for tap in taps] == [(8, 8, 12)] * 2 + [(16, 4, 6)] * 3
     assert all(float(tap.bev.min()) == 0.0 for tap in taps)
     output = network(*data)
-    torch.testing.assert_close(output.layer_entropy, measure_taps(taps, "reference"))
-    assert not torch.allclose(output.layer_entropy, measure_taps(taps, "renyi2"))
+    entropy, scale = measure_taps(taps, "reference")
+    torch.testing.assert_close(output.layer_entropy, entropy)
+    torch.testing.assert_close(output.layer_log_rms, scale)
+    assert not torch.allclose(output.layer_entropy, measure_taps(taps, "renyi2")[0])
 
 
 def test_a_frame_is_read_alike_alone_and_in_a_batch() -> None:

@@ -26,8 +26,8 @@ _HEAD = 32  # cells of the head along each side
 def write_tiny_bundle(folder: Path) -> Path:
     """Writes a bundle whose network finds one car ahead in every scan.
 
-    The layer entropies are the means of two columns of the pillars' features, so they answer to the
-    input; the box does not.
+    The readings of the layers are the means of two columns of the pillars' features, so they answer
+    to the input; the box does not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     heatmap = np.full((1, 3, _HEAD, _HEAD), -9.0, np.float32)
@@ -41,6 +41,7 @@ def write_tiny_bundle(folder: Path) -> Path:
         helper.make_node("ReduceMean", ["features"], ["mean"], axes=[0], keepdims=1),
         helper.make_node("Gather", ["mean", "columns"], ["picked"], axis=1),
         helper.make_node("Abs", ["picked"], ["layer_entropy"]),
+        helper.make_node("Identity", ["picked"], ["layer_log_rms"]),
         helper.make_node("ReduceMax", ["points"], ["top"], keepdims=0),
         helper.make_node("Cast", ["cell_to_pillar"], ["cells"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMax", ["cells"], ["last"], keepdims=0),
@@ -67,6 +68,7 @@ def write_tiny_bundle(folder: Path) -> Path:
             helper.make_tensor_value_info("class_logits", TensorProto.FLOAT, None),
             helper.make_tensor_value_info("box_regression", TensorProto.FLOAT, None),
             helper.make_tensor_value_info("layer_entropy", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("layer_log_rms", TensorProto.FLOAT, None),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )

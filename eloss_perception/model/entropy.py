@@ -5,18 +5,20 @@
 Counterparts of ``core/entropy.py``, restricted to the cells that a pillar reaches: most of a BEV
 map is empty road nobody measured, and its constant features would say nothing about the input.
 Every measure is per frame, computed in float32 whatever precision the network runs in, and made of
-operators with fixed shapes that ONNX Runtime and TensorRT 10.3 both have.
+operators with fixed shapes that ONNX Runtime and TensorRT 10.3 both have. :func:`read_layers` is what
+the graph reports.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from eloss_perception.core.entropy import (
     CODING_RATE_EPSILON2,
@@ -24,6 +26,7 @@ from eloss_perception.core.entropy import (
     KNN_FLOOR,
     KNN_NEIGHBOR,
     KNN_SAMPLES,
+    LOG_RMS_FLOOR,
     REFERENCE_FLOOR,
     cell_priority,
     digamma,
@@ -34,8 +37,9 @@ from eloss_perception.core.entropy import (
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 
-# Keeps divisors from 0; below the summed squares of any map, also of one at a scale of 1e-6.
-_TINY = 1e-30
+# Keeps divisors from 0; below the summed squares of any map, also of one at a scale of 1e-6, and
+# with a square that float32 holds.
+_TINY = 1e-18
 
 # Added to the squared distance to a cell that does not count; far above any of features of RMS 1.
 _FAR = 1e6
@@ -63,47 +67,105 @@ def _in_float32(measure: Measure) -> Measure:
 
 
 class _Cells(NamedTuple):
-    """Feature vectors of a regular subgrid, in float32.
+    """Feature vectors of n layers on a regular subgrid of their map, in float32.
 
     Attributes:
-        z: (B, C, M) centred over the active cells, 0 where inactive.
+        z: (B, n, C, M) centred over the active cells, 0 where inactive.
+        gram: (B, n, C, C) Gram matrices of ``z``.
         mask: (B, 1, M) 1 where active.
-        rounding: (B,) summed squares of ``z`` up to which they are rounding errors.
+        count: (B, 1) active cells, at least 1.
+        mean: (B, n) Euclidean norm of the mean feature vector.
+        power: (B, n) summed squares of ``z``.
     """
 
     z: Tensor
+    gram: Tensor
     mask: Tensor
-    rounding: Tensor
+    count: Tensor
+    mean: Tensor
+    power: Tensor
 
 
-def _active_cells(features: Tensor, active: Tensor) -> _Cells:
-    """The active cells of each frame.
+class _Moments(NamedTuple):
+    """What the readings of L layers come down to, (B, L) each.
 
-    Larger maps are sampled on every second (third, ...) cell: a few thousand feature vectors
-    settle a spectrum of a hundred directions, and the readout stays a small part of the time.
+    Attributes:
+        count: Active cells, at least 1.
+        power: Summed squares of the features about their mean.
+        total: Summed squares of the features.
     """
-    stride = grid_stride(features.shape[2], features.shape[3])
-    z = features[:, :, ::stride, ::stride].float().flatten(2)  # (B, C, M)
-    mask = active[:, :, ::stride, ::stride].float().flatten(2)  # (B, 1, M)
-    count = mask.sum(2, keepdim=True)  # (B, 1, 1)
+
+    count: Tensor
+    power: Tensor
+    total: Tensor
+
+    @property
+    def varies(self) -> Tensor:
+        """(B, L) whether the features are more than a constant and its rounding errors."""
+        return self.power.detach() > CONSTANT * self.total.detach()
+
+
+def _sample(maps: Tensor, stride: int) -> Tensor:
+    """Every ``stride``-th cell of (B, C, H, W) maps along x and y."""
+    if stride == 1:
+        return maps
+    if maps.requires_grad:
+        return maps[:, :, ::stride, ::stride]
+    # The maximum over one cell: in this form ONNX Runtime takes the cells out of its blocked
+    # layout, where a slice has it convert the whole map before.
+    return functional.max_pool2d(maps, 1, stride)
+
+
+def _active_cells(maps: Sequence[Tensor], active: Tensor) -> _Cells:
+    """The active cells of layers that are alike in shape and fed by the same pillars.
+
+    A tenth of a map's feature vectors settles how the variance is spread, and keeps the readout a
+    small part of the time.
+    """
+    batch, channels, num_y, num_x = maps[0].shape
+    stride = grid_stride(num_y, num_x, channels)
+    x = torch.cat([_sample(bev, stride) for bev in maps], dim=1).float()  # (B, n * C, h, w)
+    x = x.reshape(batch, len(maps), channels, -1)  # (B, n, C, M)
+    mask = _sample(active, stride).float().reshape(batch, 1, -1, 1)  # (B, 1, M, 1)
+    count = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1.0)  # (B, 1, 1, 1)
     # Every measure is free of the mean, so its gradient through the mean is 0 and not computed.
-    mean = z.detach() @ mask.transpose(1, 2) / count.clamp(min=1.0)  # (B, C, 1)
-    rounding = CONSTANT * (count * mean * mean).sum(dim=(1, 2))
-    return _Cells((z - mean) * mask, mask, rounding.clamp(min=_TINY))
-
-
-def _unit_gram(cells: _Cells) -> tuple[Tensor, Tensor, Tensor]:
-    """Gram matrix (B, C, C) scaled to trace 1, identity (C, C), whether features vary (B,)."""
-    z = cells.z
-    gram = z.detach() @ z.transpose(1, 2)
+    mean = x.detach() @ mask / count  # (B, n, C, 1)
+    # Centred before the matrix product, not after: what is nearly constant would cancel there.
+    z = (x - mean) * mask.reshape(batch, 1, 1, -1)
+    gram = z.detach() @ z.transpose(2, 3)
     if z.requires_grad:
         # What follows is symmetric in G, so half of its differential, twice, is all of it: one
         # matrix product backward instead of two.
         gram = gram + (gram - gram.detach())
-    identity = _identity(z.shape[1], z.device)
-    power = (gram * identity).sum(dim=(1, 2))  # (B,) tr(G)
-    unit = gram / power.clamp(min=_TINY)[:, None, None]
-    return unit, identity, power > cells.rounding
+    power = gram.flatten(2)[:, :, :: channels + 1].sum(2)  # (B, n) trace: every (C + 1)-th entry
+    norm = torch.linalg.vector_norm(mean, dim=(2, 3))
+    return _Cells(z, gram, mask[..., 0], count.flatten(1), norm, power)
+
+
+def _moments(stages: Sequence[_Cells]) -> _Moments:
+    """Those of the layers of all stages."""
+    count = torch.cat([c.count for c in stages for _ in range(c.z.shape[1])], dim=1)
+    mean = torch.cat([c.mean for c in stages], dim=1)
+    power = torch.cat([c.power for c in stages], dim=1)
+    return _Moments(count, power, power + count * mean * mean)
+
+
+def _renyi2(stages: Sequence[_Cells], moments: _Moments) -> Tensor:
+    """(B, L) entropies; of each layer two sums are left when their logarithm is taken."""
+    squares = torch.cat([(c.gram * c.gram).sum(dim=(2, 3)) for c in stages], dim=1)  # (B, L)
+    power = moments.power.clamp(min=_TINY)
+    # ‖G‖² / tr(G)², in [1 / C, 1], or 0 without features.
+    concentration = (squares / (power * power)).clamp(1e-12, 1.0)
+    scale = [-1.0 / math.log(c.z.shape[2]) for c in stages for _ in range(c.z.shape[1])]
+    entropy = torch.log(concentration) * torch.tensor(scale, device=power.device)
+    return torch.where(moments.varies, entropy, torch.zeros_like(entropy))
+
+
+def _log_rms(stages: Sequence[_Cells], moments: _Moments) -> Tensor:
+    """(B, L) logarithms."""
+    channels = [float(c.z.shape[2]) for c in stages for _ in range(c.z.shape[1])]
+    num_values = moments.count * torch.tensor(channels, device=moments.count.device)
+    return 0.5 * torch.log((moments.total / num_values).clamp(min=LOG_RMS_FLOOR**2))
 
 
 def _identity(size: int, device: torch.device) -> Tensor:
@@ -123,10 +185,8 @@ def renyi2_entropy(features: Tensor, active: Tensor) -> Tensor:
     Returns:
         (B,) float32 entropies in [0, 1]; 0 where the active features are constant or absent.
     """
-    gram, _, varies = _unit_gram(_active_cells(features, active))
-    concentration = (gram * gram).sum(dim=(1, 2))  # (B,) in [1 / C, 1], or 0 without features
-    entropy = -torch.log(concentration.clamp(1e-12, 1.0)) / math.log(features.shape[1])
-    return torch.where(varies, entropy, torch.zeros_like(entropy))
+    stages = [_active_cells([features], active)]
+    return _renyi2(stages, _moments(stages))[:, 0]
 
 
 @_in_float32
@@ -147,7 +207,9 @@ def coding_rate(features: Tensor, active: Tensor) -> Tensor:
     """
     channels = features.shape[1]
     alpha = channels / CODING_RATE_EPSILON2
-    gram, identity, varies = _unit_gram(_active_cells(features, active))
+    cells = _active_cells([features], active)
+    gram = (cells.gram / cells.power.clamp(min=_TINY)[:, :, None, None])[:, 0]  # (B, C, C)
+    identity = _identity(channels, gram.device)
     # No eigenvalue of S exceeds its Frobenius norm, which is at most its trace, 1.
     bound = 1.0 + alpha * (gram * gram).sum(dim=(1, 2)).clamp(min=_TINY).sqrt()  # (B,)
     q = (identity + alpha * gram) / bound[:, None, None]
@@ -165,7 +227,7 @@ def coding_rate(features: Tensor, active: Tensor) -> Tensor:
         logarithm = logarithm + x2 * (a4 * x2 + a6 * x4) + a8 * x4 * x4
         log_det = log_det - logarithm.sum(dim=(1, 2))
     rate = log_det / (channels * math.log1p(1.0 / CODING_RATE_EPSILON2))
-    return torch.where(varies, rate, torch.zeros_like(rate))
+    return torch.where(_moments([cells]).varies[:, 0], rate, torch.zeros_like(rate))
 
 
 @_in_float32
@@ -181,8 +243,8 @@ def knn_entropy(features: Tensor, active: Tensor) -> Tensor:
         :func:`eloss_perception.core.entropy.knn_entropy`; 0 where fewer than five cells are
         active or their features are constant.
     """
-    z, mask, rounding = _active_cells(features, active)
-    varies = (z.detach() * z.detach()).sum(dim=(1, 2)) > rounding  # (B,)
+    cells = _active_cells([features], active)
+    z, mask = cells.z[:, 0], cells.mask  # (B, C, M), (B, 1, M)
     # As one factor for the frame: a later division by an RMS of 1e-6 would lose digits.
     peak = z.detach().abs().amax(dim=(1, 2), keepdim=True).clamp(min=_TINY)
     projection = torch.from_numpy(fixed_projection(features.shape[1])).to(z)  # (C, d)
@@ -191,9 +253,9 @@ def knn_entropy(features: Tensor, active: Tensor) -> Tensor:
     power = (y * y).sum(dim=(1, 2), keepdim=True)  # (B, 1, 1)
     y = y * (mask.sum(2, keepdim=True) * dimensions / power.clamp(min=_TINY)).sqrt()
     priority = mask[:, 0] * torch.from_numpy(cell_priority(num_cells)).to(z.device)  # (B, M)
-    score, cells = priority.topk(min(KNN_SAMPLES, num_cells), dim=1)  # (B, N)
+    score, chosen = priority.topk(min(KNN_SAMPLES, num_cells), dim=1)  # (B, N)
     valid = (score > 0.0).float()  # (B, N)
-    y = y.gather(2, cells[:, None, :].expand(-1, dimensions, -1))  # (B, d, N)
+    y = y.gather(2, chosen[:, None, :].expand(-1, dimensions, -1))  # (B, d, N)
     norm = (y * y).sum(1)  # (B, N)
     squared = norm[:, :, None] + norm[:, None, :] - 2.0 * y.transpose(1, 2) @ y  # (B, N, N)
     excluded = 1.0 - valid[:, None, :] + _identity(y.shape[2], y.device)
@@ -207,7 +269,7 @@ def knn_entropy(features: Tensor, active: Tensor) -> Tensor:
     digamma_n = torch.log(n) - 0.5 / n - 1.0 / (12.0 * n * n)
     constant = log_ball_volume(dimensions) - digamma(KNN_NEIGHBOR)
     entropy = (digamma_n + constant) / dimensions + mean_log - _GAUSSIAN
-    known = (count > KNN_NEIGHBOR) & varies
+    known = (count > KNN_NEIGHBOR) & _moments([cells]).varies[:, 0]
     return torch.where(known, entropy, torch.zeros_like(entropy))
 
 
@@ -241,3 +303,46 @@ ENTROPY_MEASURES: dict[str, Measure] = {
     "knn": knn_entropy,
     "reference": reference_entropy,
 }
+
+@_in_float32
+def log_rms(features: Tensor, active: Tensor) -> Tensor:
+    """Logarithm of the RMS of each frame's feature map over its active cells.
+
+    Args:
+        features: (B, C, H, W) post-ReLU map, any float type.
+        active: (B, 1, H, W) 1 where the map is fed by at least one pillar, else 0.
+
+    Returns:
+        (B,) float32, at least that of ``LOG_RMS_FLOOR``, as which nothing active counts.
+    """
+    stages = [_active_cells([features], active)]
+    return _log_rms(stages, _moments(stages))[:, 0]
+
+
+def read_layers(
+    stages: Sequence[tuple[Sequence[Tensor], Tensor]], measure: str = "renyi2"
+) -> tuple[Tensor, Tensor]:
+    """Entropy and log-RMS of all layers of a network: what the measures give, in few operators.
+
+    The layers of a stage are measured as one batch, and of all stages only norms are left when the
+    arithmetic that makes readings of them begins: on a vehicle's computer a hundred operators on a
+    handful of numbers would take as long as the matrix products.
+
+    Args:
+        stages: The (B, C, H, W) post-ReLU maps of each stage's layers, and its (B, 1, H, W) map
+            that is 1 where these are fed by at least one pillar, else 0.
+        measure: Entry of ``ENTROPY_MEASURES``.
+
+    Returns:
+        Entropies and log-RMS of the L layers, (B, L) float32 each.
+    """
+    with torch.autocast(stages[0][1].device.type, enabled=False):
+        cells = [_active_cells(maps, active) for maps, active in stages]
+        moments = _moments(cells)
+        if measure == "renyi2":
+            entropy = _renyi2(cells, moments)
+        else:
+            read = ENTROPY_MEASURES[measure]
+            layers = [read(bev, active) for maps, active in stages for bev in maps]
+            entropy = torch.stack(layers, dim=1)
+        return entropy, _log_rms(cells, moments)

@@ -8,6 +8,7 @@ After PointPillars (Lang et al., CVPR 2019) and CenterPoint (Yin et al., CVPR 20
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ from eloss_perception.core.heads import (
 )
 from eloss_perception.errors import ConfigError
 from eloss_perception.model.blocks import ConvBlock, Neck, PillarEncoder
-from eloss_perception.model.entropy import ENTROPY_MEASURES
+from eloss_perception.model.entropy import read_layers
 from eloss_perception.model.heads import build_head
 
 # Cells of one stage's map per cell of the next one's, and of the canvas per cell of the first's.
@@ -92,11 +93,13 @@ class NetworkOutput(NamedTuple):
         class_logits: (B, num_classes, H, W) with a centre head, (B, A, H, W) with A anchors a cell.
         box_regression: (B, 9, H, W) or (B, A * 8, H, W).
         layer_entropy: (B, L) float32 entropy of each tapped layer.
+        layer_log_rms: (B, L) float32 logarithm of the RMS of each tapped layer's active features.
     """
 
     class_logits: Tensor
     box_regression: Tensor
     layer_entropy: Tensor
+    layer_log_rms: Tensor
 
 
 class Tap(NamedTuple):
@@ -171,11 +174,11 @@ class PillarNetwork(nn.Module):
             cell_to_pillar: (B, num_y * num_x) integer: pillar row of each cell, P where empty.
 
         Returns:
-            The raw outputs and the layer entropies.
+            The raw outputs and the readings of the layers.
         """
         class_logits, box_regression, taps = self.forward_taps(points, features, cell_to_pillar)
-        layer_entropy = measure_taps(taps, self.config.entropy_measure)
-        return NetworkOutput(class_logits, box_regression, layer_entropy)
+        layer_entropy, layer_log_rms = measure_taps(taps, self.config.entropy_measure)
+        return NetworkOutput(class_logits, box_regression, layer_entropy, layer_log_rms)
 
     def forward_taps(
         self, points: Tensor, features: Tensor, cell_to_pillar: Tensor
@@ -215,16 +218,18 @@ class PillarNetwork(nn.Module):
         return levels, taps
 
 
-def measure_taps(taps: list[Tap], measure: str = "renyi2") -> Tensor:
-    """Entropy of each tapped layer, (B, L) float32, computed outside autocast.
+def measure_taps(taps: list[Tap], measure: str = "renyi2") -> tuple[Tensor, Tensor]:
+    """Entropy and log-RMS of each tapped layer, (B, L) float32 each.
 
     Args:
         taps: The layers, of B frames each.
         measure: Entry of ``ENTROPY_MEASURES``.
     """
-    measured = ENTROPY_MEASURES[measure]
-    with torch.autocast(taps[0].bev.device.type, enabled=False):
-        return torch.stack([measured(tap.bev, tap.active) for tap in taps], dim=1)
+    # The layers of a stage are alike in shape and fed by the same cells.
+    stages = [list(stage) for _, stage in groupby(taps, key=lambda tap: tap.bev.shape)]
+    return read_layers(
+        [([tap.bev for tap in stage], stage[0].active) for stage in stages], measure
+    )
 
 
 def _rename_head(module: nn.Module, state: dict[str, Any], prefix: str, *_unused: object) -> None:

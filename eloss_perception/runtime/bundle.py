@@ -23,7 +23,7 @@ from eloss_perception.core.heads import HeadConfig, check_head_classes
 from eloss_perception.core.health import HealthReference
 from eloss_perception.errors import BundleError, ConfigError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 ONNX_NAME = "model.onnx"
 YAML_NAME = "model.yaml"
 

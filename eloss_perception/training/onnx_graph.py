@@ -14,12 +14,12 @@ import torch
 
 from eloss_perception.core.pillars import Pillars
 from eloss_perception.errors import BundleError
-from eloss_perception.model.network import PillarNetwork
+from eloss_perception.model.network import NetworkOutput, PillarNetwork
 
 if TYPE_CHECKING:
     import onnx
 
-OUTPUT_NAMES = ["class_logits", "box_regression", "layer_entropy"]
+OUTPUT_NAMES = list(NetworkOutput._fields)
 
 _OPSET = 18
 
@@ -68,7 +68,7 @@ def write_onnx(network: PillarNetwork, example: Pillars, path: Path, half_weight
     pillar_axis = torch.export.Dim("num_pillars", min=2, max=200_000)
     # The exporter reports its own progress and its dependencies' deprecations to the user.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,

@@ -23,7 +23,7 @@ from eloss_perception.training.onnx_graph import network_inputs
 
 # Largest differences between torch and the exported network.
 _MAX_RELATIVE_DIFFERENCE = 1e-4
-_MAX_ENTROPY_DIFFERENCE = 1e-3
+_MAX_READING_DIFFERENCE = 1e-3
 _MAX_BOX_DIFFERENCE = 1e-2  # [m], [rad]
 
 # Boxes are compared from this score on; a box this near to it may be missing on one side.
@@ -37,7 +37,7 @@ _HALF_LIMIT = 65504.0 / 4.0
 def check_parity(
     network: PillarNetwork, onnx_path: Path, scans: Sequence[Pillars], grid: PillarGrid
 ) -> None:
-    """Compares torch and ONNX Runtime: raw maps, decoded boxes, entropies.
+    """Compares torch and ONNX Runtime: raw maps, decoded boxes, readings.
 
     Raises:
         BundleError: If they differ, or a value is not finite.
@@ -52,9 +52,10 @@ def check_parity(
             difference = float(np.abs(a - b).max() / max(1.0, float(np.abs(a).max())))
             if not difference <= _MAX_RELATIVE_DIFFERENCE:
                 raise BundleError(f"torch and ONNX Runtime differ in {field} by {difference:.1e}")
-        difference = float(np.abs(expected.layer_entropy - actual.layer_entropy).max())
-        if not difference <= _MAX_ENTROPY_DIFFERENCE:
-            raise BundleError(f"torch and ONNX Runtime differ in layer entropy by {difference:.1e}")
+        for field in ("layer_entropy", "layer_log_rms"):
+            difference = float(np.abs(getattr(expected, field) - getattr(actual, field)).max())
+            if not difference <= _MAX_READING_DIFFERENCE:
+                raise BundleError(f"torch and ONNX Runtime differ in {field} by {difference:.1e}")
         found = [
             decode(
                 o.class_logits, o.box_regression, network.config.head, grid, thresholds, 0.1, 200

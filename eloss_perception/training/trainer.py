@@ -236,7 +236,7 @@ def _unshared(model: nn.Module) -> Any:
 @torch.no_grad()
 def _profile(network: PillarNetwork, taps: list[Tap], processes: Processes) -> dict[str, float]:
     """Mean entropy of each layer over the step's last batch."""
-    entropy = measure_taps(taps, network.config.entropy_measure)  # (B, L)
+    entropy, _ = measure_taps(taps, network.config.entropy_measure)  # (B, L)
     mean = processes.mean(entropy.mean(dim=0))  # (L,)
     return dict(zip(network.layer_names, mean.tolist(), strict=True))
 

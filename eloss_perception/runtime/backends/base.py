@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -22,11 +22,18 @@ class NetworkOutputs:
         class_logits: (num_classes, H, W) or, with A anchors a cell, (A, H, W) logits.
         box_regression: (9, H, W) or (A * 8, H, W) box parameters, see ``core/decode.py``.
         layer_entropy: (L,) entropy of each tapped layer.
+        layer_log_rms: (L,) logarithm of the RMS of each tapped layer's features over the cells that
+            pillars feed.
     """
 
     class_logits: npt.NDArray[np.float32]
     box_regression: npt.NDArray[np.float32]
     layer_entropy: npt.NDArray[np.float32]
+    layer_log_rms: npt.NDArray[np.float32]
+
+
+# What a network's outputs are called in its file, in the order of `NetworkOutputs`.
+OUTPUT_NAMES = tuple(field.name for field in fields(NetworkOutputs))
 
 
 class Backend(Protocol):
@@ -36,7 +43,8 @@ class Backend(Protocol):
         """Loads the network.
 
         Raises:
-            BackendError: If the runtime is not installed or refuses the network.
+            BackendError: If the runtime is not installed or refuses the network, or the network
+                lacks an output.
         """
 
     @property

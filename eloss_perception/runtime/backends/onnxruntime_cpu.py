@@ -10,7 +10,7 @@ import onnxruntime
 
 from eloss_perception.core.pillars import Pillars
 from eloss_perception.errors import BackendError
-from eloss_perception.runtime.backends.base import NetworkOutputs
+from eloss_perception.runtime.backends.base import OUTPUT_NAMES, NetworkOutputs
 
 _PROVIDER = "CPUExecutionProvider"
 
@@ -35,6 +35,11 @@ class OnnxRuntimeCpu:
             ) from None
         if self._session.get_providers() != [_PROVIDER]:
             raise BackendError(f"asked for {_PROVIDER}, got {self._session.get_providers()}")
+        missing = set(OUTPUT_NAMES) - {output.name for output in self._session.get_outputs()}
+        if missing:
+            raise BackendError(
+                f"{onnx_path} has no output {', '.join(sorted(missing))}; export the bundle again"
+            )
 
     @property
     def description(self) -> str:
@@ -49,12 +54,10 @@ class OnnxRuntimeCpu:
             "cell_to_pillar": pillars.cell_to_pillar[None],
         }
         try:
-            class_logits, boxes, entropy = self._session.run(
-                ["class_logits", "box_regression", "layer_entropy"], inputs
-            )
+            outputs = self._session.run(OUTPUT_NAMES, inputs)
         except Exception as error:  # as above
             raise BackendError(f"ONNX Runtime failed on a frame: {_one_line(error)}") from None
-        return NetworkOutputs(class_logits[0], boxes[0], entropy[0])
+        return NetworkOutputs(*(output[0] for output in outputs))
 
 
 def _one_line(error: Exception) -> str:
