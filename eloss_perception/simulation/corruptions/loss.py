@@ -25,7 +25,7 @@ DIRT_OPACITY = (0.7, 0.9, 0.97, 0.99, 1.0)
 BLOTCH_WIDTH_DEG, BLOTCH_HEIGHT_DEG = (5.0, 20.0), (8.0, 25.0)
 # Elevations that the blotches' centres are spread over [degrees].
 _ELEVATIONS_DEG = (-25.0, 3.0)
-_BIN_DEG = 0.5
+_BIN_DEG = 1.0
 
 
 def point_dropout(
@@ -112,7 +112,7 @@ def dirt(
 
 
 def _cover(num_blotches: int, opacity: float, rng: np.random.Generator) -> PointArray:
-    """Transmission on one way by direction: (elevation, azimuth) float32, half a degree a bin."""
+    """Transmission on one way by direction: (elevation, azimuth) float32, a degree a bin."""
     elevations = np.arange(-90.0, 90.0, _BIN_DEG) + 0.5 * _BIN_DEG
     azimuth = np.arange(-180.0, 180.0, _BIN_DEG) + 0.5 * _BIN_DEG
     transmission = np.ones((len(elevations), len(azimuth)))
