@@ -18,13 +18,16 @@ from eloss_perception.commands import (
     detect,
     evaluate,
     export,
+    health,
     replay,
     simulate,
     train,
 )
 from eloss_perception.errors import ElossError
 
-COMMANDS = (simulate, corrupt, detect, bag, replay, evaluate, train, export, calibrate, demo)
+COMMANDS = (
+    *(simulate, corrupt, detect, bag, replay, evaluate, train, export, calibrate, health, demo),
+)
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it.

@@ -105,13 +105,20 @@ class Collector:
 
     def _run(self, source: FrameSource, condition: Condition, advance: Advance | None) -> Collected:
         frames = []
-        previous = None
+        previous: NDArray[np.float32] | None = None
         for index, frame_id in enumerate(source.frames.ids):
             points = source.frames.points(frame_id)
             scan = apply_condition(
-                condition, points, self.seed, index, previous, source.is_sequence
+                condition,
+                points,
+                self.seed,
+                source.name,
+                index,
+                previous,
+                source.is_sequence,
             )
-            previous = points
+            if source.is_sequence:
+                previous = points
             frames.append(self._read(scan))
             if advance is not None:
                 advance(1)

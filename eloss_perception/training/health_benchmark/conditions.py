@@ -61,10 +61,16 @@ def list_conditions(
     return conditions
 
 
+def is_repetition(condition: Condition) -> bool:
+    """Return whether a condition is the scan before, over and over."""
+    return condition.severity > 0 and CORRUPTIONS[condition.name].needs_previous
+
+
 def apply_condition(
     condition: Condition,
     points: PointArray,
     seed: int,
+    source: str,
     index: int,
     previous: PointArray | None = None,
     in_sequence: bool = False,
@@ -75,8 +81,9 @@ def apply_condition(
         condition: What to do.
         points: (N, 4) float32 clean scan.
         seed: Of the benchmark.
+        source: Name of the frame's source; no two are corrupted alike.
         index: Of the frame; each is corrupted differently, but for what persists in a sequence.
-        previous: The clean scan before it, where there is one.
+        previous: The clean scan before it, in a sequence.
         in_sequence: Whether the frames follow each other.
     """
     if condition.severity == 0:
@@ -84,7 +91,8 @@ def apply_condition(
     if in_sequence and CORRUPTIONS[condition.name].is_persistent:
         index = 0
     # Python's own hash of a string differs from run to run.
-    key = [seed, zlib.crc32(condition.name.encode()), condition.severity, index]
+    names = (zlib.crc32(text.encode()) for text in (source, condition.name))
+    key = [seed, *names, condition.severity, index]
     drawn = int(np.random.SeedSequence(key).generate_state(1)[0])
     return corrupt(points, condition.name, condition.severity, drawn, previous)
 

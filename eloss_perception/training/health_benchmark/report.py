@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from eloss_perception.errors import DataError
+from eloss_perception.training.health_benchmark.collected import Collected
 from eloss_perception.training.health_benchmark.comparison import ScoreResult
 from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition
 from eloss_perception.training.health_benchmark.harm import Harm
@@ -56,6 +57,20 @@ def harm_section(harms: Mapping[Condition, Harm], settings: HealthBenchmarkSetti
             else "",
         }
         for condition, harm in harms.items()
+    }
+
+
+def profile_section(layer_names: Sequence[str], frames: Mapping[Condition, Collected]) -> Document:
+    """Return layer entropies: mean and spread of clean frames, medians under each condition."""
+    clean = frames[CLEAN].layer_entropy
+    return {
+        "layer_names": list(layer_names),
+        "clean": {"mean": numbers(clean.mean(axis=0)), "std": numbers(clean.std(axis=0))},
+        "conditions": {
+            condition.label: numbers(np.median(collected.layer_entropy, axis=0))
+            for condition, collected in frames.items()
+            if condition != CLEAN
+        },
     }
 
 

@@ -19,6 +19,7 @@ from eloss_perception.training.health_benchmark.comparison import compare_scores
 from eloss_perception.training.health_benchmark.conditions import (
     CLEAN,
     Condition,
+    is_repetition,
     list_conditions,
 )
 from eloss_perception.training.health_benchmark.frames import FrameSource, calibration_frames
@@ -43,6 +44,7 @@ from eloss_perception.training.health_benchmark.readout import (
 from eloss_perception.training.health_benchmark.report import (
     FORMAT_VERSION,
     harm_section,
+    profile_section,
     protocol_section,
     sequence_section,
 )
@@ -120,6 +122,8 @@ class HealthBenchmark:
         names, severities = settings.corruptions, settings.severities
         self._conditions = list_conditions(names, severities)
         self._sequence_conditions = list_conditions(names, severities, in_sequence=True)
+        # The network need not see a scan twice to repeat its readings.
+        self._run_in_sequence = [c for c in self._sequence_conditions if not is_repetition(c)]
         self._simulated = calibration_frames(settings.num_calibration, settings.seed)
 
     def workload(self) -> Workload:
@@ -156,7 +160,7 @@ class HealthBenchmark:
         parts = [collect(source, self._conditions, advance) for source in self.data.tested]
         frames = {c: join([part[c] for part in parts]) for c in self._conditions}
         sequences = [
-            collect(source, self._sequence_conditions, advance) for source in self.data.sequences
+            collect(source, self._run_in_sequence, advance) for source in self.data.sequences
         ]
         more_clean = [
             collect(source, [CLEAN], advance)[CLEAN] for source in self.data.clean_sequences
@@ -168,7 +172,7 @@ class HealthBenchmark:
         if self.data.calibration is not None:
             pairs.append((self.data.calibration, [CLEAN]))
         pairs += [(source, self._conditions) for source in self.data.tested]
-        pairs += [(source, self._sequence_conditions) for source in self.data.sequences]
+        pairs += [(source, self._run_in_sequence) for source in self.data.sequences]
         return pairs + [(source, [CLEAN]) for source in self.data.clean_sequences]
 
     def _document(
@@ -239,6 +243,7 @@ class HealthBenchmark:
             },
             "settings": settings.model_dump(mode="json"),
             "harm": harm_section(harms, settings),
+            "profiles": profile_section(facts.layer_names, frames),
             "protocols": {
                 protocol: protocol_section(
                     compare_scores(scores, harms, draws, settings.confidence),

@@ -51,16 +51,12 @@ def morans_i(points: NDArray[np.float32]) -> NDArray[np.float64]:
     column = (azimuth[seen] / _AZIMUTH_STEP_DEG).astype(np.int64) % num_columns
     cell = row * num_columns + column
     num_cells = num_rows * num_columns
-    count = np.bincount(cell, minlength=num_cells).astype(np.float64)
+    shape = (num_rows, num_columns)
+    count = np.bincount(cell, minlength=num_cells).astype(np.float64).reshape(shape)
     attributes = (np.log(distance[seen]), values[seen, 3])
+    totals = [np.bincount(cell, weights=a, minlength=num_cells) for a in attributes]
     return np.array(
-        [
-            _autocorrelation(
-                np.bincount(cell, weights=attribute, minlength=num_cells).reshape(num_rows, -1),
-                count.reshape(num_rows, -1),
-            )
-            for attribute in attributes
-        ]
+        [_autocorrelation(np.asarray(t, np.float64).reshape(shape), count) for t in totals]
     )
 
 

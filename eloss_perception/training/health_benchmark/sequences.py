@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.core.health import HealthLevel, HealthReference
-from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition
+from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition, is_repetition
 from eloss_perception.training.health_benchmark.readout import Readings, Replay, replay
 from eloss_perception.training.health_benchmark.settings import SequenceSettings
 
@@ -105,7 +105,9 @@ def play_onset(
     frames = back_and_forth(len(sequence[CLEAN]), start, end + settings.recovery)
     readings = sequence[CLEAN][frames]
     clean = replay(reference, readings[: begin + settings.window])
-    readings[begin:end] = sequence[condition][frames[begin:end]]
+    readings[begin:end] = corrupted_readings(
+        sequence, condition, frames[begin:end], readings[begin - 1]
+    )
     played = replay(reference, readings)
     window = slice(begin, begin + settings.window)
     during, after = played.level[begin:end], played.level[end:]
@@ -116,6 +118,22 @@ def play_onset(
         frames_to_error=_first(during >= HealthLevel.ERROR),
         frames_to_ok=0.0 if played.level[end - 1] == 0 else _first(after == HealthLevel.OK),
     )
+
+
+def corrupted_readings(
+    sequence: SequenceReadings, condition: Condition, frames: NDArray[np.int64], before: Readings
+) -> Readings:
+    """Return (F, R) readings of frames under a condition.
+
+    Args:
+        sequence: Readings of all frames, a repeated scan's not among them.
+        condition: Any but clean.
+        frames: (F,) frames.
+        before: (R,) readings of the last frame before the onset: what a stuck driver repeats.
+    """
+    if is_repetition(condition):
+        return np.tile(before, (len(frames), 1))
+    return sequence[condition][frames]
 
 
 def play_condition(
@@ -131,7 +149,9 @@ def play_condition(
         for start in onset_starts(num_frames, settings.num_onsets):
             onsets.append(play_onset(reference, sequence, condition, start, settings))
         lead_in = sequence[CLEAN][back_and_forth(num_frames, 0, settings.history)]
-        whole = np.concatenate([lead_in, sequence[condition]])
+        frames = np.arange(num_frames)
+        whole = corrupted_readings(sequence, condition, frames, lead_in[-1])
+        whole = np.concatenate([lead_in, whole])
         levels.append(replay(reference, whole).level[settings.history :])
     joined = np.concatenate(levels)
     return SequenceOutcome(tuple(onsets), float(np.mean(joined == HealthLevel.OK)), len(joined))

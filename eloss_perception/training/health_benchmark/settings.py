@@ -36,7 +36,7 @@ class HealthBenchmarkSettings(BaseModel):
     confidence: float = Field(0.95, gt=0, lt=1, description="share of resamples in an interval")
     block_length: int = Field(1, ge=1, description="consecutive frames drawn together")
     num_folds: int = Field(4, ge=2, description="parts of a split that calibrate for each other")
-    num_calibration: int = Field(200, ge=30, description="simulated clean scans for baselines")
+    num_calibration: int = Field(200, ge=10, description="simulated clean scans for baselines")
     dangerous_drop: float = Field(10.0, gt=0, description="AP that a dangerous corruption costs")
     harmless_drop: float = Field(2.0, ge=0, description="AP that a harmless corruption may cost")
     sequence: SequenceSettings = Field(default_factory=SequenceSettings)

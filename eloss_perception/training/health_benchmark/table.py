@@ -173,7 +173,7 @@ def _auroc_cell(row: Document | None) -> str:
 
 
 def _cell(value: float | None) -> str:
-    return f"{'':>4}" if value is None else f"{value:>4.0f}"
+    return f"{'':>4}" if value is None else f"{round(value) + 0:>4d}"
 
 
 def _percent(value: float | None) -> str:
