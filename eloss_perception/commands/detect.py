@@ -114,9 +114,8 @@ def _health(detector: Detector, detections: Detections) -> HealthReport | None:
 
     if detector.bundle.health is None:
         return None
-    monitor = HealthMonitor(detector.bundle.health, HealthSettings(frames_to_raise=1))
-    counts = detections.counts
-    return monitor.update(detections.layer_entropy, counts.num_in_range, counts.num_occupied)
+    monitor = HealthMonitor(detector.bundle.health, HealthSettings(smoothing=1.0))
+    return monitor.update(detections.readings)
 
 
 def _row(

@@ -1,17 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Entropy health: how far a frame's readings lie from what clean input gives.
+"""Entropy health of a stream of frames: score, level, reason. Read `HealthMonitor.update` first.
 
-A frame is read as a vector: the entropy of every tapped layer, then what the host knows for free
-(log of the number of points and of pillars). Its score is the Mahalanobis distance from the clean
-frames' mean under their covariance, divided by the square root of the vector's length, so that a
-typical clean frame scores about 1 whatever the network. A level follows the score only after some
-frames in a row agree: one odd frame says nothing.
+Each frame is judged twice by its reference (``health_reference.py``): against the clean mean, and
+against the mean of the clean frames just before it, in which a sudden change stands out. The worse
+score counts. A level follows an average over time, in which a single odd frame fades and a
+severe one shows at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -19,13 +18,23 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eloss_perception.core.entropy import eloss
+from eloss_perception.core.health_memory import RecentFrames, SlowDrift
+from eloss_perception.core.health_reference import (
+    CLEAN,
+    UNKNOWN_HARM,
+    HealthReference,
+    Judgement,
+)
+from eloss_perception.core.health_words import cause_in_words, reason_in_words
 from eloss_perception.errors import ConfigError
 
-HOST_READINGS = ("log_points", "log_pillars")
-
-# Readings further out than this many standard deviations are named in the reason.
-_NOTABLE_DEVIATION = 3.0
-_MAX_NAMED_READINGS = 4
+# A frame's weight in the average over time ends here [points]: the first frame of the worst
+# disturbance is a WARN, the second one an ERROR, and ten clean ones bring it back to OK.
+_MAX_SCORE = 40.0
+# The level falls below this part of the limit that raised it.
+_CLEAR_RATIO = 0.8
+# Scans come with noise: no two are equal bit for bit. A repeated one says nothing of the present.
+_REPEATED = "stale_scan"
 
 
 class HealthLevel(IntEnum):
@@ -42,10 +51,20 @@ class HealthSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    warn_ratio: float = Field(1.0, gt=0, description="score / threshold from which a frame is odd")
-    error_ratio: float = Field(1.5, gt=0, description="score / threshold of a severe departure")
-    frames_to_raise: int = Field(3, ge=1, description="frames in a row before the level rises")
-    frames_to_clear: int = Field(5, ge=1, description="frames in a row before the level falls")
+    warn_ratio: float = Field(1.0, gt=0, description="score / threshold from which the level WARNs")
+    error_ratio: float = Field(3.0, gt=0, description="score / threshold of an ERROR")
+    smoothing: float = Field(
+        0.3, gt=0, le=1, description="weight of the newest frame in the average over time"
+    )
+    recent_frames: int = Field(
+        10, ge=0, description="clean frames that a frame is compared with; 0 for none"
+    )
+    follow_drift: bool = Field(
+        False, description="let the normal values follow slow drift, never across an alarm"
+    )
+    max_drift: float = Field(
+        0.5, ge=0, le=2, description="how far they may follow [standard deviations]"
+    )
 
     @model_validator(mode="after")
     def _check_order(self) -> HealthSettings:
@@ -56,81 +75,15 @@ class HealthSettings(BaseModel):
         return self
 
 
-@dataclass(frozen=True)
-class HealthReference:
-    """What clean input looks like to one network; part of its bundle.
-
-    Attributes:
-        layer_names: Names of the L tapped layers.
-        stages: Backbone stage of each layer.
-        mean: (R,) mean of the clean readings, R = L + 2.
-        covariance: (R, R) their covariance, positive definite.
-        threshold: Score that clean frames exceed at the stated rate.
-        eloss_normal: Median published ``eloss`` of the clean frames.
-        num_frames: Clean frames that this was computed from.
-        source: The data they came from, in words.
-
-    Raises:
-        ConfigError: If shapes disagree or the covariance is not positive definite.
-    """
-
-    layer_names: tuple[str, ...]
-    stages: tuple[int, ...]
-    mean: npt.NDArray[np.float64]
-    covariance: npt.NDArray[np.float64]
-    threshold: float
-    eloss_normal: float
-    num_frames: int
-    source: str
-    _whitening: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        num_readings = len(self.layer_names) + len(HOST_READINGS)
-        if len(self.stages) != len(self.layer_names):
-            raise ConfigError("health reference: one stage is needed for each layer name")
-        if self.mean.shape != (num_readings,) or self.covariance.shape != (num_readings,) * 2:
-            raise ConfigError(
-                f"health reference: mean {self.mean.shape} and covariance {self.covariance.shape} "
-                f"do not fit {num_readings} readings"
-            )
-        if not (np.isfinite(self.mean).all() and self.threshold > 0 and self.eloss_normal >= 0):
-            raise ConfigError("health reference: mean, threshold or eloss_normal is out of range")
-        try:
-            factor = np.linalg.cholesky(self.covariance)
-        except np.linalg.LinAlgError:
-            raise ConfigError("health reference: covariance is not positive definite") from None
-        object.__setattr__(self, "_whitening", np.linalg.inv(factor))
-
-    @property
-    def reading_names(self) -> tuple[str, ...]:
-        """Names of the R readings."""
-        return self.layer_names + HOST_READINGS
-
-    @property
-    def layer_mean(self) -> npt.NDArray[np.float64]:
-        """(L,) normal entropy of each layer."""
-        return self.mean[: len(self.layer_names)]
-
-    @property
-    def layer_std(self) -> npt.NDArray[np.float64]:
-        """(L,) normal spread of each layer's entropy."""
-        return np.sqrt(np.diag(self.covariance))[: len(self.layer_names)]
-
-    def score(self, readings: npt.NDArray[np.float64]) -> float:
-        """Distance of (R,) readings from normal; infinite where a reading is not finite."""
-        if not np.isfinite(readings).all():
-            return float("inf")
-        distance = np.linalg.norm(self._whitening @ (readings - self.mean))
-        return float(distance / np.sqrt(len(readings)))
-
-
 @dataclass(frozen=True, slots=True)
 class HealthReport:
     """The health of one frame; the content of ``EntropyHealth.msg``.
 
     Attributes:
-        level: The level after hysteresis.
-        score: Distance of this frame from normal; clean frames stay below ``threshold``.
+        level: The level, which follows ``smoothed_score``.
+        score: Loss of average precision expected of this frame [points], and up to one point for
+            being unusual.
+        smoothed_score: Its average over time.
         threshold: Score from which a frame is odd.
         eloss: Published metric, variance of the entropy changes inside stages.
         eloss_ratio: ``eloss`` over its normal value.
@@ -139,11 +92,15 @@ class HealthReport:
         entropy_change: (L − 1,) differences of consecutive layers.
         layer_mean: (L,) normal entropies.
         layer_std: (L,) their normal spread.
+        check_names: What else is looked at, entropy among it (C of them).
+        check_ratios: (C,) deviation of each check over what clean frames reach.
+        likely_cause: The known disturbance that this frame is most like, "unknown", or "".
         reason: Why the level is what it is, in words.
     """
 
     level: HealthLevel
     score: float
+    smoothed_score: float
     threshold: float
     eloss: float
     eloss_ratio: float
@@ -152,15 +109,10 @@ class HealthReport:
     entropy_change: npt.NDArray[np.float64]
     layer_mean: npt.NDArray[np.float64]
     layer_std: npt.NDArray[np.float64]
+    check_names: tuple[str, ...]
+    check_ratios: npt.NDArray[np.float64]
+    likely_cause: str
     reason: str
-
-
-def make_readings(
-    layer_entropy: npt.NDArray[np.floating], num_points: int, num_pillars: int
-) -> npt.NDArray[np.float64]:
-    """The (R,) reading vector of a frame, in the order of ``HealthReference.reading_names``."""
-    host = np.log1p([num_points, num_pillars])
-    return np.concatenate([np.asarray(layer_entropy, np.float64), host])
 
 
 class HealthMonitor:
@@ -174,40 +126,85 @@ class HealthMonitor:
     def reset(self) -> None:
         """Forgets the past: the level is OK until frames say otherwise."""
         self._level = HealthLevel.OK
-        self._streak_level = HealthLevel.OK
-        self._streak = 0
+        self._smoothed = 0.0
+        self._recent = RecentFrames(self.settings.recent_frames)
+        self._drift = SlowDrift(self.reference.std, self.settings.max_drift)
+        self._last: npt.NDArray[np.float64] | None = None
 
-    def update(
-        self, layer_entropy: npt.NDArray[np.floating], num_points: int, num_pillars: int
-    ) -> HealthReport:
+    def update(self, readings: npt.NDArray[np.float64]) -> HealthReport:
         """Judges the next frame.
 
         Args:
-            layer_entropy: (L,) the network's entropy output.
-            num_points: Points of the frame inside the detector's range.
-            num_pillars: Pillars of the frame.
+            readings: (R,) the frame's readings, ``Detections.readings``.
 
         Returns:
             The frame's report; its level takes the frames before it into account.
 
         Raises:
-            ConfigError: If the number of layers is not the reference's.
+            ConfigError: If the number of readings is not the reference's.
         """
         reference = self.reference
-        if np.shape(layer_entropy) != (len(reference.layer_names),):
+        if np.shape(readings) != reference.mean.shape:
             raise ConfigError(
-                f"{np.shape(layer_entropy)} layer entropies do not fit a health reference "
-                f"of {len(reference.layer_names)} layers"
+                f"{np.shape(readings)} readings do not fit a health reference "
+                f"of {reference.mean.shape}"
             )
-        readings = make_readings(layer_entropy, num_points, num_pillars)
-        score = reference.score(readings)
-        self._follow(self._frame_level(score))
+        score, cause = self._judge(readings)
+        self._follow(score)
+        if self._level == HealthLevel.OK and score < reference.threshold:
+            self._recent.add(readings)
+            if self.settings.follow_drift:
+                self._drift.add(readings - reference.mean)
+        else:
+            self._recent.age()
+        self._last = readings
+        return self._report(readings, score, cause)
+
+    def _judge(self, readings: npt.NDArray[np.float64]) -> tuple[float, str]:
+        """Score and likely cause of one frame."""
+        reference = self.reference
+        if not np.isfinite(readings).all():
+            return 100.0, "unreadable"
+        if self._last is not None and np.array_equal(readings, self._last):
+            return max(_MAX_SCORE, UNKNOWN_HARM), _REPEATED
+        judgement = reference.judge((readings - self._drift.offset)[None])
+        before = self._recent.mean()
+        if before is not None:
+            change = reference.judge_change(readings[None], before)
+            if change.score[0] > judgement.score[0]:
+                judgement = change
+        return float(judgement.score[0]), self._likely_cause(judgement)
+
+    def _likely_cause(self, judgement: Judgement) -> str:
+        causes = self.reference.causes(judgement)
+        name = max(causes, key=lambda cause: float(causes[cause][0]))
+        return "" if name == CLEAN else name
+
+    def _follow(self, score: float) -> None:
+        """Moves the average over time, and the level with it."""
+        weight = self.settings.smoothing
+        self._smoothed += weight * (min(score, _MAX_SCORE) - self._smoothed)
+        ratio = self._smoothed / self.reference.threshold
+        limits = {
+            HealthLevel.ERROR: self.settings.error_ratio,
+            HealthLevel.WARN: self.settings.warn_ratio,
+        }
+        for level, limit in limits.items():
+            if ratio >= (limit * _CLEAR_RATIO if self._level >= level else limit):
+                self._level = level
+                return
+        self._level = HealthLevel.OK
+
+    def _report(self, readings: npt.NDArray[np.float64], score: float, cause: str) -> HealthReport:
+        reference = self.reference
         entropy = readings[: len(reference.layer_names)]
         value = eloss(entropy, reference.stages)
         normal = reference.eloss_normal
+        is_odd = score >= reference.threshold * self.settings.warn_ratio
         return HealthReport(
             level=self._level,
             score=score,
+            smoothed_score=self._smoothed,
             threshold=reference.threshold,
             eloss=value,
             eloss_ratio=value / normal if normal > 0 else float("nan"),
@@ -216,52 +213,19 @@ class HealthMonitor:
             entropy_change=np.diff(entropy),
             layer_mean=reference.layer_mean,
             layer_std=reference.layer_std,
-            reason=self._reason(score, readings),
+            check_names=reference.checks,
+            check_ratios=reference.check_ratios(readings),
+            likely_cause=cause if is_odd else "",
+            reason=self._reason(readings, score, cause, is_odd),
         )
 
-    def _frame_level(self, score: float) -> HealthLevel:
-        ratio = score / self.reference.threshold
-        if ratio >= self.settings.error_ratio:
-            return HealthLevel.ERROR
-        return HealthLevel.WARN if ratio >= self.settings.warn_ratio else HealthLevel.OK
-
-    def _follow(self, frame_level: HealthLevel) -> None:
-        """Moves the level once enough frames in a row lie on the same side of it.
-
-        Frames above the level raise it to the least of them, frames below lower it to the highest
-        of them, so a run of mixed severity moves the level no further than all of it agrees on.
-        """
-        if frame_level == self._level:
-            self._streak = 0
-            return
-        rising = frame_level > self._level
-        if self._streak == 0 or (self._streak_level > self._level) != rising:
-            self._streak, self._streak_level = 0, frame_level
-        agreed = min if rising else max
-        self._streak_level = agreed(self._streak_level, frame_level)
-        self._streak += 1
-        needed = self.settings.frames_to_raise if rising else self.settings.frames_to_clear
-        if self._streak >= needed:
-            self._level = self._streak_level
-            self._streak = 0
-
-    def _reason(self, score: float, readings: npt.NDArray[np.float64]) -> str:
-        """Says in words which readings depart and how."""
-        reference = self.reference
-        if not np.isfinite(score):
-            return "a reading is not finite"
-        if score < reference.threshold * self.settings.warn_ratio:
-            if self._level == HealthLevel.OK:
-                return "readings are normal"
-            return "readings are normal again; waiting for more frames before the level falls"
-        deviation = (readings - reference.mean) / np.sqrt(np.diag(reference.covariance))
-        order = np.argsort(-np.abs(deviation))[:_MAX_NAMED_READINGS]
-        notable = [i for i in order if abs(deviation[i]) >= _NOTABLE_DEVIATION]
-        if not notable:
-            return f"score {score:.2f} over {reference.threshold:.2f}: unusual in combination"
-        named = ", ".join(
-            f"{reference.reading_names[i]} {'high' if deviation[i] > 0 else 'low'} "
-            f"({deviation[i]:+.1f} sd)"
-            for i in notable
-        )
-        return f"score {score:.2f} over {reference.threshold:.2f}: {named}"
+    def _reason(
+        self, readings: npt.NDArray[np.float64], score: float, cause: str, is_odd: bool
+    ) -> str:
+        if is_odd:
+            deviations = self.reference.deviations(readings)
+            words = reason_in_words(self.reference.reading_names, deviations)
+            return f"{cause_in_words(cause)} ({score:.0f} points expected to be lost): {words}"
+        if self._level == HealthLevel.OK:
+            return "readings are normal"
+        return "readings are normal again; the level falls when they stay so"

@@ -81,9 +81,7 @@ def scan_readings(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         (S,) float64 in the order of ``SCAN_READINGS``: logarithms of counts and shares, angles in
         degrees, lengths in metres. Finite for any input.
     """
-    tables = _accumulate(
-        np.ascontiguousarray(points), _RANGE_BINS, _HEIGHT_BINS, _INTENSITY_BINS
-    )
+    tables = _accumulate(np.ascontiguousarray(points), _RANGE_BINS, _HEIGHT_BINS, _INTENSITY_BINS)
     ranges, heights, slopes, fine, intensities, sectors, reach, lowest, sums, cells = tables
     num_sampled = int(ranges.sum())
     mean = sums[0] / 1000.0 / max(num_sampled, 1)

@@ -146,11 +146,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self._drop(header, error)
             return
         detected = time.perf_counter()
-        report = self._monitor.update(
-            detections.layer_entropy,
-            detections.counts.num_in_range,
-            detections.counts.num_occupied,
-        )
+        report = self._monitor.update(detections.readings)
         boxes = sensor_boxes(detections.boxes, self._sensor)
         health = health_to_msg(report, detections.counts, header)
         self.outputs.publish_answer(boxes, self._detector.class_names, health, self.settings)

@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle: the folder with ``model.onnx`` and ``model.yaml`` that a network travels in.
+"""A bundle: the folder that a network travels in.
+
+It holds ``model.onnx``, ``model.yaml`` and, once it is calibrated, ``health.npz``.
 
 The YAML holds what is a fact about the network; whatever may be tuned on a vehicle is not in it.
 """
@@ -10,18 +12,18 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import HeadConfig, check_head_classes
-from eloss_perception.core.health import HealthReference
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.errors import BundleError, ConfigError
+from eloss_perception.runtime.health_file import HEALTH_NAME, read_health, write_health
 
 FORMAT_VERSION = 3
 ONNX_NAME = "model.onnx"
@@ -42,14 +44,15 @@ class GridFacts(_Facts):
 
 
 class HealthFacts(_Facts):
-    """The health reference; see :class:`eloss_perception.core.health.HealthReference`."""
+    """The health reference, with its arrays in ``health.npz``; see ``core/health_reference.py``."""
 
-    mean: list[float]
-    covariance: list[list[float]]
+    sha256: str = Field(description="of health.npz")
     threshold: float
     eloss_normal: float
     num_frames: int
     source: str
+    false_alarms_per_hour: float = Field(description="stated rate that the threshold is for")
+    rate_hz: float = Field(description="scans a second that this rate is for")
 
 
 class BundleFacts(_Facts):
@@ -107,6 +110,12 @@ class Bundle:
         Raises:
             BundleError: If it is missing, incomplete, altered or of another format version.
         """
+        bundle = cls.load_uncalibrated(path)
+        return replace(bundle, health=_health_reference(bundle.path, bundle.facts))
+
+    @classmethod
+    def load_uncalibrated(cls, path: Path | str) -> Bundle:
+        """As :meth:`load`, whatever its health reference is like: to make it a new one."""
         path = Path(path)
         if not path.is_dir():
             raise BundleError(
@@ -125,10 +134,9 @@ class Bundle:
             )
         try:
             grid = PillarGrid(**facts.grid.model_dump())
-            health = _health_reference(facts)
         except ConfigError as error:
             raise BundleError(f"{path / YAML_NAME}: {error}") from None
-        return cls(path, facts, grid, health)
+        return cls(path, facts, grid, None)
 
     def require_health(self) -> HealthReference:
         """The health reference.
@@ -151,16 +159,32 @@ def write_facts(path: Path, facts: BundleFacts) -> None:
     os.replace(partial, path / YAML_NAME)
 
 
-def health_facts(reference: HealthReference) -> HealthFacts:
-    """The part of ``model.yaml`` that stores a health reference."""
-    return HealthFacts(
-        mean=reference.mean.tolist(),
-        covariance=reference.covariance.tolist(),
+def write_reference(
+    path: Path, reference: HealthReference, false_alarms_per_hour: float, rate_hz: float
+) -> None:
+    """Stores a health reference in a bundle.
+
+    Args:
+        path: The bundle's folder.
+        reference: What to store.
+        false_alarms_per_hour: Rate that the reference's threshold is for.
+        rate_hz: Scans a second that this rate is for.
+
+    Raises:
+        BundleError: If the bundle cannot be read.
+    """
+    facts = _read_facts(path / YAML_NAME)
+    write_health(path / HEALTH_NAME, reference)
+    health = HealthFacts(
+        sha256=sha256_of(path / HEALTH_NAME),
         threshold=reference.threshold,
         eloss_normal=reference.eloss_normal,
         num_frames=reference.num_frames,
         source=reference.source,
+        false_alarms_per_hour=false_alarms_per_hour,
+        rate_hz=rate_hz,
     )
+    write_facts(path, facts.model_copy(update={"health": health}))
 
 
 def sha256_of(path: Path) -> str:
@@ -205,17 +229,26 @@ def _read_facts(path: Path) -> BundleFacts:
         raise BundleError(f"{path}: {key}: {first['msg']}") from None
 
 
-def _health_reference(facts: BundleFacts) -> HealthReference | None:
+def _health_reference(path: Path, facts: BundleFacts) -> HealthReference | None:
     health = facts.health
     if health is None:
         return None
-    return HealthReference(
-        layer_names=facts.layer_names,
-        stages=facts.layer_stages,
-        mean=np.array(health.mean, np.float64),
-        covariance=np.array(health.covariance, np.float64),
-        threshold=health.threshold,
-        eloss_normal=health.eloss_normal,
-        num_frames=health.num_frames,
-        source=health.source,
+    file = path / HEALTH_NAME
+    if not file.is_file():
+        raise BundleError(
+            f"bundle {path} is incomplete: {HEALTH_NAME} is missing; copy it or run `eloss calibrate`"
+        )
+    if health.sha256 != sha256_of(file):
+        raise BundleError(
+            f"bundle {path} is altered: {HEALTH_NAME} does not match {YAML_NAME}'s checksum; "
+            "copy it or run `eloss calibrate` again"
+        )
+    return read_health(
+        file,
+        facts.layer_names,
+        facts.layer_stages,
+        health.threshold,
+        health.eloss_normal,
+        health.num_frames,
+        health.source,
     )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The detector: points in, boxes and layer entropies out. Read `PillarDetector.detect` first."""
+"""The detector: points in, boxes and health readings out. Read `PillarDetector.detect` first."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from eloss_perception.core.decode import decode
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.pillars import PointCounts, pillarize
+from eloss_perception.core.readings import make_readings
 from eloss_perception.errors import ConfigError
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import Backend
@@ -42,6 +43,7 @@ class StageTimings:
     preprocess_ms: float
     inference_ms: float
     postprocess_ms: float
+    readings_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,13 @@ class Detections:
 
     Attributes:
         boxes: Boxes in the network frame, by descending score; labels index ``class_names``.
-        layer_entropy: (L,) float32 entropy of each tapped layer.
+        readings: (R,) float64, what the frame's health is judged by; see ``core/readings.py``.
         counts: What became of the points.
         timings: Where the time went.
     """
 
     boxes: Boxes3D
-    layer_entropy: npt.NDArray[np.float32]
+    readings: npt.NDArray[np.float64]
     counts: PointCounts
     timings: StageTimings
 
@@ -112,7 +114,7 @@ class PillarDetector:
             points: (N, 4) float32 x, y, z [m] in the network frame, intensity in [0, 1].
 
         Returns:
-            Boxes, entropies, counts and timings; equal input gives equal output, bit for bit.
+            Boxes, readings, counts and timings; equal input gives equal output, bit for bit.
 
         Raises:
             CloudError: If ``points`` has another shape or dtype.
@@ -133,10 +135,17 @@ class PillarDetector:
             self._thresholds.max_boxes,
         )
         decoded = time.perf_counter()
-        timings = StageTimings(
-            (pillarized - start) * 1e3, (inferred - pillarized) * 1e3, (decoded - inferred) * 1e3
+        readings = make_readings(
+            outputs.layer_entropy, outputs.layer_log_rms, points, pillars, self.grid
         )
-        return Detections(boxes, outputs.layer_entropy, pillars.counts, timings)
+        read = time.perf_counter()
+        timings = StageTimings(
+            preprocess_ms=(pillarized - start) * 1e3,
+            inference_ms=(inferred - pillarized) * 1e3,
+            postprocess_ms=(decoded - inferred) * 1e3,
+            readings_ms=(read - decoded) * 1e3,
+        )
+        return Detections(boxes, readings, pillars.counts, timings)
 
     def warm_up(self) -> None:
         """Runs synthetic frames, so that the first real one finds code compiled and memory taken.

@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a health monitor remembers of clean frames: the last few, and a slow drift."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+# With fewer frames than this their mean is no better than the clean mean.
+_MIN_FRAMES = 5
+# After so many frames without a clean one the scene has moved on: 3 s at 10 Hz.
+_MAX_AGE = 30
+# Share of the way that normal values follow in one frame: half of the way takes two minutes.
+_DRIFT_RATE = 0.0006
+
+
+class RecentFrames:
+    """Mean readings of the last clean frames, as long as they are recent."""
+
+    def __init__(self, num_frames: int) -> None:
+        """Keeps up to ``num_frames`` frames; 0 keeps none."""
+        self._frames: deque[npt.NDArray[np.float64]] = deque(maxlen=num_frames)
+        self._age = 0
+
+    def add(self, readings: npt.NDArray[np.float64]) -> None:
+        """Takes in (R,) readings of a clean frame."""
+        self._frames.append(readings)
+        self._age = 0
+
+    def age(self) -> None:
+        """A frame went by that was not clean."""
+        self._age += 1
+        if self._age > _MAX_AGE:
+            self._frames.clear()
+
+    def mean(self) -> npt.NDArray[np.float64] | None:
+        """(R,) mean of the frames kept; None while there are too few."""
+        if len(self._frames) < _MIN_FRAMES:
+            return None
+        return np.asarray(np.mean(self._frames, axis=0))
+
+
+class SlowDrift:
+    """How far normal values have drifted, within bounds.
+
+    Attributes:
+        offset: (R,) what to add to the clean mean.
+    """
+
+    def __init__(self, std: npt.NDArray[np.float64], max_drift: float) -> None:
+        """Bounds the drift to ``max_drift`` times the (R,) standard deviations."""
+        self._bound = max_drift * std
+        self.offset = np.zeros(len(std))
+
+    def add(self, deviation: npt.NDArray[np.float64]) -> None:
+        """Follows the (R,) deviation of a clean frame from the clean mean."""
+        offset = self.offset + _DRIFT_RATE * (deviation - self.offset)
+        self.offset = np.clip(offset, -self._bound, self._bound)

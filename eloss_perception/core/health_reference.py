@@ -1,0 +1,260 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a frame's readings say: is this clean input, which known disturbance is it like, what harm?
+
+A Gaussian classifier with one shared covariance. Its classes are *clean*, every known disturbance
+at every severity (its profile: how it moves the readings, and what it costs the detector), and
+*unknown*: far from clean, near no profile. The posterior's expected harm, in points of average
+precision, is the score; so a disturbance that is plain to see but costs nothing stays quiet, and a
+subtle one that costs much does not. One matrix product a frame.
+
+The form follows *A Simple and Efficient Baseline for Zero-Shot Generative Classification* (arXiv
+2412.12594), where a shared, shrunk covariance serves classification and the detection of what fits
+no class alike. Deviations enter through asinh: linear within a few standard deviations,
+logarithmic beyond, where a disturbance's strength varies with the scene.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.core.readings import check_of, checks_of
+from eloss_perception.errors import ConfigError
+
+Array = npt.NDArray[np.float64]
+
+# Log-likelihoods are tempered: readings of one frame are not as independent as a Gaussian has it.
+_TEMPER = 0.8
+# Odds of any disturbance against clean input, before looking; shared by the profiles.
+_PRIOR_ODDS = 0.1
+# The unknown class has the shared covariance times the square of this, and this harm: that of the
+# median dangerous disturbance in simulation.
+_UNKNOWN_SPREAD = 3.0
+UNKNOWN_HARM = 20.0
+# What the distance from clean adds to the score by itself [points], whatever the cause: enough to
+# rank harmless disturbances, too little for an alarm.
+_MAX_UNUSUAL = 1.0
+CLEAN, UNKNOWN = "clean", "unknown"
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Known disturbances (K of them): how each moves the readings, and what it costs.
+
+    Attributes:
+        names: (K,) corruption of each profile.
+        severities: (K,) its severity.
+        shifts: (K, R) mean shift of the squashed deviations.
+        harm: (K,) loss of average precision [points], 0 or more.
+    """
+
+    names: tuple[str, ...]
+    severities: tuple[int, ...]
+    shifts: Array
+    harm: Array
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the readings of N frames say.
+
+    Attributes:
+        score: (N,) expected loss of average precision [points], and up to one point for being
+            unusual; 0 to 101.
+        distance: (N,) distance from clean over what one in a hundred clean frames exceeds.
+        probabilities: (N, K + 2) of clean, of each profile, of unknown.
+    """
+
+    score: Array
+    distance: Array
+    probabilities: Array
+
+
+@dataclass(frozen=True)
+class HealthReference:
+    """What clean and disturbed input look like to one network; part of its bundle.
+
+    Attributes:
+        layer_names: Names of the L tapped layers.
+        stages: Backbone stage of each layer.
+        reading_names: Names of the R readings, see ``core/readings.py``.
+        mean: (R,) mean of the clean readings.
+        std: (R,) their standard deviation, > 0.
+        covariance: (R, R) of squashed deviations within a class, positive definite.
+        change_covariance: (R, R) the same of deviations from the mean of the frames just before.
+        distance_limits: Distance, and distance from the frames before, that one in a hundred clean
+            frames exceeds.
+        check_limits: (C,) deviation of each check that one in a hundred clean frames exceeds.
+        profiles: The known disturbances.
+        threshold: Score from which a frame is odd [points].
+        eloss_normal: Median published ``eloss`` of the clean frames.
+        num_frames: Clean frames that this was computed from.
+        source: The data they came from, in words.
+
+    Raises:
+        ConfigError: If shapes disagree, a value is out of range or a covariance is not positive
+            definite.
+    """
+
+    layer_names: tuple[str, ...]
+    stages: tuple[int, ...]
+    reading_names: tuple[str, ...]
+    mean: Array
+    std: Array
+    covariance: Array
+    change_covariance: Array
+    distance_limits: tuple[float, float]
+    check_limits: Array
+    profiles: Profiles
+    threshold: float
+    eloss_normal: float
+    num_frames: int
+    source: str
+    _absolute: _Classifier = field(init=False, repr=False, compare=False)
+    _change: _Classifier = field(init=False, repr=False, compare=False)
+    _check_index: npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        num_readings, num_profiles = len(self.reading_names), len(self.profiles.names)
+        shapes = {
+            "stages": (len(self.stages), len(self.layer_names)),
+            "mean": (self.mean.shape, (num_readings,)),
+            "std": (self.std.shape, (num_readings,)),
+            "covariance": (self.covariance.shape, (num_readings, num_readings)),
+            "change_covariance": (self.change_covariance.shape, (num_readings, num_readings)),
+            "check_limits": (self.check_limits.shape, (len(self.checks),)),
+            "shifts": (self.profiles.shifts.shape, (num_profiles, num_readings)),
+            "harm": (self.profiles.harm.shape, (num_profiles,)),
+            "severities": (len(self.profiles.severities), num_profiles),
+        }
+        for name, (found, expected) in shapes.items():
+            if found != expected:
+                raise ConfigError(f"health reference: {name} is {found}, expected {expected}")
+        finite = all(np.isfinite(a).all() for a in (self.mean, self.std, self.check_limits))
+        positive = (self.std > 0).all() and (self.check_limits > 0).all()
+        if not (finite and positive and self.threshold > 0 and self.eloss_normal >= 0):
+            raise ConfigError("health reference: a mean, limit or threshold is out of range")
+        if not (np.isfinite(self.profiles.shifts).all() and (self.profiles.harm >= 0).all()):
+            raise ConfigError("health reference: a profile is out of range")
+        classifiers = [
+            _Classifier(covariance, self.profiles, limit)
+            for covariance, limit in zip(
+                (self.covariance, self.change_covariance), self.distance_limits, strict=True
+            )
+        ]
+        object.__setattr__(self, "_absolute", classifiers[0])
+        object.__setattr__(self, "_change", classifiers[1])
+        checks = {check: index for index, check in enumerate(self.checks)}
+        index = np.array([checks[check_of(name)] for name in self.reading_names])
+        object.__setattr__(self, "_check_index", index)
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """The C checks, in the order of their readings."""
+        return checks_of(self.reading_names)
+
+    @property
+    def layer_mean(self) -> Array:
+        """(L,) normal entropy of each layer."""
+        return self.mean[: len(self.layer_names)]
+
+    @property
+    def layer_std(self) -> Array:
+        """(L,) normal spread of each layer's entropy."""
+        return self.std[: len(self.layer_names)]
+
+    def deviations(self, readings: Array, normal: Array | None = None) -> Array:
+        """Squashed deviations of (..., R) readings from the clean mean, or from ``normal``.
+
+        The squash is asinh of the deviation in clean standard deviations.
+        """
+        return np.arcsinh((readings - (self.mean if normal is None else normal)) / self.std)
+
+    def judge(self, readings: Array) -> Judgement:
+        """Compares (N, R) readings with the profiles, around the clean mean."""
+        return self._absolute.judge(self.deviations(readings))
+
+    def judge_change(self, readings: Array, before: Array) -> Judgement:
+        """Compares (N, R) readings with the profiles, around the mean of the frames before.
+
+        A scene changes little in half a second; what makes streets differ from each other drops
+        out, and the onset of a disturbance stands out.
+
+        Args:
+            readings: (N, R) readings.
+            before: (R,) or (N, R) mean readings of the clean frames just before.
+        """
+        return self._change.judge(self.deviations(readings, before))
+
+    def score(self, readings: Array) -> Array:
+        """(N,) scores of (N, R) readings, each frame by itself; infinite where not finite."""
+        readings = np.atleast_2d(readings)
+        finite = np.isfinite(readings).all(axis=1)
+        score = np.full(len(readings), np.inf)
+        score[finite] = self.judge(readings[finite]).score
+        return score
+
+    def check_ratios(self, readings: Array) -> Array:
+        """(..., C) deviation of each check over its limit; from 1 on the check departs."""
+        squares = self.deviations(readings) ** 2
+        ratios = [
+            np.sqrt(squares[..., self._check_index == i].mean(axis=-1)) / limit
+            for i, limit in enumerate(self.check_limits)
+        ]
+        return np.stack(ratios, axis=-1)
+
+    def causes(self, judgement: Judgement) -> dict[str, Array]:
+        """Probability (N,) of clean, of each known disturbance at any severity, of unknown."""
+        probabilities = judgement.probabilities
+        causes = {CLEAN: probabilities[:, 0]}
+        for index, name in enumerate(self.profiles.names, 1):
+            causes[name] = causes.get(name, 0.0) + probabilities[:, index]
+        return causes | {UNKNOWN: probabilities[:, -1]}
+
+    def likely_causes(self, readings: Array) -> list[str]:
+        """The most probable cause of each of (N, R) readings."""
+        causes = self.causes(self.judge(readings))
+        names = list(causes)
+        return [names[i] for i in np.argmax(list(causes.values()), axis=0)]
+
+
+class _Classifier:
+    """The classes in whitened space."""
+
+    def __init__(self, covariance: Array, profiles: Profiles, limit: float) -> None:
+        try:
+            factor = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            raise ConfigError("health reference: a covariance is not positive definite") from None
+        self._whitening = np.linalg.inv(factor).T
+        self._centers = profiles.shifts @ self._whitening  # (K, R)
+        self._center_squares = (self._centers**2).sum(axis=1)
+        self._harm = np.concatenate([[0.0], profiles.harm, [UNKNOWN_HARM]])
+        num_profiles = max(len(profiles.names), 1)
+        self._profile_prior = np.log(_PRIOR_ODDS / num_profiles)
+        self._unknown_prior = np.log(_PRIOR_ODDS) - _TEMPER * len(covariance) * np.log(
+            _UNKNOWN_SPREAD
+        )
+        self._limit = limit
+
+    def judge(self, deviations: Array) -> Judgement:
+        """See ``HealthReference.judge``; deviations (N, R)."""
+        white = deviations @ self._whitening  # (N, R)
+        from_clean = (white**2).sum(axis=1)
+        from_profiles = from_clean[:, None] - 2.0 * white @ self._centers.T + self._center_squares
+        logits = np.column_stack(
+            [
+                -0.5 * _TEMPER * from_clean,
+                -0.5 * _TEMPER * from_profiles + self._profile_prior,
+                -0.5 * _TEMPER * from_clean / _UNKNOWN_SPREAD**2 + self._unknown_prior,
+            ]
+        )
+        logits -= logits.max(axis=1, keepdims=True)
+        probabilities = np.exp(logits)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        distance = np.sqrt(from_clean / deviations.shape[1]) / self._limit
+        unusual = _MAX_UNUSUAL * np.clip(0.5 * distance, 0.0, 1.0)
+        return Judgement(probabilities @ self._harm + unusual, distance, probabilities)

@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From readings of clean and corrupted frames to a health reference; arrays in, arrays out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.core.entropy import eloss
+from eloss_perception.core.health_reference import HealthReference, Profiles
+from eloss_perception.core.readings import check_of, checks_of
+from eloss_perception.errors import DataError
+
+Array = npt.NDArray[np.float64]
+Condition = tuple[str, int]
+
+# Nothing is told apart finer than this, however alike the calibration's frames are: what the
+# readings resolve, in their own unit, by check.
+_RESOLUTION = {"entropy": 0.003, "envelope": 0.003}
+_OTHER_RESOLUTION = 0.01
+# Share of invalid points is zero in every simulated scan; a few are no event.
+_RESOLUTION_OF = {"counts.non_finite": 0.5}
+# Of a covariance, the part that is forced towards independence.
+_RIDGE = 0.02
+# Score that never raises an alarm by itself [points]: what detection varies by from scene to scene.
+MIN_THRESHOLD = 5.0
+# A recalibration's frames weigh against this many simulated ones in the covariance.
+_PRIOR_FRAMES = 100.0
+# Odd places pass in a few seconds: frames nearer than this are one event, not many.
+_EVENT_S = 5.0
+
+
+@dataclass(frozen=True)
+class ProfileReadings:
+    """What short simulated drives read, clean and under each corruption (D drives).
+
+    Attributes:
+        before: (D, R) mean readings of the clean frames before the last one.
+        clean: (D, R) the last frame, clean.
+        corrupted: Condition -> (D, R) the last frame, corrupted.
+        harm: Condition -> loss of average precision [points].
+    """
+
+    before: Array
+    clean: Array
+    corrupted: Mapping[Condition, Array]
+    harm: Mapping[Condition, float]
+
+
+def fit_reference(
+    clean: Array,
+    profiles: ProfileReadings,
+    layer_names: tuple[str, ...],
+    stages: tuple[int, ...],
+    names: tuple[str, ...],
+    source: str,
+    false_alarms_per_hour: float,
+    rate_hz: float,
+) -> HealthReference:
+    """Fits a reference from simulation.
+
+    Args:
+        clean: (N, R) readings of clean frames of different places.
+        profiles: Readings of short drives.
+        layer_names: Of the L tapped layers.
+        stages: Their stages.
+        names: Of the R readings.
+        source: The data in words.
+        false_alarms_per_hour: Rate that the threshold is for.
+        rate_hz: Scans a second.
+
+    Raises:
+        DataError: If a reading is not finite, or too many readings never vary.
+    """
+    check_readings(clean)
+    resolution = resolution_of(names)
+    mean = clean.mean(axis=0)
+    std = np.sqrt(clean.var(axis=0) + resolution**2)
+
+    def squash(readings: Array, normal: Array = mean) -> Array:
+        return np.asarray(np.arcsinh((readings - normal) / std))
+
+    conditions = list(profiles.corrupted)
+    shifts = np.array(
+        [(squash(profiles.corrupted[c]) - squash(profiles.clean)).mean(axis=0) for c in conditions]
+    )
+    spread, change_spread = [], []
+    for condition in conditions:
+        deviations = squash(profiles.corrupted[condition])
+        spread.append(deviations - deviations.mean(axis=0))
+        deviations = squash(profiles.corrupted[condition], profiles.before)
+        change_spread.append(deviations - deviations.mean(axis=0))
+    covariance = _pooled(squash(clean), np.concatenate(spread))
+    changes = squash(profiles.clean, profiles.before)
+    change_covariance = _pooled(changes, np.concatenate(change_spread))
+    reference = HealthReference(
+        layer_names=layer_names,
+        stages=stages,
+        reading_names=names,
+        mean=mean,
+        std=std,
+        covariance=covariance,
+        change_covariance=change_covariance,
+        distance_limits=(1.0, 1.0),
+        check_limits=np.ones(len(checks_of(names))),
+        profiles=Profiles(
+            names=tuple(name for name, _ in conditions),
+            severities=tuple(severity for _, severity in conditions),
+            shifts=shifts,
+            harm=np.array([max(0.0, profiles.harm[c]) for c in conditions]),
+        ),
+        threshold=MIN_THRESHOLD,
+        eloss_normal=normal_eloss(clean, stages),
+        num_frames=len(clean),
+        source=source,
+    )
+    limits = (
+        float(np.quantile(reference.judge(clean).distance, 0.99)),
+        float(np.quantile(reference.judge_change(profiles.clean, profiles.before).distance, 0.99)),
+    )
+    reference = replace(
+        reference,
+        distance_limits=limits,
+        check_limits=np.quantile(reference.check_ratios(clean), 0.99, axis=0),
+    )
+    threshold = alarm_threshold(reference.score(clean), false_alarms_per_hour, rate_hz, 1.0)
+    return replace(reference, threshold=threshold)
+
+
+def move_reference(
+    old: HealthReference,
+    clean: Array,
+    source: str,
+    false_alarms_per_hour: float,
+    rate_hz: float,
+    frames_apart_s: float,
+) -> HealthReference:
+    """Moves a reference to the sensor, mounting and places of clean frames.
+
+    The mean becomes theirs. The covariance is theirs and the old one's in the proportion of their
+    number to a hundred (the mode of the posterior under an inverse Wishart prior): few frames
+    know where normal is long before they know how it varies. Profiles stay.
+
+    Args:
+        old: The reference to move, of the same network.
+        clean: (N, R) readings of clean frames.
+        source: The data in words.
+        false_alarms_per_hour: Rate that the threshold is for.
+        rate_hz: Scans a second.
+        frames_apart_s: Time between these frames [s]; large for frames of different places.
+
+    Raises:
+        DataError: If a reading is not finite, or too many readings never vary.
+    """
+    check_readings(clean)
+    mean = np.median(clean, axis=0)
+    # How many of the frames say something of their own.
+    weight = len(clean) * min(1.0, frames_apart_s / _EVENT_S)
+    deviations = np.arcsinh((clean - mean) / old.std)
+    own = deviations.T @ deviations / len(clean)
+    share = weight / (weight + _PRIOR_FRAMES)
+    moved = replace(
+        old,
+        mean=mean,
+        covariance=(1.0 - share) * old.covariance + share * own,
+        eloss_normal=normal_eloss(clean, old.stages),
+        num_frames=len(clean),
+        source=f"mean of {source}; profiles from {old.source}",
+    )
+    limits = (
+        max(old.distance_limits[0], float(np.quantile(moved.judge(clean).distance, 0.99))),
+        old.distance_limits[1],
+    )
+    ratios = np.quantile(moved.check_ratios(clean), 0.99, axis=0)
+    moved = replace(
+        moved, distance_limits=limits, check_limits=old.check_limits * np.maximum(1.0, ratios)
+    )
+    scores = moved.score(clean)
+    threshold = alarm_threshold(scores, false_alarms_per_hour, rate_hz, frames_apart_s)
+    return replace(moved, threshold=threshold)
+
+
+def alarm_threshold(
+    scores: Array, false_alarms_per_hour: float, rate_hz: float, frames_apart_s: float
+) -> float:
+    """Score that clean input exceeds in so many events an hour; ``MIN_THRESHOLD`` at least.
+
+    Frames of one place exceed it together, so what counts is the share of places, one every five
+    seconds. Shares below what the frames can show are extrapolated: the excess over the
+    nineteenth of twenty scores is taken to fall exponentially.
+
+    Args:
+        scores: (N,) scores of clean frames.
+        false_alarms_per_hour: Events allowed.
+        rate_hz: Scans a second; a single odd scan raises no alarm at a high rate.
+        frames_apart_s: Time between the frames [s].
+    """
+    share = min(0.5, false_alarms_per_hour * _EVENT_S / 3600.0)
+    high = float(np.quantile(scores, 0.95))
+    if share >= 0.05:
+        return max(MIN_THRESHOLD, float(np.quantile(scores, 1.0 - share)))
+    excess = scores[scores > high] - high
+    mean_excess = float(excess.mean()) if len(excess) else 0.0
+    return max(MIN_THRESHOLD, high + mean_excess * math.log(0.05 / share))
+
+
+def check_readings(readings: Array) -> None:
+    """Refuses frames that cannot serve as clean.
+
+    Raises:
+        DataError: If a reading is not finite, or most readings are the same in every frame.
+    """
+    if len(readings) == 0 or not np.isfinite(readings).all():
+        raise DataError("no scans, or a reading is not finite: the data cannot serve as clean")
+    if (readings.std(axis=0) < 1e-9).mean() > 0.5:
+        raise DataError("the scans are all the same: the data is degenerate")
+
+
+def resolution_of(names: Sequence[str]) -> Array:
+    """(R,) what each reading resolves, in its own unit."""
+    return np.array(
+        [
+            _RESOLUTION_OF.get(name, _RESOLUTION.get(check_of(name), _OTHER_RESOLUTION))
+            for name in names
+        ]
+    )
+
+
+def normal_eloss(clean: Array, stages: tuple[int, ...]) -> float:
+    """Median published ``eloss`` of (N, R) readings."""
+    return float(np.median([eloss(row[: len(stages)], stages) for row in clean]))
+
+
+def _pooled(clean: Array, corrupted: Array) -> Array:
+    """Covariance within classes, clean and corrupted weighing the same, with a small ridge."""
+    covariance = 0.5 * (_covariance(clean) + _covariance(corrupted))
+    ridge = np.diag(np.maximum(np.diag(covariance), 1e-3))
+    return np.asarray((1.0 - _RIDGE) * covariance + _RIDGE * ridge)
+
+
+def _covariance(rows: Array) -> Array:
+    """Covariance shrunk towards independence of the readings.
+
+    The correlation matrix is shrunk by the Oracle Approximating Shrinkage of Chen, Wiesel, Eldar
+    and Hero (2010), towards the identity; working on correlations keeps readings of different
+    spread apart.
+    """
+    std = np.maximum(rows.std(axis=0, ddof=1), 1e-6)
+    scaled = (rows - rows.mean(axis=0)) / std
+    n, p = rows.shape
+    correlation = scaled.T @ scaled / (n - 1)
+    np.fill_diagonal(correlation, 1.0)
+    trace_squared = np.sum(correlation * correlation)
+    numerator = (1.0 - 2.0 / p) * trace_squared + p * p
+    denominator = (n + 1.0 - 2.0 / p) * (trace_squared - p)
+    shrinkage = 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
+    shrunk = (1.0 - shrinkage) * correlation + shrinkage * np.eye(p)
+    return np.asarray(shrunk * np.outer(std, std))
