@@ -236,7 +236,8 @@ def _health_reference(path: Path, facts: BundleFacts) -> HealthReference | None:
     file = path / HEALTH_NAME
     if not file.is_file():
         raise BundleError(
-            f"bundle {path} is incomplete: {HEALTH_NAME} is missing; copy it or run `eloss calibrate`"
+            f"bundle {path} is incomplete: {HEALTH_NAME} is missing; copy it or run "
+            "`eloss calibrate`"
         )
     if health.sha256 != sha256_of(file):
         raise BundleError(

@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.core import decode, decode_anchors, decode_center, pillars
+from eloss_perception.core import (
+    decode,
+    decode_anchors,
+    decode_center,
+    ground,
+    pillars,
+    readings,
+    scan_statistics,
+)
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime import detector as detector_module
 from eloss_perception.runtime.bundle import Bundle
@@ -26,7 +34,7 @@ from eloss_perception.training.health_benchmark.conditions import (
     source_of,
 )
 from eloss_perception.training.health_benchmark.frames import FrameSource, SimulatedScans
-from eloss_perception.training.health_benchmark.readout import NetworkTap, frame_readings, log_rms
+from eloss_perception.training.health_benchmark.readout import NetworkTap
 
 # What is kept means something else after a change here.
 _FORMAT = 1
@@ -64,7 +72,10 @@ class Collector:
         self._tap = NetworkTap(self._detector.backend)
         self._detector.backend = self._tap
         # What turns a scan into numbers; the scoring of readings is not part of it.
-        modules = (pillars, decode, decode_anchors, decode_center, detector_module, scan_features)
+        modules = (
+            *(pillars, readings, scan_statistics, ground, decode, decode_anchors, decode_center),
+            *(detector_module, scan_features),
+        )
         self._code = "".join(inspect.getsource(module) for module in modules)
 
     def collect(
@@ -136,9 +147,9 @@ class Collector:
         probability = np.mean(1.0 / (1.0 + np.exp(-np.clip(largest, -60.0, 60.0))))
         mean_score = float(boxes.scores.mean()) if len(boxes) else 0.0
         return {
-            "readings": frame_readings(detections),
+            "readings": np.asarray(detections.readings, np.float64),
             "layer_entropy": np.asarray(outputs.layer_entropy, np.float64),
-            "layer_log_rms": log_rms(outputs),
+            "layer_log_rms": np.asarray(outputs.layer_log_rms, np.float64),
             "num_points": np.array(float(len(points))),
             "range_histogram": scan_features.range_histogram(points),
             "morans_i": scan_features.morans_i(points),
@@ -160,13 +171,8 @@ class Collector:
             source_of(condition),
             str(self.seed),
             self._code,
-            _readings_code(),
         )
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
         name = condition.label.replace(":", "-")
         return self._cache / source.name / f"{name}-{key}.npz"
 
-
-def _readings_code() -> str:
-    """Return the source of what makes the readings."""
-    return inspect.getsource(frame_readings)

@@ -23,7 +23,7 @@ class Collected:
     Attributes:
         readings: (F, R) float64 what the health reference judges.
         layer_entropy: (F, L) float64.
-        layer_log_rms: (F, L) float64, or (F, 0) where the network does not give it.
+        layer_log_rms: (F, L) float64.
         num_points: (F,) float64 points of the scan.
         range_histogram: (F, B) float64 points in each range bin.
         morans_i: (F, 2) float64 autocorrelation of log range and of intensity.

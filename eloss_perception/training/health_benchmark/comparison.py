@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition
 from eloss_perception.training.health_benchmark.harm import Harm
-from eloss_perception.training.health_benchmark.protocols import FrameScores
+from eloss_perception.training.health_benchmark.protocols import Scored
 from eloss_perception.training.health_benchmark.scores import ALARM
 from eloss_perception.training.health_benchmark.statistics import (
     Estimate,
@@ -64,7 +64,7 @@ class ScoreResult:
 
 
 def compare_scores(
-    scores: FrameScores,
+    scores: Mapping[str, Scored],
     harms: Mapping[Condition, Harm],
     draws: NDArray[np.int64],
     confidence: float,
@@ -72,7 +72,7 @@ def compare_scores(
     """Compare all scores on all conditions.
 
     Args:
-        scores: Of every frame under every condition, clean included.
+        scores: Of every frame under every condition.
         harms: Of every condition; the first of the draws are those that it was resampled with.
         draws: (R, F) frames of each resample.
         confidence: Share of the resamples in an interval.
@@ -81,12 +81,11 @@ def compare_scores(
     conditions = [c for c in harms if c != CLEAN]
     separations: dict[str, dict[Condition, Separation]] = {}
     resamples: dict[str, NDArray[np.float64]] = {}
-    for name, by_condition in scores.items():
-        clean = by_condition[CLEAN]
+    for name, scored in scores.items():
         drawn = np.zeros((len(conditions), len(draws)))
         separations[name] = {}
         for row, condition in zip(drawn, conditions, strict=True):
-            values = by_condition[condition]
+            clean, values = scored.pair(condition)
             row[:] = auroc_resamples(clean, values, counts)
             separations[name][condition] = Separation(
                 auroc=estimate(auroc(clean, values), row, confidence),
@@ -109,7 +108,7 @@ def compare_scores(
                 means[ALARM] - means[name], resamples[ALARM] - resamples[name], confidence
             ),
             num_best=sum(by[c].auroc.value >= best[c] - _TIE for c in conditions),
-            spearman=_score_against_harm(scores[name], harms, conditions, draws, confidence),
+            spearman=_score_against_harm(scores[name].corrupted, harms, conditions, draws, confidence),
         )
         for name, by in separations.items()
     }

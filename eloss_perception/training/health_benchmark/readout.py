@@ -4,18 +4,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from typing import Any, NamedTuple
+import copy
+from collections.abc import Collection
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.core.health import HealthMonitor, HealthReference, make_readings
+from eloss_perception.core.health import HealthMonitor
+from eloss_perception.core.health_reference import HealthReference, Profiles
 from eloss_perception.core.pillars import Pillars
+from eloss_perception.core.readings import NETWORK_CHECKS, check_of
 from eloss_perception.runtime.backends.base import Backend, NetworkOutputs
 
 Readings = NDArray[np.float64]
+
+# Share of clean frames within the distance that a reference calls normal.
+_NORMAL_SHARE = 0.99
 
 
 class NetworkTap:
@@ -51,52 +57,72 @@ class Replay(NamedTuple):
     score: NDArray[np.float64]
 
 
-def frame_readings(detections: Any) -> Readings:
-    """(R,) float64 readings of a frame."""
-    readings = getattr(detections, "readings", None)
-    if readings is None:
-        counts = detections.counts
-        readings = make_readings(detections.layer_entropy, counts.num_in_range, counts.num_occupied)
-    return np.asarray(readings, np.float64)
+def host_checks(reference: HealthReference) -> tuple[str, ...]:
+    """The checks that need no network."""
+    return tuple(check for check in reference.checks if check not in NETWORK_CHECKS)
 
 
-def log_rms(outputs: NetworkOutputs) -> Readings:
-    """(L,) float64 log-RMS of the tapped layers; (0,) of a network that does not say."""
-    return np.asarray(getattr(outputs, "layer_log_rms", np.zeros(0)), np.float64)
+def columns_of(reference: HealthReference, checks: Collection[str]) -> NDArray[np.int64]:
+    """The readings of some checks."""
+    chosen = [i for i, name in enumerate(reference.reading_names) if check_of(name) in checks]
+    return np.array(chosen, np.int64)
 
 
-def reference_scores(reference: HealthReference, readings: Readings) -> Readings:
-    """(N,) score of (N, R) readings; an infinite one is as far from normal as can be."""
-    return np.array([float(reference.score(row)) for row in readings])
+def restricted(
+    reference: HealthReference, checks: Collection[str], clean: Readings
+) -> HealthReference:
+    """The same judgement on some of the checks alone: what they are worth without the others.
+
+    Args:
+        reference: With all checks.
+        checks: Those to keep, at least one of them the reference's.
+        clean: (N, R) all readings of clean frames, for what distance is normal among fewer.
+    """
+    columns = columns_of(reference, checks)
+    square = np.ix_(columns, columns)
+    kept = [i for i, check in enumerate(reference.checks) if check in checks]
+    part = replace(
+        reference,
+        reading_names=tuple(reference.reading_names[i] for i in columns),
+        mean=clean[:, columns].mean(axis=0),
+        std=reference.std[columns],
+        covariance=reference.covariance[square],
+        change_covariance=reference.change_covariance[square],
+        check_limits=reference.check_limits[kept],
+        profiles=replace(reference.profiles, shifts=reference.profiles.shifts[:, columns]),
+        distance_limits=(1.0, 1.0),
+    )
+    limit = float(np.quantile(part.judge(clean[:, columns]).distance, _NORMAL_SHARE))
+    return replace(part, mean=reference.mean[columns], distance_limits=(limit, 1.0))
 
 
-def host_columns(reference: HealthReference) -> NDArray[np.int64]:
-    """The readings that need no network."""
-    names = reference.reading_names
-    networks = {"entropy", "scale", *reference.layer_names}
-    return np.array(
-        [i for i, name in enumerate(names) if name.partition(".")[0] not in networks], np.int64
+def without_profiles(reference: HealthReference, corruption: str) -> HealthReference:
+    """The reference as if a corruption had never been thought of."""
+    profiles = reference.profiles
+    kept = np.array([name != corruption for name in profiles.names], np.bool_)
+    return replace(
+        reference,
+        profiles=Profiles(
+            names=tuple(name for name, keep in zip(profiles.names, kept, strict=True) if keep),
+            severities=tuple(
+                severity for severity, keep in zip(profiles.severities, kept, strict=True) if keep
+            ),
+            shifts=profiles.shifts[kept],
+            harm=profiles.harm[kept],
+        ),
     )
 
 
-def recentred(reference: HealthReference, clean: Readings) -> HealthReference:
-    """The reference with the mean of a few clean (N, R) readings and its own spread."""
-    return dataclasses.replace(reference, mean=np.median(clean, axis=0))
+def play(monitor: HealthMonitor, readings: Readings) -> Replay:
+    """Plays (T, R) readings to a monitor, which is changed by it."""
+    reports = [monitor.update(row) for row in readings]
+    return Replay(
+        np.array([int(report.level) for report in reports], np.int64),
+        np.array([report.smoothed_score for report in reports], np.float64),
+    )
 
 
-def stated_false_alarm_share(reference: HealthReference) -> float:
-    """Share of clean frames that the threshold is said to let pass; NaN where nothing is said."""
-    return float(getattr(reference, "false_alarm_rate", math.nan))
-
-
-def replay(reference: HealthReference, readings: Readings) -> Replay:
-    """Plays (T, R) readings to a new monitor."""
-    monitor = HealthMonitor(reference)
-    num_layers = len(reference.layer_names)
-    levels, scores = [], []
-    for row in readings:
-        num_points, num_pillars = np.expm1(row[num_layers:])
-        report = monitor.update(row[:num_layers], num_points, num_pillars)
-        levels.append(int(report.level))
-        scores.append(float(getattr(report, "smoothed_score", report.score)))
-    return Replay(np.array(levels, np.int64), np.array(scores))
+def fork(monitor: HealthMonitor) -> HealthMonitor:
+    """A monitor with the same past, to play another future to."""
+    # The reference never changes and is large.
+    return copy.deepcopy(monitor, {id(monitor.reference): monitor.reference})

@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.core.entropy import eloss
-from eloss_perception.core.health import HealthReference
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.training.health_benchmark.collected import Collected
 from eloss_perception.training.health_benchmark.normal import Features, Normal
-from eloss_perception.training.health_benchmark.readout import host_columns, reference_scores
+from eloss_perception.training.health_benchmark.readout import (
+    columns_of,
+    host_checks,
+    restricted,
+)
 
-ALARM = "alarm"
+ALARM, UNSEEN = "alarm", "alarm_unseen"
 
 # Variances below this are those of a network that says nothing.
 _ELOSS_FLOOR = 1e-12
@@ -41,6 +45,9 @@ class CalibrationSet:
     centre: Collected
 
 
+ComputeScores = Callable[[Collected, CalibrationSet], NDArray[np.float64]]
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One way to tell bad input.
@@ -52,17 +59,27 @@ class Score:
     """
 
     what: str
-    compute: Callable[[Collected, CalibrationSet], NDArray[np.float64]]
+    compute: ComputeScores
     is_baseline: bool = True
 
 
 def _alarm(frames: Collected, clean: CalibrationSet) -> NDArray[np.float64]:
-    return reference_scores(clean.reference, frames.readings)
+    return np.asarray(clean.reference.score(frames.readings), np.float64)
 
 
-def _distance(
-    features: Callable[[Collected, HealthReference], Features],
-) -> Callable[[Collected, CalibrationSet], NDArray[np.float64]]:
+def _judged_on(choose: Callable[[HealthReference], tuple[str, ...]]) -> ComputeScores:
+    """Return the alarm's own judgement on some of its checks."""
+
+    def compute(frames: Collected, clean: CalibrationSet) -> NDArray[np.float64]:
+        reference = clean.reference
+        checks = choose(reference)
+        part = restricted(reference, checks, clean.spread.readings)
+        return np.asarray(part.score(frames.readings[:, columns_of(reference, checks)]))
+
+    return compute
+
+
+def _distance(features: Callable[[Collected, HealthReference], Features]) -> ComputeScores:
     """Return the distance of features from those of clean frames."""
 
     def compute(frames: Collected, clean: CalibrationSet) -> NDArray[np.float64]:
@@ -81,42 +98,62 @@ def _eloss(frames: Collected, clean: CalibrationSet) -> NDArray[np.float64]:
         values = [eloss(row, stages) for row in part.layer_entropy]
         return np.log(np.maximum(values, _ELOSS_FLOOR))
 
-    return np.abs(log_eloss(frames) - np.median(log_eloss(clean.centre)))
+    return np.asarray(np.abs(log_eloss(frames) - np.median(log_eloss(clean.centre))))
+
+
+def _all_but_entropy(reference: HealthReference) -> tuple[str, ...]:
+    return tuple(check for check in reference.checks if check != "entropy")
 
 
 def _host(frames: Collected, reference: HealthReference) -> Features:
-    return frames.readings[:, host_columns(reference)]
-
-
-def _network(frames: Collected, _: HealthReference) -> Features:
-    return np.hstack([frames.layer_entropy, frames.layer_log_rms])
+    return frames.readings[:, columns_of(reference, host_checks(reference))]
 
 
 SCORES: dict[str, Score] = {
     ALARM: Score("alarm score of the bundle", _alarm, is_baseline=False),
-    "entropy": Score(
-        "layer entropies alone", _distance(lambda f, _: f.layer_entropy), is_baseline=False
+    "without_entropy": Score(
+        "the alarm's judgement without layer entropies", _judged_on(_all_but_entropy)
     ),
-    "log_rms": Score("layers' log-RMS alone", _distance(lambda f, _: f.layer_log_rms)),
-    "network": Score("layer entropies and log-RMS", _distance(_network), is_baseline=False),
-    "input_statistics": Score("all readings that need no network", _distance(_host)),
+    "input_statistics": Score(
+        "the alarm's judgement of what needs no network", _judged_on(host_checks)
+    ),
+    "entropy": Score(
+        "the alarm's judgement of layer entropies alone",
+        _judged_on(lambda _: ("entropy",)),
+        is_baseline=False,
+    ),
+    "log_rms": Score(
+        "the alarm's judgement of the layers' log-RMS alone", _judged_on(lambda _: ("scale",))
+    ),
+    "network": Score(
+        "the alarm's judgement of both",
+        _judged_on(lambda _: ("entropy", "scale")),
+        is_baseline=False,
+    ),
+    "entropy_distance": Score(
+        "layer entropies, distance from clean",
+        _distance(lambda frames, _: frames.layer_entropy),
+        is_baseline=False,
+    ),
+    "input_distance": Score("what needs no network, distance from clean", _distance(_host)),
     "published_eloss": Score("published eloss, |log ratio| to normal", _eloss),
     "num_points": Score(
-        "number of points", _distance(lambda f, _: np.log1p(f.num_points)[:, None])
+        "number of points", _distance(lambda frames, _: np.log1p(frames.num_points)[:, None])
     ),
     "range_histogram": Score(
-        "points by range", _distance(lambda f, _: np.log1p(f.range_histogram))
+        "points by range", _distance(lambda frames, _: np.log1p(frames.range_histogram))
     ),
-    "box_confidence": Score("mean score of the boxes", _distance(lambda f, _: f.confidence[:, :1])),
+    "box_confidence": Score(
+        "mean score of the boxes", _distance(lambda frames, _: frames.confidence[:, :1])
+    ),
     "map_confidence": Score(
         "mean greatest class probability",
-        _distance(lambda f, _: np.log(f.confidence[:, 1:] + 1e-9)),
+        _distance(lambda frames, _: np.log(frames.confidence[:, 1:] + 1e-9)),
     ),
-    "morans_i": Score("Moran's I of range and intensity", _distance(lambda f, _: f.morans_i)),
+    "morans_i": Score(
+        "Moran's I of range and intensity", _distance(lambda frames, _: frames.morans_i)
+    ),
 }
 
-
-def available_scores(frames: Collected) -> tuple[str, ...]:
-    """Return the scores that the network gives; one without log-RMS lacks that one."""
-    missing = {"log_rms"} if frames.layer_log_rms.shape[1] == 0 else set()
-    return tuple(name for name in SCORES if name not in missing)
+#: Of a score that is no entry of `SCORES`: each condition has its own reference.
+UNSEEN_WHAT = "the alarm, had the corruption never been thought of"
