@@ -175,4 +175,3 @@ class Collector:
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
         name = condition.label.replace(":", "-")
         return self._cache / source.name / f"{name}-{key}.npz"
-

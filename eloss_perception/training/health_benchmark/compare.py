@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eloss_perception.errors import ConfigError
 from eloss_perception.training.health_benchmark.comparison import paired_difference
@@ -14,8 +15,6 @@ from eloss_perception.training.health_benchmark.numbers import scores_of
 from eloss_perception.training.health_benchmark.statistics import Estimate, auroc, draw_indices
 
 Document = dict[str, Any]
-
-_CLEAN = "clean"
 
 
 def check_comparable(first: Document, second: Document) -> None:
@@ -59,11 +58,8 @@ def compare_results(first: Document, second: Document, protocol: str) -> dict[st
     for name in a:
         if name not in b:
             continue
-        labels = [label for label in a[name] if label in b[name] and label != _CLEAN]
-        pairs = [
-            [(scores_of(s[name][_CLEAN]), scores_of(s[name][label])) for label in labels]
-            for s in (b, a)
-        ]
+        labels = [label for label in a[name]["corrupted"] if label in b[name]["corrupted"]]
+        pairs = [[_pair(s[name], label) for label in labels] for s in (b, a)]
         differences[name] = paired_difference(pairs[0], pairs[1], draws, settings["confidence"])
     return differences
 
@@ -91,10 +87,9 @@ def _condition_lines(first: Document, second: Document, protocol: str, score: st
     """Return the conditions in which a score differs most."""
     a, b = (d["protocols"][protocol]["frame_scores"][score] for d in (first, second))
     gaps = {
-        label: auroc(scores_of(b[_CLEAN]), scores_of(b[label]))
-        - auroc(scores_of(a[_CLEAN]), scores_of(a[label]))
-        for label in a
-        if label != _CLEAN and label in b
+        label: auroc(*_pair(b, label)) - auroc(*_pair(a, label))
+        for label in a["corrupted"]
+        if label in b["corrupted"]
     }
     order = sorted(gaps, key=lambda label: -abs(gaps[label]))[:8]
     better = int(np.sum(np.array(list(gaps.values())) > 0.0))
@@ -102,3 +97,10 @@ def _condition_lines(first: Document, second: Document, protocol: str, score: st
         f"{score}: the second network tells {better} of {len(gaps)} conditions better; largest: "
         + ", ".join(f"{label} {gaps[label]:+.2f}" for label in order)
     ]
+
+
+def _pair(scored: Document, label: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the scores of the frames clean and under a condition."""
+    name = label.partition(":")[0]
+    clean = scored["own_clean"].get(name, scored["clean"])
+    return scores_of(clean), scores_of(scored["corrupted"][label])

@@ -108,7 +108,9 @@ def compare_scores(
                 means[ALARM] - means[name], resamples[ALARM] - resamples[name], confidence
             ),
             num_best=sum(by[c].auroc.value >= best[c] - _TIE for c in conditions),
-            spearman=_score_against_harm(scores[name].corrupted, harms, conditions, draws, confidence),
+            spearman=_score_against_harm(
+                scores[name].corrupted, harms, conditions, draws, confidence
+            ),
         )
         for name, by in separations.items()
     }

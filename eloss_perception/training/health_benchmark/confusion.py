@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,3 +75,8 @@ def confusion_lines(matrix: Confusion) -> list[str]:
         lines.append(f"{kind:<{width}}{cells}{total:>9}")
     lines.append(f"mean share guessed right: {100.0 * matrix.accuracy:.0f} %")
     return lines
+
+
+def kinds_of(names: Sequence[str], kind_of: Mapping[str, str]) -> list[str]:
+    """Return the kind of each cause; one without a kind, such as `unknown`, is its own."""
+    return [kind_of.get(name, name) for name in names]

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from eloss_perception.errors import DataError
+from eloss_perception.simulation.corruptions import CORRUPTIONS
 from eloss_perception.training.health_benchmark.collected import Collected
 from eloss_perception.training.health_benchmark.comparison import ScoreResult
 from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition
+from eloss_perception.training.health_benchmark.confusion import confusion, kinds_of
 from eloss_perception.training.health_benchmark.harm import Harm
 from eloss_perception.training.health_benchmark.numbers import interval, number, numbers
-from eloss_perception.training.health_benchmark.protocols import FrameScores
-from eloss_perception.training.health_benchmark.scores import ALARM, SCORES
+from eloss_perception.training.health_benchmark.protocols import ProtocolScores
+from eloss_perception.training.health_benchmark.scores import SCORES, UNSEEN_WHAT
 from eloss_perception.training.health_benchmark.sequences import (
     CleanOutcome,
     SequenceOutcome,
@@ -74,20 +76,18 @@ def profile_section(layer_names: Sequence[str], frames: Mapping[Condition, Colle
     }
 
 
-def protocol_section(
-    results: Mapping[str, ScoreResult], scores: FrameScores, threshold: float
-) -> Document:
+def protocol_section(results: Mapping[str, ScoreResult], scored: ProtocolScores) -> Document:
     """Return the comparison of scores, and how often single frames pass the alarm's threshold."""
-    over = {condition: values > threshold for condition, values in scores[ALARM].items()}
-    clean = over[CLEAN]
+    clean = scored.over_threshold[CLEAN]
+    shares = {c.label: number(float(np.mean(v))) for c, v in scored.over_threshold.items()}
     return {
-        "threshold": number(threshold),
+        "threshold": number(scored.threshold),
         "clean_over_threshold": interval(share_interval(int(clean.sum()), len(clean))),
-        "over_threshold": {c.label: number(float(np.mean(v))) for c, v in over.items()},
+        "over_threshold": shares,
         "scores": {
             name: {
-                "what": SCORES[name].what,
-                "is_baseline": SCORES[name].is_baseline,
+                "what": SCORES[name].what if name in SCORES else UNSEEN_WHAT,
+                "is_baseline": name in SCORES and SCORES[name].is_baseline,
                 "mean_auroc": interval(result.mean_auroc),
                 "alarm_minus_this": interval(result.difference),
                 "num_best": result.num_best,
@@ -104,10 +104,36 @@ def protocol_section(
             for name, result in results.items()
         },
         "frame_scores": {
-            name: {condition.label: numbers(values) for condition, values in by.items()}
-            for name, by in scores.items()
+            name: {
+                "clean": numbers(scores.clean),
+                "own_clean": {k: numbers(values) for k, values in scores.own_clean.items()},
+                "corrupted": {c.label: numbers(v) for c, v in scores.corrupted.items()},
+            }
+            for name, scores in scored.scores.items()
         },
     }
+
+
+def cause_section(causes: Mapping[Condition, Sequence[str]]) -> Document:
+    """Return how often the likely cause of a frame over the threshold is the true one."""
+    guessed = [cause for found in causes.values() for cause in found]
+    true = [
+        "" if condition == CLEAN else condition.name
+        for condition, found in causes.items()
+        for _ in found
+    ]
+    kinds = {name: corruption.kind for name, corruption in CORRUPTIONS.items()}
+    document = {}
+    for name, matrix in (
+        ("by_corruption", confusion(guessed, true)),
+        ("by_kind", confusion(kinds_of(guessed, kinds), kinds_of(true, kinds))),
+    ):
+        document[name] = {
+            "true": list(matrix.true_kinds),
+            "guessed": list(matrix.predicted_kinds),
+            "num_frames": matrix.counts.tolist(),
+        }
+    return document
 
 
 def sequence_section(

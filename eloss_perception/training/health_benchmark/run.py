@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from eloss_perception.errors import DataError
+from eloss_perception.core.health_reference import HealthReference
+from eloss_perception.errors import BundleError, DataError
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.training.health_benchmark.collect import Collector
 from eloss_perception.training.health_benchmark.collected import Collected, join
@@ -29,28 +30,28 @@ from eloss_perception.training.health_benchmark.harm import (
     measure_harm,
     num_objects,
 )
-from eloss_perception.training.health_benchmark.numbers import number
 from eloss_perception.training.health_benchmark.protocols import (
     RECALIBRATED,
     SHIPPED,
-    FrameScores,
     recalibrated_scores,
     shipped_scores,
 )
-from eloss_perception.training.health_benchmark.readout import (
-    recentred,
-    stated_false_alarm_share,
-)
 from eloss_perception.training.health_benchmark.report import (
     FORMAT_VERSION,
+    cause_section,
     harm_section,
     profile_section,
     protocol_section,
     sequence_section,
 )
-from eloss_perception.training.health_benchmark.sequences import play_clean, play_condition
+from eloss_perception.training.health_benchmark.sequences import (
+    PreparedSequence,
+    play_clean,
+    play_condition,
+)
 from eloss_perception.training.health_benchmark.settings import HealthBenchmarkSettings
 from eloss_perception.training.health_benchmark.statistics import draw_counts, draw_indices
+from eloss_perception.training.health_fit import move_reference
 
 Progress = Callable[[int, int], None]
 
@@ -116,6 +117,10 @@ class HealthBenchmark:
     ) -> None:
         self.bundle = bundle
         self.reference = bundle.require_health()
+        stated = bundle.facts.health
+        if stated is None:
+            raise BundleError(f"bundle {bundle.path} states no false-alarm rate")
+        self._stated = stated
         self.data = data
         self.settings = settings
         self._collector = Collector(bundle, cache, settings.seed, backend, num_threads)
@@ -167,6 +172,17 @@ class HealthBenchmark:
         ]
         return self._document(frames, simulated, calibration, sequences, more_clean)
 
+    def _recalibrated(self, clean: Collected) -> HealthReference:
+        """Return the bundle's reference moved to clean frames, for the rate that it states."""
+        return move_reference(
+            self.reference,
+            clean.readings,
+            f"{len(clean)} clean frames",
+            self._stated.false_alarms_per_hour,
+            self._stated.rate_hz,
+            self.settings.frames_apart_s,
+        )
+
     def _pairs(self) -> list[tuple[FrameSource, list[Condition]]]:
         pairs = [(self._simulated, [CLEAN])]
         if self.data.calibration is not None:
@@ -198,25 +214,24 @@ class HealthBenchmark:
             raise DataError("no labelled car counts at moderate difficulty: no harm to measure")
         counts = draw_counts(draws[: settings.num_precision_resamples]).astype(np.int64)
         harms = measure_harm(matched, counts, settings.confidence)
-        by_protocol: dict[str, FrameScores] = {
-            SHIPPED: shipped_scores(frames, reference, simulated)
-        }
+        by_protocol = {SHIPPED: shipped_scores(frames, reference, simulated)}
         if calibration is not None or min(lengths) >= settings.num_folds:
             by_protocol[RECALIBRATED] = recalibrated_scores(
-                frames, reference, simulated, lengths, settings.num_folds, calibration
+                frames, self._recalibrated, simulated, lengths, settings.num_folds, calibration
             )
         references = {SHIPPED: reference}
         if calibration is not None:
-            references[RECALIBRATED] = recentred(reference, calibration.readings)
+            references[RECALIBRATED] = self._recalibrated(calibration)
         played: dict[str, Any] = {}
         for protocol, used in references.items():
             if not sequences and not more_clean:
                 break
             readings = [{c: f.readings for c, f in by.items()} for by in sequences]
             clean = [by[CLEAN] for by in readings] + [each.readings for each in more_clean]
+            prepared = [PreparedSequence(used, by, settings.sequence) for by in readings]
             outcomes = {
-                condition: play_condition(used, readings, condition, settings.sequence)
-                for condition in (self._sequence_conditions if readings else [])
+                condition: play_condition(prepared, condition)
+                for condition in (self._sequence_conditions if prepared else [])
                 if condition != CLEAN
             }
             outcome = play_clean(used, clean, settings.sequence.rate_hz)
@@ -229,7 +244,8 @@ class HealthBenchmark:
                 "onnx_sha256": facts.onnx_sha256,
                 "entropy_measure": facts.entropy_measure,
                 "reference": reference.source,
-                "stated_false_alarm_share": number(stated_false_alarm_share(reference)),
+                "false_alarms_per_hour": self._stated.false_alarms_per_hour,
+                "rate_hz": self._stated.rate_hz,
             },
             "data": {
                 "sources": [source.description for source in self.data.tested],
@@ -245,12 +261,13 @@ class HealthBenchmark:
             "harm": harm_section(harms, settings),
             "profiles": profile_section(facts.layer_names, frames),
             "protocols": {
-                protocol: protocol_section(
-                    compare_scores(scores, harms, draws, settings.confidence),
-                    scores,
-                    reference.threshold,
-                )
-                for protocol, scores in by_protocol.items()
+                protocol: {
+                    **protocol_section(
+                        compare_scores(scored.scores, harms, draws, settings.confidence), scored
+                    ),
+                    "causes": cause_section(scored.causes),
+                }
+                for protocol, scored in by_protocol.items()
             },
             "sequences": played,
         }

@@ -18,9 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.core.health import HealthLevel, HealthReference
+from eloss_perception.core.health import HealthLevel, HealthMonitor
+from eloss_perception.core.health_reference import HealthReference
+from eloss_perception.errors import DataError
 from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition, is_repetition
-from eloss_perception.training.health_benchmark.readout import Readings, Replay, replay
+from eloss_perception.training.health_benchmark.readout import Readings, Replay, fork, play
 from eloss_perception.training.health_benchmark.settings import SequenceSettings
 
 # condition -> (T, R) readings of one sequence
@@ -93,31 +95,79 @@ def onset_starts(num_frames: int, num_onsets: int) -> list[int]:
     return [(number * period) // count for number in range(count)]
 
 
-def play_onset(
-    reference: HealthReference,
-    sequence: SequenceReadings,
-    condition: Condition,
-    start: int,
-    settings: SequenceSettings,
-) -> Onset:
-    """Play clean frames, a corruption and clean frames again to a new monitor."""
-    begin, end = settings.history, settings.history + settings.duration
-    frames = back_and_forth(len(sequence[CLEAN]), start, end + settings.recovery)
-    readings = sequence[CLEAN][frames]
-    clean = replay(reference, readings[: begin + settings.window])
-    readings[begin:end] = corrupted_readings(
-        sequence, condition, frames[begin:end], readings[begin - 1]
-    )
-    played = replay(reference, readings)
-    window = slice(begin, begin + settings.window)
-    during, after = played.level[begin:end], played.level[end:]
-    return Onset(
-        peak=float(np.max(played.score[window])),
-        clean_peak=float(np.max(clean.score[window])),
-        frames_to_warn=_first(during >= HealthLevel.WARN),
-        frames_to_error=_first(during >= HealthLevel.ERROR),
-        frames_to_ok=0.0 if played.level[end - 1] == 0 else _first(after == HealthLevel.OK),
-    )
+class PreparedSequence:
+    """One sequence up to the moments when something happens, played once for all conditions.
+
+    Args:
+        reference: What the monitor judges by.
+        sequence: Readings of all frames under each condition.
+        settings: The course of events.
+
+    Raises:
+        DataError: If there are fewer than two frames.
+    """
+
+    def __init__(
+        self, reference: HealthReference, sequence: SequenceReadings, settings: SequenceSettings
+    ) -> None:
+        self._sequence = sequence
+        self._settings = settings
+        clean = sequence[CLEAN]
+        if len(clean) < 2:
+            raise DataError("a sequence needs at least two scans")
+        length = settings.history + settings.duration + settings.recovery
+        self._courses = [
+            (frames, *self._begin(HealthMonitor(reference), frames))
+            for frames in (
+                back_and_forth(len(clean), start, length)
+                for start in onset_starts(len(clean), settings.num_onsets)
+            )
+        ]
+        # Those that lead up to the first frame.
+        self._lead_in = back_and_forth(len(clean), -settings.history, settings.history)
+        self._before_all = HealthMonitor(reference)
+        play(self._before_all, clean[self._lead_in])
+
+    def onsets(self, condition: Condition) -> list[Onset]:
+        """Return what follows each onset of a condition."""
+        begin = self._settings.history
+        end = begin + self._settings.duration
+        onsets = []
+        for frames, monitor, clean_peak in self._courses:
+            clean = self._sequence[CLEAN][frames]
+            corrupted = corrupted_readings(
+                self._sequence, condition, frames[begin:end], clean[begin - 1]
+            )
+            played = play(fork(monitor), np.concatenate([corrupted, clean[end:]]))
+            during, after = played.level[: end - begin], played.level[end - begin :]
+            onsets.append(
+                Onset(
+                    peak=float(np.max(played.score[: self._settings.window])),
+                    clean_peak=clean_peak,
+                    frames_to_warn=_first(during >= HealthLevel.WARN),
+                    frames_to_error=_first(during >= HealthLevel.ERROR),
+                    frames_to_ok=_first(after == HealthLevel.OK) if during[-1] else 0.0,
+                )
+            )
+        return onsets
+
+    def levels(self, condition: Condition) -> NDArray[np.int64]:
+        """Return the level at each frame of the sequence when a condition lasts throughout."""
+        clean = self._sequence[CLEAN]
+        frames = np.arange(len(clean))
+        before = clean[self._lead_in[-1]]
+        corrupted = corrupted_readings(self._sequence, condition, frames, before)
+        return play(fork(self._before_all), corrupted).level
+
+    def _begin(
+        self, monitor: HealthMonitor, frames: NDArray[np.int64]
+    ) -> tuple[HealthMonitor, float]:
+        """Play the clean history; return the monitor and how far it would rise without a fault."""
+        begin = self._settings.history
+        clean = self._sequence[CLEAN][frames]
+        play(monitor, clean[:begin])
+        further = play(fork(monitor), clean[begin : begin + self._settings.window])
+        return monitor, float(np.max(further.score))
 
 
 def corrupted_readings(
@@ -136,32 +186,18 @@ def corrupted_readings(
     return sequence[condition][frames]
 
 
-def play_condition(
-    reference: HealthReference,
-    sequences: Sequence[SequenceReadings],
-    condition: Condition,
-    settings: SequenceSettings,
-) -> SequenceOutcome:
+def play_condition(sequences: Sequence[PreparedSequence], condition: Condition) -> SequenceOutcome:
     """Play every onset of a condition, and every sequence that is corrupted throughout."""
-    onsets, levels = [], []
-    for sequence in sequences:
-        num_frames = len(sequence[CLEAN])
-        for start in onset_starts(num_frames, settings.num_onsets):
-            onsets.append(play_onset(reference, sequence, condition, start, settings))
-        lead_in = sequence[CLEAN][back_and_forth(num_frames, 0, settings.history)]
-        frames = np.arange(num_frames)
-        whole = corrupted_readings(sequence, condition, frames, lead_in[-1])
-        whole = np.concatenate([lead_in, whole])
-        levels.append(replay(reference, whole).level[settings.history :])
-    joined = np.concatenate(levels)
-    return SequenceOutcome(tuple(onsets), float(np.mean(joined == HealthLevel.OK)), len(joined))
+    onsets = [onset for sequence in sequences for onset in sequence.onsets(condition)]
+    levels = np.concatenate([sequence.levels(condition) for sequence in sequences])
+    return SequenceOutcome(tuple(onsets), float(np.mean(levels == HealthLevel.OK)), len(levels))
 
 
 def play_clean(
     reference: HealthReference, sequences: Sequence[Readings], rate_hz: float
 ) -> CleanOutcome:
     """Play clean (T, R) sequences once each and count false alarms."""
-    played = [replay(reference, readings) for readings in sequences]
+    played = [play(HealthMonitor(reference), readings) for readings in sequences]
     num_frames = sum(len(each.level) for each in played)
     num_ok = sum(int(np.sum(each.level == HealthLevel.OK)) for each in played)
     return CleanOutcome(

@@ -37,6 +37,9 @@ class HealthBenchmarkSettings(BaseModel):
     block_length: int = Field(1, ge=1, description="consecutive frames drawn together")
     num_folds: int = Field(4, ge=2, description="parts of a split that calibrate for each other")
     num_calibration: int = Field(200, ge=10, description="simulated clean scans for baselines")
+    frames_apart_s: float = Field(
+        10.0, gt=0, description="time between the frames that recalibrate [s]; 0.1 in a sequence"
+    )
     dangerous_drop: float = Field(10.0, gt=0, description="AP that a dangerous corruption costs")
     harmless_drop: float = Field(2.0, ge=0, description="AP that a harmless corruption may cost")
     sequence: SequenceSettings = Field(default_factory=SequenceSettings)

@@ -6,7 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from eloss_perception.training.health_benchmark.bars import judge
+from eloss_perception.training.health_benchmark.confusion import (
+    NONE,
+    Confusion,
+    confusion_lines,
+)
 
 Document = dict[str, Any]
 
@@ -28,6 +35,8 @@ def format_report(document: Document) -> str:
         lines += [*_condition_lines(document, protocol), ""]
     for protocol in protocols:
         lines += [*_score_lines(document, protocol), ""]
+    for protocol in protocols:
+        lines += [*_cause_lines(document, protocol), ""]
     for protocol, section in document["sequences"].items():
         lines += [*_sequence_lines(section, protocol), ""]
     for protocol in protocols:
@@ -129,6 +138,28 @@ def _entropy_line(document: Document, protocol: str) -> str:
         and row["auroc"]["low"] > inputs[label]["auroc"]["value"]
     ]
     return "entropy alone tells what input statistics do not: " + (", ".join(named) or "nothing")
+
+
+def _cause_lines(document: Document, protocol: str) -> list[str]:
+    """Return the confusion of kinds, and how often each corruption itself is named."""
+    causes = document["protocols"][protocol]["causes"]
+    by_kind, by_name = (_confusion(causes[key]) for key in ("by_kind", "by_corruption"))
+    rows = zip(by_name.true_kinds, by_name.counts, strict=True)
+    shares = {
+        name: row[by_name.predicted_kinds.index(name)] / max(1, row.sum()) for name, row in rows
+    }
+    named = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if name != NONE)
+    return [
+        f"{protocol}: likely cause of single frames ({NONE}: not over the threshold)",
+        *confusion_lines(by_kind),
+        f"named itself: {named}",
+    ]
+
+
+def _confusion(section: Document) -> Confusion:
+    return Confusion(
+        tuple(section["true"]), tuple(section["guessed"]), np.array(section["num_frames"], np.int64)
+    )
 
 
 def _sequence_lines(section: Document, protocol: str) -> list[str]:
