@@ -120,11 +120,13 @@ def _active_cells(maps: Sequence[Tensor], active: Tensor) -> _Cells:
     """The active cells of layers that are alike in shape and fed by the same pillars.
 
     A tenth of a map's feature vectors settles how the variance is spread, and keeps the readout a
-    small part of the time.
+    small part of the time. The last layer is sampled first: ONNX Runtime orders what it rewrites
+    from the end of the graph, and so takes each map's cells while the map is in the cache.
     """
     batch, channels, num_y, num_x = maps[0].shape
     stride = grid_stride(num_y, num_x, channels)
-    x = torch.cat([_sample(bev, stride) for bev in maps], dim=1).float()  # (B, n * C, h, w)
+    sampled = [_sample(bev, stride) for bev in reversed(maps)][::-1]
+    x = torch.cat(sampled, dim=1).float()  # (B, n * C, h, w)
     x = x.reshape(batch, len(maps), channels, -1)  # (B, n, C, M)
     mask = _sample(active, stride).float().reshape(batch, 1, -1, 1)  # (B, 1, M, 1)
     count = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1.0)  # (B, 1, 1, 1)
@@ -337,7 +339,8 @@ def read_layers(
         Entropies and log-RMS of the L layers, (B, L) float32 each.
     """
     with torch.autocast(stages[0][1].device.type, enabled=False):
-        cells = [_active_cells(maps, active) for maps, active in stages]
+        # The last stage first, as its layers.
+        cells = [_active_cells(maps, active) for maps, active in reversed(stages)][::-1]
         moments = _moments(cells)
         if measure == "renyi2":
             entropy = _renyi2(cells, moments)
