@@ -33,8 +33,8 @@ INTERNAL = {
     # The command line reaches everything, each command importing what it needs when it runs.
     "cli": {"commands"},
     "commands": {
-        *("bags", "cli", "core", "demo", "kitti", "model", "replay", "runtime", "simulation"),
-        *("training", "viz"),
+        *("bags", "cli", "core", "demo", "kitti", "model", "replay", "ros", "runtime"),
+        *("simulation", "training", "viz"),
     },
 }
 

@@ -28,6 +28,7 @@ from eloss_perception.runtime.health_file import HEALTH_NAME, read_health, write
 FORMAT_VERSION = 3
 ONNX_NAME = "model.onnx"
 YAML_NAME = "model.yaml"
+FILE_NAMES = (ONNX_NAME, YAML_NAME, HEALTH_NAME)
 
 
 class _Facts(BaseModel):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,28 @@ import numpy.typing as npt
 from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.readings import reading_names
 from eloss_perception.errors import DataError
-from eloss_perception.kitti.dataset import KittiDataset
 from eloss_perception.runtime.bundle import Bundle, write_reference
 from eloss_perception.runtime.detector import Detector
 from eloss_perception.simulation.scene import simulate_scan
-from eloss_perception.training.health_fit import fit_reference, move_reference
-from eloss_perception.training.health_profiles import collect_profiles
-
-# With fewer frames than this neither where normal is nor how it varies can be told.
-MIN_FRAMES = 30
+from eloss_perception.training.calibration_checks import check_clean, check_enough
+from eloss_perception.training.health_fit import check_readings, fit_reference, move_reference
+from eloss_perception.training.health_profiles import (
+    NUM_BEFORE,
+    collect_profiles,
+    profile_conditions,
+)
 
 _CALIBRATION_SEED = 770_000  # scenes that neither training nor export parity uses
+# Profiles are means over drives, and their average precision needs cars to count.
+_MIN_DRIVES = 3
 
-# (step, frames or drives done, of how many)
-Progress = Callable[[str, int, int], None]
+# Told how many scans have been read.
+Progress = Callable[[int], None]
+
+
+def num_scans_to_read(num_scans: int, num_drives: int) -> int:
+    """Scans that :func:`calibrate_from_simulation` reads: what its progress runs up to."""
+    return num_scans + num_drives * (NUM_BEFORE + 1 + len(profile_conditions()))
 
 
 def calibrate_from_simulation(
@@ -36,32 +44,34 @@ def calibrate_from_simulation(
     false_alarms_per_hour: float = 1.0,
     rate_hz: float = 10.0,
     num_threads: int = 2,
-    progress: Progress = lambda step, done, total: None,
+    progress: Progress = lambda done: None,
 ) -> HealthReference:
     """Fits a bundle's health reference to simulated scans and stores it in the bundle.
 
     Args:
         path: The bundle.
         num_scans: Clean scans, each of another street.
-        num_drives: Short drives on which every corruption is tried.
+        num_drives: Short drives on which every corruption is tried, each down another street.
         false_alarms_per_hour: Events in an hour of clean driving that may raise an alarm.
         rate_hz: Scans a second.
         num_threads: CPU threads of the network.
-        progress: Told what is being done and how far it is.
+        progress: Called with the number of scans read so far; see :func:`num_scans_to_read`.
 
     Raises:
         BundleError: If the bundle cannot be read.
-        DataError: If there are too few scans.
+        DataError: If there are too few scans or drives, or they cannot serve as clean.
     """
-    _require_frames(num_scans)
+    check_enough(num_scans)
+    if num_drives < _MIN_DRIVES:
+        raise DataError(f"{num_drives} drives are too few; {_MIN_DRIVES} are needed")
     bundle = Bundle.load_uncalibrated(path)
     detector = Detector(bundle, num_threads=num_threads)
     clean = []
     for index in range(num_scans):
         clean.append(detector.detect(simulate_scan(_CALIBRATION_SEED + index).points).readings)
-        progress("clean scans", index + 1, num_scans)
+        progress(index + 1)
     profiles = collect_profiles(
-        detector, num_drives, lambda done, total: progress("corrupted drives", done, total)
+        detector, num_drives, lambda done, total: progress(num_scans_to_read(num_scans, done))
     )
     reference = fit_reference(
         np.array(clean),
@@ -85,7 +95,8 @@ def recalibrate(
     rate_hz: float = 10.0,
     frames_apart_s: float = 60.0,
     num_threads: int = 2,
-    progress: Callable[[int], None] = lambda done: None,
+    labels: Sequence[str] | None = None,
+    progress: Progress = lambda done: None,
 ) -> HealthReference:
     """Moves a bundle's health reference to clean scans and stores it in the bundle.
 
@@ -97,6 +108,7 @@ def recalibrate(
         rate_hz: Scans a second.
         frames_apart_s: Time between the scans [s]; large for scans of different places.
         num_threads: CPU threads of the network.
+        labels: What each scan is called in messages; its number where None.
         progress: Called with the number of scans read so far.
 
     Raises:
@@ -110,21 +122,11 @@ def recalibrate(
     for number, points in enumerate(scans, 1):
         rows.append(detector.detect(points).readings)
         progress(number)
-    _require_frames(len(rows))
-    reference = move_reference(
-        old, np.array(rows), source, false_alarms_per_hour, rate_hz, frames_apart_s
-    )
+    check_enough(len(rows))
+    clean = np.array(rows)
+    check_readings(clean)
+    names = [f"scan {i}" for i in range(len(rows))] if labels is None else labels
+    check_clean(old, clean, names)
+    reference = move_reference(old, clean, source, false_alarms_per_hour, rate_hz, frames_apart_s)
     write_reference(path, reference, false_alarms_per_hour, rate_hz)
     return reference
-
-
-def kitti_scans(root: Path, split: str) -> Iterable[npt.NDArray[np.float32]]:
-    """The scans of one split of a KITTI root."""
-    dataset = KittiDataset(root, split)
-    for frame_id in dataset.ids:
-        yield dataset.points(frame_id)
-
-
-def _require_frames(num_frames: int) -> None:
-    if num_frames < MIN_FRAMES:
-        raise DataError(f"{num_frames} scans are too few to calibrate on; {MIN_FRAMES} are needed")

@@ -19,6 +19,7 @@ from eloss_perception.errors import DataError
 from eloss_perception.model.folding import fold_batch_norm, round_weights_to_half
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.runtime.bundle import (
+    FILE_NAMES,
     FORMAT_VERSION,
     ONNX_NAME,
     Bundle,
@@ -183,7 +184,6 @@ def _provenance(settings: TrainingSettings, step: int, metrics: Path) -> dict[st
 
 def _remove_bundle(path: Path) -> None:
     """Clears a bundle's folder to make way; refuses any other folder."""
-    known = {ONNX_NAME, "model.yaml"}
-    if not path.is_dir() or {p.name for p in path.iterdir()} - known:
+    if not path.is_dir() or {p.name for p in path.iterdir()} - set(FILE_NAMES):
         raise DataError(f"{path} exists and holds more than a bundle; name another folder")
     shutil.rmtree(path)

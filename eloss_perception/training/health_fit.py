@@ -33,6 +33,8 @@ MIN_THRESHOLD = 5.0
 _PRIOR_FRAMES = 100.0
 # Odd places pass in a few seconds: frames nearer than this are one event, not many.
 _EVENT_S = 5.0
+# Between the two sources of a reference that was moved.
+_ORIGIN = "; profiles of disturbances from "
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ def move_reference(
         covariance=(1.0 - share) * old.covariance + share * own,
         eloss_normal=normal_eloss(clean, old.stages),
         num_frames=len(clean),
-        source=f"mean of {source}; profiles from {old.source}",
+        # A reference may be moved again: what its profiles come from stays the last thing said.
+        source=f"{source}{_ORIGIN}{old.source.rpartition(_ORIGIN)[2]}",
     )
     limits = (
         max(old.distance_limits[0], float(np.quantile(moved.judge(clean).distance, 0.99))),

@@ -22,7 +22,7 @@ from eloss_perception.training.health_fit import Condition, ProfileReadings
 # Streets that neither training nor export parity uses.
 _DRIVE_SEED = 780_000
 # Clean frames before the last one, which is corrupted.
-_NUM_BEFORE = 6
+NUM_BEFORE = 6
 
 
 def profile_conditions() -> list[Condition]:
@@ -54,7 +54,7 @@ def collect_profiles(
     corrupted: dict[Condition, list[npt.NDArray[np.float64]]] = {c: [] for c in conditions}
     found: dict[Condition | None, list[EvaluationFrame]] = {c: [] for c in (None, *conditions)}
     for index in range(num_drives):
-        frames = list(simulate_drive(_DRIVE_SEED + index, _NUM_BEFORE + 1))
+        frames = list(simulate_drive(_DRIVE_SEED + index, NUM_BEFORE + 1))
         history = [detector.detect(frame.scan.points).readings for frame in frames[:-1]]
         before.append(np.mean(history, axis=0))
         last, previous = frames[-1], frames[-2].scan.points
