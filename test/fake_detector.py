@@ -6,34 +6,26 @@ from __future__ import annotations
 
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
+from health_reference_factory import clean_readings, disturbed_readings, make_reference
 from numpy.typing import NDArray
 
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.health import HealthReference
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.pillars import PointCounts, pillarize
 from eloss_perception.runtime.detector import Detections, DetectionThresholds, StageTimings
 
-LAYERS = ("block1.0", "block1.1", "block2.0")
 GRID = PillarGrid(
     point_cloud_range=(0.0, -40.96, -3.0, 81.92, 40.96, 1.0),
     voxel_size=(0.32, 0.32),
     max_pillars=12000,
     max_points_per_pillar=20,
 )
-REFERENCE = HealthReference(
-    layer_names=LAYERS,
-    stages=(0, 0, 1),
-    mean=np.array([0.7, 0.6, 0.5, 6.0, 6.0]),
-    covariance=np.diag([0.01, 0.01, 0.01, 1.0, 1.0]),
-    threshold=2.0,
-    eloss_normal=1e-3,
-    num_frames=100,
-    source="made up for tests",
-)
+REFERENCE = make_reference()
 
 
 class FakeBundle:
@@ -62,6 +54,8 @@ class FakeDetector:
         error: Raised by the next frames, where set.
         num_frames: Frames given.
         started: Set when a frame begins.
+        disturbance: What the readings look like, one of those that the reference knows; empty for
+            clean ones.
     """
 
     def __init__(self, thresholds: DetectionThresholds | None = None) -> None:
@@ -74,7 +68,7 @@ class FakeDetector:
         self.error: Exception | None = None
         self.num_frames = 0
         self.started = threading.Event()
-        self.entropy_shift = 0.0
+        self.disturbance = ""
 
     def detect(self, points: NDArray[np.float32]) -> Detections:
         """Counts with the real pillarizer; the rest is a function of the first point."""
@@ -87,10 +81,17 @@ class FakeDetector:
         pillars = pillarize(points, GRID)
         return Detections(
             self._boxes(points, pillars.counts),
-            np.array([0.7, 0.6, 0.5], np.float32) + np.float32(self.entropy_shift),
+            self._readings(points),
             pillars.counts,
-            StageTimings(1.0, 2.0, 0.5),
+            StageTimings(1.0, 2.0, 0.5, 0.25),
         )
+
+    def _readings(self, points: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The same for the same points, and for no others, as those of a real detector."""
+        seed = zlib.crc32(np.ascontiguousarray(points).tobytes())
+        if self.disturbance:
+            return disturbed_readings(REFERENCE, self.disturbance, seed)
+        return clean_readings(REFERENCE, seed)
 
     def _boxes(self, points: NDArray[np.float32], counts: PointCounts) -> Boxes3D:
         if counts.num_points == 0 or self.thresholds.class_score.get("Car", 0.0) > 0.9:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Messages, markers, gauge and diagnostics: what they say, and the rules RViz and REP-107 set."""
+"""Messages, markers and diagnostics: what they say, and the rules that RViz and REP-107 set."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
 from fake_detector import REFERENCE
+from health_reference_factory import clean_readings, disturbed_readings
+from marker_rules import check_marker_rules
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
-from visualization_msgs.msg import Marker, MarkerArray
+from visualization_msgs.msg import Marker
 
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.health import HealthLevel, HealthMonitor
 from eloss_perception.core.pillars import PointCounts
 from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.diagnostics import Diagnostics
-from eloss_perception.ros.gauge import gauge_markers
 from eloss_perception.ros.markers import boxes_to_markers
 from eloss_perception.ros.messages import (
     detections_to_msg,
@@ -47,11 +48,6 @@ def some_boxes(num_boxes: int = 3) -> Boxes3D:
     boxes[:, 6] = rng.uniform(-3.0, 3.0, num_boxes)
     scores = np.sort(rng.uniform(0, 1, num_boxes))[::-1].astype(np.float32)
     return Boxes3D(boxes, scores, np.arange(num_boxes) % 3)
-
-
-def read_health(entropy: tuple[float, float, float] = (0.7, 0.6, 0.5)) -> EntropyHealth:
-    report = HealthMonitor(REFERENCE).update(np.array(entropy), 900, 400)
-    return health_to_msg(report, COUNTS, HEADER)
 
 
 def test_detections_hold_the_boxes_under_the_clouds_header() -> None:
@@ -82,26 +78,6 @@ def test_nothing_found_is_an_empty_array() -> None:
     assert only.action == Marker.DELETEALL
 
 
-def check_marker_rules(array: MarkerArray, header: Header) -> None:
-    first, *others = array.markers
-    assert first.action == Marker.DELETEALL
-    keys = [(marker.ns, marker.id) for marker in others]
-    assert len(keys) == len(set(keys))
-    for marker in array.markers:
-        assert marker.header == header
-    for marker in others:
-        assert marker.action == Marker.ADD
-        assert marker.ns
-        assert marker.lifetime.sec or marker.lifetime.nanosec
-        q = marker.pose.orientation
-        assert math.hypot(q.x, q.y, q.z, q.w) == pytest.approx(1.0, abs=1e-6)
-        assert marker.color.a > 0.0
-        if marker.type == Marker.CUBE:
-            assert min(marker.scale.x, marker.scale.y, marker.scale.z) > 0.0
-        assert len(marker.colors) in (0, len(marker.points))
-    serialize_message(array)
-
-
 def test_box_markers_keep_rvizs_rules_and_lie_on_the_boxes() -> None:
     boxes = some_boxes()
     array = boxes_to_markers(boxes, NAMES, HEADER)
@@ -123,77 +99,53 @@ def test_box_markers_keep_rvizs_rules_and_lie_on_the_boxes() -> None:
         assert centre_to_nose == pytest.approx(float(box[3]) / 2, rel=1e-4)
 
 
-@pytest.mark.parametrize("level", list(HealthLevel))
-def test_the_gauge_keeps_rvizs_rules_at_every_level(level: HealthLevel) -> None:
-    health = read_health()
-    health.level = bytes([level])
-    array = gauge_markers(health, (1.0, 2.0, 0.0))
-    check_marker_rules(array, HEADER)
-    (text,) = (marker for marker in array.markers if marker.ns == "gauge_text")
-    assert level.name in text.text
-
-
-def test_the_gauge_names_its_bars_and_keeps_words_and_bars_apart_on_its_board() -> None:
-    array = gauge_markers(read_health((0.9, 0.6, 0.1)), (-10.0, 3.0, 1.0))
-    labels = [marker for marker in array.markers if marker.ns == "gauge_label"]
-    stages = [name.partition(".")[0] for name in REFERENCE.layer_names]
-    assert [marker.text for marker in labels] == [*dict.fromkeys(stages), "score"]
-    (words,) = (marker for marker in array.markers if marker.ns == "gauge_text")
-    board, *plates = (marker for marker in array.markers if marker.ns == "gauge_band")
-    shown = [marker for marker in array.markers if marker.ns == "gauge"]
-    for part in [*labels, words, *plates, *shown]:
-        for axis in "xyz":
-            center, extent = getattr(board.pose.position, axis), getattr(board.scale, axis)
-            distance = getattr(part.pose.position, axis) - center
-            if axis == "z":
-                assert distance > 0.0
-            else:
-                assert abs(distance) + 0.5 * getattr(part.scale, axis) <= 0.5 * extent
-    assert words.pose.position.y < min(bar.pose.position.y - bar.scale.y for bar in shown)
-
-
-def bars(health: EntropyHealth) -> dict[int, Marker]:
-    array = gauge_markers(health, (0.0, 0.0, 0.0))
-    return {marker.id: marker for marker in array.markers if marker.ns == "gauge"}
-
-
-def test_gauge_bars_grow_with_the_deviation_and_go_to_the_left_first() -> None:
-    shown = bars(read_health((0.9, 0.6, 0.1)))  # +2, 0 and -4 standard deviations
-    assert len(shown) == 4  # three layers and the score
-    assert shown[0].pose.position.x == pytest.approx(0.5, abs=1e-5)  # 0.5 m a deviation
-    assert shown[0].scale.x == pytest.approx(1.0, abs=1e-5)
-    assert shown[2].pose.position.x == pytest.approx(-1.0, abs=1e-5)
-    assert shown[0].pose.position.y > shown[1].pose.position.y > shown[2].pose.position.y
-    assert shown[0].color.g > shown[0].color.r  # inside the band: green
-    assert shown[2].color.r > shown[2].color.g  # outside: not green
-
-
-def test_gauge_shows_no_bar_for_what_was_not_read_and_clips_what_is_extreme() -> None:
-    unread = unread_health_to_msg(HealthLevel.STALE, "no scan for 2.0 s", REFERENCE, HEADER)
-    assert bars(unread) == {}
-    check_marker_rules(gauge_markers(unread, (0.0, 0.0, 0.0)), HEADER)
-    extreme = bars(read_health((math.nan, 1e9, -1e9)))
-    assert sorted(extreme) == [1, 2, 3]
-    assert all(marker.scale.x <= 3.0 + 1e-6 for marker in extreme.values())
-
-
 def test_health_message_carries_report_and_counts() -> None:
-    msg = read_health((0.9, 0.6, 0.1))
+    readings = disturbed_readings(REFERENCE, "fog", spread=0.0)
+    report = HealthMonitor(REFERENCE).update(readings)
+    msg = health_to_msg(report, COUNTS, HEADER)
     assert msg.header == HEADER
-    assert msg.level == EntropyHealth.OK  # one odd frame flips nothing
+    assert msg.level == EntropyHealth.WARN  # the first frame of the worst
+    assert msg.score == pytest.approx(40.0, abs=1.0)  # what this fog costs, in points
+    assert msg.smoothed_score == pytest.approx(report.smoothed_score)
+    assert msg.threshold < msg.smoothed_score < msg.score
+    assert msg.likely_cause == "fog"
     assert msg.layer_names == list(REFERENCE.layer_names)
-    np.testing.assert_allclose(msg.entropy_change, [-0.3, -0.5], rtol=1e-5)
-    np.testing.assert_allclose(msg.normal_std, [0.1, 0.1, 0.1], rtol=1e-5)
+    np.testing.assert_allclose(msg.layer_entropy, readings[:3], rtol=1e-6)
+    np.testing.assert_allclose(msg.entropy_change, np.diff(readings[:3]), rtol=1e-5)
+    np.testing.assert_allclose(msg.normal_std, [0.02] * 3, rtol=1e-5)
+    checks = dict(zip(msg.check_names, msg.check_ratio, strict=True))
+    assert list(checks) == list(REFERENCE.checks)
+    assert checks["entropy"] == pytest.approx(4.0)  # squashed deviations of a limit of 1
+    assert checks["range"] > 1.0 > checks["counts"]
     assert (msg.num_points, msg.num_pillars) == (910, 400)  # dropped ones count as seen
     assert (msg.num_non_finite, msg.num_out_of_range) == (30, 60)
+    serialize_message(msg)
+
+
+def test_a_normal_frame_has_no_likely_cause() -> None:
+    report = HealthMonitor(REFERENCE).update(clean_readings(REFERENCE))
+    msg = health_to_msg(report, COUNTS, HEADER)
+    assert (msg.level, msg.likely_cause) == (EntropyHealth.OK, "")
+    assert max(msg.check_ratio) < 1.0
+
+
+def test_readings_that_are_not_finite_make_a_message_all_the_same() -> None:
+    readings = np.full_like(REFERENCE.mean, np.nan)
+    msg = health_to_msg(HealthMonitor(REFERENCE).update(readings), COUNTS, HEADER)
+    assert msg.level == EntropyHealth.WARN
+    assert all(map(math.isnan, [*msg.check_ratio, *msg.layer_entropy]))
+    assert msg.likely_cause == "unreadable"
     serialize_message(msg)
 
 
 def test_unread_health_has_no_numbers_that_look_like_readings() -> None:
     msg = unread_health_to_msg(HealthLevel.ERROR, "scan dropped", REFERENCE, HEADER)
     assert msg.level == EntropyHealth.ERROR
-    assert all(map(math.isnan, [msg.score, msg.eloss, msg.eloss_ratio, *msg.layer_entropy]))
+    unread = [msg.score, msg.smoothed_score, msg.eloss, msg.eloss_ratio]
+    assert all(map(math.isnan, [*unread, *msg.layer_entropy, *msg.check_ratio]))
     assert len(msg.entropy_change) == 2
+    assert len(msg.check_ratio) == len(msg.check_names) == len(REFERENCE.checks)
+    assert msg.likely_cause == ""
     serialize_message(msg)
 
 
@@ -222,8 +174,8 @@ SETTINGS = DetectorNodeSettings()
 def active(**changes: object) -> DetectorStatus:
     status = DetectorStatus(
         lifecycle="active", backend="cpu", num_received=10, num_answered=10, last_scan_time=9.9,
-        counts=COUNTS, max_pillars=500, total_ms=20.0, max_total_ms=25.0,
-        report=HealthMonitor(REFERENCE).update(np.array([0.7, 0.6, 0.5]), 900, 400),
+        counts=COUNTS, max_pillars=500, total_ms=20.0, max_total_ms=25.0, health_ms=0.75,
+        report=HealthMonitor(REFERENCE).update(clean_readings(REFERENCE)),
     )  # fmt: skip
     return dataclasses.replace(status, **changes)  # type: ignore[arg-type]
 
@@ -273,9 +225,30 @@ def test_a_fault_is_told_once_and_counts_may_begin_anew() -> None:
     assert levels(active(num_received=5), before=active(num_received=99))["input"] == 0
 
 
+def values_of(task: str, status: DetectorStatus) -> dict[str, str]:
+    array = Diagnostics("n", now=0.0).make(status, SETTINGS, 10.0, Time())
+    (entry,) = (entry for entry in array.status if entry.name == f"n: {task}")
+    return {pair.key: pair.value for pair in entry.values} | {"message": entry.message}
+
+
 def test_processing_time_keys_are_those_autoware_tools_look_for() -> None:
-    array = Diagnostics("n", now=0.0).make(active(), SETTINGS, 10.0, Time())
-    (entry,) = (status for status in array.status if status.name == "n: processing_time")
-    values = {pair.key: pair.value for pair in entry.values}
+    values = values_of("processing_time", active())
     assert values["processing_time_ms"] == "20.000"
     assert values["is_processing_time_ms_in_expected_range"] == "true"
+    assert values["health_ms"] == "0.750"
+
+
+def test_health_diagnostics_say_what_departs_and_what_it_is_like() -> None:
+    monitor = HealthMonitor(REFERENCE)
+    for seed in range(3):
+        report = monitor.update(disturbed_readings(REFERENCE, "beam_missing", seed, spread=0.01))
+    values = values_of("entropy_health", active(report=report))
+    assert values["likely_cause"] == "beam_missing"
+    first, second, _ = values["worst_checks"].split(", ")
+    assert {first, second} == {"counts 3.0", "elevation 3.0"}
+    assert float(values["smoothed_score"]) > float(values["threshold"])
+    assert values["message"].startswith("like beam missing")
+    unread = dataclasses.replace(report, check_ratios=np.array([1.0, np.nan, 2.0]))
+    unread = dataclasses.replace(unread, check_names=("a", "b", "c"))
+    worst = values_of("entropy_health", active(report=unread))["worst_checks"]
+    assert worst == "b nan, c 2.0, a 1.0"

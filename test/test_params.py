@@ -60,7 +60,7 @@ def test_every_parameter_is_of_a_type_that_ros_has_and_says_what_it_means() -> N
         ({"stale_timeout": math.nan}, "stale_timeout is nan: must be a finite number"),
         ({"bundle": 3}, "bundle is 3: must be a valid string"),
         ({"gauge_offset": [1.0]}, "gauge_offset"),
-        ({"health.warn_ratio": 9.0}, "error_ratio 1.5 must not be below warn_ratio 9.0"),
+        ({"health.warn_ratio": 9.0}, "error_ratio 3.0 must not be below warn_ratio 9.0"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(values: dict[str, Any], message: str) -> None:

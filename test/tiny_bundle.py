@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from health_reference_factory import make_reference
 from onnx import TensorProto, helper, numpy_helper
 
 from eloss_perception.core.heads import CenterHead
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.runtime.bundle import (
     FORMAT_VERSION,
     BundleFacts,
     GridFacts,
-    HealthFacts,
     sha256_of,
     write_facts,
+    write_reference,
 )
 
 _HEAD = 32  # cells of the head along each side
@@ -90,15 +92,17 @@ def write_tiny_bundle(folder: Path) -> Path:
         entropy_measure="renyi2",
         layer_names=("intensity", "count"),
         layer_stages=(0, 0),
-        health=HealthFacts(
-            mean=[0.5, 0.8, 9.0, 8.0],
-            covariance=np.diag([1e4, 1e4, 1e4, 1e4]).tolist(),  # whatever comes is normal
-            threshold=2.0,
-            eloss_normal=0.1,
-            num_frames=10,
-            source="made up for tests",
-        ),
+        health=None,
         training={},
     )
     write_facts(folder, facts)
+    write_reference(folder, _tolerant_reference(facts), false_alarms_per_hour=1.0, rate_hz=10.0)
     return folder
+
+
+def _tolerant_reference(facts: BundleFacts) -> HealthReference:
+    """Whatever comes is normal."""
+    reference = make_reference(facts.layer_names, facts.layer_stages)
+    return make_reference(
+        facts.layer_names, facts.layer_stages, std=np.full_like(reference.std, 1e4)
+    )

@@ -11,7 +11,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from eloss_perception.core.health import HealthLevel
+from eloss_perception.core.health import HealthLevel, HealthReport
 from eloss_perception.ros.messages import level_byte
 from eloss_perception.ros.params import DetectorNodeSettings
 from eloss_perception.ros.status import DetectorStatus
@@ -19,6 +19,8 @@ from eloss_perception.ros.status import DetectorStatus
 # More than this share of points at full intensity is a wrong intensity scale: a road scene seen
 # with the right one has well below a tenth.
 _MAX_SATURATED_SHARE = 0.5
+
+_NUM_WORST = 3
 
 Values = dict[str, object]
 Judgement = tuple[HealthLevel, str, Values]
@@ -130,6 +132,7 @@ def _processing_time(status: DetectorStatus, settings: DetectorNodeSettings) -> 
         "preprocess_ms": status.preprocess_ms,
         "inference_ms": status.inference_ms,
         "postprocess_ms": status.postprocess_ms,
+        "health_ms": status.health_ms,
         "pipeline_latency_ms": status.pipeline_latency_ms,
     }
     if not is_expected:
@@ -173,7 +176,10 @@ def _entropy_health(
     report = status.report
     values: Values = {
         "score": report.score if report else math.nan,
+        "smoothed_score": report.smoothed_score if report else math.nan,
         "threshold": report.threshold if report else math.nan,
+        "likely_cause": report.likely_cause if report else "",
+        "worst_checks": _worst_checks(report) if report else "",
         "eloss": report.eloss if report else math.nan,
         "eloss_ratio": report.eloss_ratio if report else math.nan,
     }
@@ -185,6 +191,14 @@ def _entropy_health(
     if report is None:
         return HealthLevel.OK, "no reading yet", values
     return report.level, report.reason, values
+
+
+def _worst_checks(report: HealthReport) -> str:
+    """The checks furthest from normal, with their deviation over what clean scans reach."""
+    pairs = zip(report.check_ratios.tolist(), report.check_names, strict=True)
+    # What is not finite could not be read at all: nothing is worse.
+    worst = sorted(pairs, key=lambda pair: pair[0] if math.isfinite(pair[0]) else math.inf)
+    return ", ".join(f"{name} {ratio:.1f}" for ratio, name in worst[: -_NUM_WORST - 1 : -1])
 
 
 def _text(value: object) -> str:

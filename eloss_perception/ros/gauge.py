@@ -1,55 +1,54 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The entropy gauge: a bar chart of markers lying level behind the vehicle, with words beside it.
+"""The entropy gauge: a board of markers lying level behind the vehicle, with words beside it.
 
-One bar for each tapped layer, in the network's order from left to right: its entropy's deviation
-from normal in standard deviations, upwards (forward, +x) for more than normal. The grey plate is
-the normal band. The bar at the right, apart from the others, is the whole scan's score; its plate
-ends at the threshold. Level and reason stand at the right of the chart. Read it from above or from
-behind the vehicle. Everything is opaque: RViz draws translucent bodies in the wrong order.
+From left to right:
+
+- a bar for each tapped layer in the network's order: its entropy's deviation from normal in
+  standard deviations, upwards (forward, +x) for more than normal; the grey plate is the normal
+  band;
+- a bar for the score averaged over time, which the level follows; its plate ends at the
+  threshold;
+- a line for each check of layers and scan, with a bar that grows to the right with its deviation;
+  its plate ends at what clean scans reach, and a bar beyond is not green;
+- level, score and reason in words.
+
+Read it from above or from behind the vehicle.
 """
 
 from __future__ import annotations
 
 import math
 
-from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, Quaternion, Vector3
-from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from eloss_perception.core.health import HealthLevel
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros.markers import delete_all, make_marker
+from eloss_perception.ros.gauge_parts import (
+    CHARACTER_RATIO,
+    LABEL_COLOR,
+    TEXT_HEIGHT,
+    Board,
+    level_color,
+    wrapped,
+)
+from eloss_perception.ros.markers import delete_all
 
-# Longer than a scan's period, so that the gauge stays readable while a slow sensor or the STALE
-# report (every half second) refreshes it.
-_LIFETIME = Duration(sec=1, nanosec=0)
-
-# Chart and words together are as wide as what `config/eloss.rviz` shows behind the vehicle.
-_SPACING, _BAR_WIDTH, _BAR_HEIGHT = 1.1, 0.8, 0.2  # metres
-_METRES_PER_SIGMA = 0.5
-_BAND_SIGMAS = 3.0  # 99.7 % of clean readings, were they Gaussian
-_MAX_SIGMAS = 6.0
-_THRESHOLD_LENGTH = _METRES_PER_SIGMA * _BAND_SIGMAS
-_MAX_SCORE_RATIO = _MAX_SIGMAS / _BAND_SIGMAS
+# All of it is as wide as what `config/eloss.rviz` shows behind the vehicle. Metres.
+_SPACING, _BAR_WIDTH = 0.75, 0.55
+_METRES_PER_SIGMA, _BAND_SIGMAS, _MAX_SIGMAS = 0.5, 3.0, 6.0  # 3: 99.7 % of a Gaussian's readings
+_BAND_LENGTH = _METRES_PER_SIGMA * _BAND_SIGMAS
 _MAX_LENGTH = _METRES_PER_SIGMA * _MAX_SIGMAS
-_TEXT_HEIGHT = 0.7
-# A named reading with its deviation, as HealthMonitor writes it, fits in a line.
-_LINE_LENGTH = 28
-_LINE_WIDTH = 0.5 * _TEXT_HEIGHT * _LINE_LENGTH  # of RViz's font, on average
-_MARGIN = 0.6  # metres around chart and words
-
-_COLORS = {
-    HealthLevel.OK: (0.2, 0.85, 0.3),
-    HealthLevel.WARN: (1.0, 0.7, 0.1),
-    HealthLevel.ERROR: (0.95, 0.2, 0.2),
-    HealthLevel.STALE: (0.65, 0.66, 0.72),
-}
-_BOARD_COLOR = ColorRGBA(r=0.05, g=0.06, b=0.08, a=1.0)
-_BAND_COLOR = ColorRGBA(r=0.28, g=0.3, b=0.34, a=1.0)
-_LABEL_COLOR = ColorRGBA(r=0.8, g=0.83, b=0.87, a=1.0)
-_UPRIGHT = Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
+_BOTTOM = -_MAX_LENGTH - 1.5 * TEXT_HEIGHT
+_LABEL_LINE = _BOTTOM + 0.5 * TEXT_HEIGHT
+_THRESHOLD_LENGTH, _MAX_SCORE_RATIO = 0.75, 4.0  # beyond the ERROR at three times the threshold
+_LINE_PITCH, _CHECK_BAR, _CHECK_TEXT = 0.8, 0.5, 0.5
+_NAME_WIDTH = 2.6  # of a check's name
+_LIMIT_LENGTH, _MAX_CHECK_RATIO = 1.2, 2.5
+_TABLE_WIDTH = _NAME_WIDTH + _LIMIT_LENGTH * _MAX_CHECK_RATIO
+_LINE_LENGTH = 28  # characters: a thing that departs fits in a line
+_WORDS_WIDTH = CHARACTER_RATIO * TEXT_HEIGHT * _LINE_LENGTH
+_MARGIN = 0.6  # around all of it
 
 
 def gauge_markers(health: EntropyHealth, offset: tuple[float, float, float]) -> MarkerArray:
@@ -57,136 +56,113 @@ def gauge_markers(health: EntropyHealth, offset: tuple[float, float, float]) -> 
 
     Args:
         health: What to show; readings that are not finite get no bar.
-        offset: Centre of the zero line in the sensor frame: forward, left, up [m].
+        offset: Centre of the zero line of all bars in the sensor frame: forward, left, up [m].
 
     Returns:
-        DELETEALL, then plates (namespace `gauge_band`), bars (`gauge`, id = index of the layer, the
-        score's after them), what the bars are (`gauge_label`) and level with reason (`gauge_text`);
-        all in the health message's frame.
+        DELETEALL, then plates (namespace `gauge_band`), bars of layers and score (`gauge`, id =
+        index of the layer, the score's after them), of checks (`gauge_check`, id = index of the
+        check), what the bars are (`gauge_label`, `gauge_check_label`) and level with reason
+        (`gauge_text`); all in the health message's frame.
     """
-    level = HealthLevel(health.level[0])
-    header, num_layers = health.header, len(health.layer_names)
-    span = _SPACING * (num_layers + 2)  # one place free, then the score
-    end = 0.5 * span
-    left = end - 0.5 * _SPACING
-    bottom = -_MAX_LENGTH - 1.5 * _TEXT_HEIGHT
-    band = _METRES_PER_SIGMA * _BAND_SIGMAS
-
-    board = (bottom - _MARGIN, _MAX_LENGTH + _MARGIN)
-    board_sides = (-end - _LINE_WIDTH - _MARGIN, end + _MARGIN)
-    array = MarkerArray(
+    board = Board(health.header, offset)
+    num_layers, num_checks = len(health.layer_names), len(health.check_names)
+    chart_width = _SPACING * (num_layers + 2)  # one place free, then the score
+    table_width = _SPACING + _TABLE_WIDTH if num_checks else 0.0
+    end = 0.5 * (chart_width + table_width)
+    top = max(_MAX_LENGTH, _BOTTOM + _LINE_PITCH * num_checks)
+    along = (_BOTTOM - _MARGIN, top + _MARGIN)
+    across = (-end - _MARGIN - _WORDS_WIDTH - _MARGIN, end + _MARGIN)
+    return MarkerArray(
         markers=[
-            delete_all(header),
-            _plate(header, offset, 0, board, board_sides, -2.0 * _BAR_HEIGHT, _BOARD_COLOR),
-            _plate(
-                header, offset, 1, (0.0, _THRESHOLD_LENGTH), (-end, _SPACING - end), -_BAR_HEIGHT,
-                _BAND_COLOR,
-            ),
+            delete_all(health.header),
+            board.plate(0, along, across, is_board=True),
+            *_layers(board, health, end),
+            *_score(board, health, end - chart_width + 0.5 * _SPACING),
+            *_checks(board, health, end - chart_width - _SPACING, top),
+            _words(board, health, -end - _MARGIN - 0.5 * _WORDS_WIDTH, 0.5 * (_BOTTOM + top)),
         ]
-    )  # fmt: skip
-    if num_layers:
-        sides = (end - _SPACING * num_layers, end)
-        array.markers.append(
-            _plate(header, offset, 2, (-band, band), sides, -_BAR_HEIGHT, _BAND_COLOR)
-        )
-    for index in range(num_layers):
+    )
+
+
+def _layers(board: Board, health: EntropyHealth, left: float) -> list[Marker]:
+    """The chart of the layers, from its left end on; each stage named below its bars."""
+    level = HealthLevel(health.level[0])
+    num_layers = len(health.layer_names)
+    if not num_layers:
+        return []
+    markers = [board.plate(2, (-_BAND_LENGTH, _BAND_LENGTH), (left - _SPACING * num_layers, left))]
+    stages: dict[str, list[float]] = {}
+    for index, name in enumerate(health.layer_names):
+        place = left - _SPACING * (index + 0.5)
+        stages.setdefault(name.partition(".")[0], []).append(place)
         std = health.normal_std[index]
         sigmas = (health.layer_entropy[index] - health.normal_mean[index]) / max(std, 1e-9)
         if math.isfinite(sigmas):
             length = _METRES_PER_SIGMA * min(max(sigmas, -_MAX_SIGMAS), _MAX_SIGMAS)
-            inside = abs(sigmas) <= _BAND_SIGMAS
-            color = HealthLevel.OK if inside else max(level, HealthLevel.WARN)
-            array.markers.append(
-                _bar(header, offset, index, left - _SPACING * index, length, color)
-            )
-    if not math.isnan(health.score):
-        ratio = min(health.score / health.threshold, _MAX_SCORE_RATIO)
-        array.markers.append(
-            _bar(header, offset, num_layers, -left, _THRESHOLD_LENGTH * ratio, level)
-        )
-
-    stages: dict[str, list[float]] = {}
-    for index, name in enumerate(health.layer_names):
-        stages.setdefault(name.partition(".")[0], []).append(left - _SPACING * index)
-    stages["score"] = [-left]
+            color = _color(abs(sigmas) <= _BAND_SIGMAS, level)
+            markers.append(board.bar("gauge", index, (0.0, length), _bar_sides(place), color))
     for index, (label, places) in enumerate(stages.items()):
-        place = (bottom + 0.5 * _TEXT_HEIGHT, sum(places) / len(places))
-        array.markers.append(
-            _text(header, offset, "gauge_label", index, place, label, _LABEL_COLOR)
+        place = sum(places) / len(places)
+        markers.append(board.text("gauge_label", index, (_LABEL_LINE, place), label, LABEL_COLOR))
+    return markers
+
+
+def _score(board: Board, health: EntropyHealth, place: float) -> list[Marker]:
+    """The averaged score against its threshold."""
+    half = 0.5 * _SPACING
+    markers = [board.plate(1, (0.0, _THRESHOLD_LENGTH), (place - half, place + half))]
+    if not math.isnan(health.smoothed_score):
+        ratio = min(health.smoothed_score / health.threshold, _MAX_SCORE_RATIO)
+        along, level = (0.0, _THRESHOLD_LENGTH * ratio), HealthLevel(health.level[0])
+        markers.append(board.bar("gauge", len(health.layer_names), along, _bar_sides(place), level))
+    num_stages = len({name.partition(".")[0] for name in health.layer_names})
+    label = board.text("gauge_label", num_stages, (_LABEL_LINE, place), "score", LABEL_COLOR)
+    return [*markers, label]
+
+
+def _checks(board: Board, health: EntropyHealth, left: float, top: float) -> list[Marker]:
+    """A line for each check: its name, and how far it is from normal."""
+    if not health.check_names:
+        return []
+    level = HealthLevel(health.level[0])
+    zero = left - _NAME_WIDTH
+    bottom = top - _LINE_PITCH * len(health.check_names)
+    markers = [board.plate(3, (bottom, top), (zero - _LIMIT_LENGTH, zero))]
+    for index, (name, ratio) in enumerate(
+        zip(health.check_names, health.check_ratio, strict=False)
+    ):
+        line = top - _LINE_PITCH * (index + 0.5)
+        if math.isfinite(ratio):
+            along = (line - 0.5 * _CHECK_BAR, line + 0.5 * _CHECK_BAR)
+            across = (zero, zero - _LIMIT_LENGTH * min(ratio, _MAX_CHECK_RATIO))
+            color = _color(ratio < 1.0, level)
+            markers.append(board.bar("gauge_check", index, along, across, color))
+        # RViz centres words: half of them goes to the left of their place.
+        place = zero + 0.15 + 0.5 * CHARACTER_RATIO * _CHECK_TEXT * len(name)
+        markers.append(
+            board.text("gauge_check_label", index, (line, place), name, LABEL_COLOR, _CHECK_TEXT)
         )
-    title = f"entropy health: {level.name}"
-    text = f"{title}\n{_wrapped(health.reason)}" if health.reason else title
-    # RViz stands the text upright around its place: half its height above the board it is whole,
-    # and that much further back it is level with the chart, seen from where the chart is legible.
-    up = 0.5 * _TEXT_HEIGHT * (text.count("\n") + 1)
-    place = (0.5 * (bottom + _MAX_LENGTH) - 0.75 * up, -end - 0.5 * _LINE_WIDTH)
-    array.markers.append(_text(header, offset, "gauge_text", 0, place, text, _color(level), up))
-    return array
+    return markers
 
 
-def _plate(
-    header: Header,
-    offset: tuple[float, float, float],
-    marker_id: int,
-    along: tuple[float, float],
-    across: tuple[float, float],
-    height: float,
-    color: ColorRGBA,
-) -> Marker:
-    x, y = 0.5 * sum(along), 0.5 * sum(across)
-    return make_marker(
-        header, "gauge_band", marker_id, Marker.CUBE,
-        Point(x=offset[0] + x, y=offset[1] + y, z=offset[2] + height), _UPRIGHT,
-        Vector3(x=along[1] - along[0], y=across[1] - across[0], z=0.05), color,
-        lifetime=_LIFETIME,
-    )  # fmt: skip
+def _words(board: Board, health: EntropyHealth, place: float, middle: float) -> Marker:
+    """Level, score against threshold, and the reason, which names the likely cause."""
+    level = HealthLevel(health.level[0])
+    lines = [f"entropy health: {level.name}"]
+    if not math.isnan(health.smoothed_score):
+        lines.append(f"score {health.smoothed_score:.1f}, limit {health.threshold:.1f}")
+    if health.reason:
+        lines.append(wrapped(health.reason, _LINE_LENGTH))
+    text = "\n".join(lines)
+    # Upright words are whole only above the board, and as much further back they are level with
+    # the charts, seen from where those are legible.
+    back = 0.375 * TEXT_HEIGHT * (text.count("\n") + 1)
+    return board.text("gauge_text", 0, (middle - back, place), text, level_color(level))
 
 
-def _bar(
-    header: Header,
-    offset: tuple[float, float, float],
-    marker_id: int,
-    y: float,
-    length: float,
-    level: HealthLevel,
-) -> Marker:
-    return make_marker(
-        header, "gauge", marker_id, Marker.CUBE,
-        Point(x=offset[0] + 0.5 * length, y=offset[1] + y, z=offset[2]), _UPRIGHT,
-        # RViz refuses a cube without thickness.
-        Vector3(x=max(abs(length), 0.05), y=_BAR_WIDTH, z=_BAR_HEIGHT), _color(level),
-        lifetime=_LIFETIME,
-    )  # fmt: skip
+def _bar_sides(place: float) -> tuple[float, float]:
+    return place - 0.5 * _BAR_WIDTH, place + 0.5 * _BAR_WIDTH
 
 
-def _text(
-    header: Header,
-    offset: tuple[float, float, float],
-    namespace: str,
-    marker_id: int,
-    place: tuple[float, float],
-    text: str,
-    color: ColorRGBA,
-    up: float = 0.5 * _TEXT_HEIGHT,
-) -> Marker:
-    return make_marker(
-        header, namespace, marker_id, Marker.TEXT_VIEW_FACING,
-        Point(x=offset[0] + place[0], y=offset[1] + place[1], z=offset[2] + up), _UPRIGHT,
-        Vector3(x=0.0, y=0.0, z=_TEXT_HEIGHT), color, lifetime=_LIFETIME, text=text,
-    )  # fmt: skip
-
-
-def _color(level: HealthLevel) -> ColorRGBA:
-    red, green, blue = _COLORS[level]
-    return ColorRGBA(r=red, g=green, b=blue, a=1.0)
-
-
-def _wrapped(reason: str) -> str:
-    lines, line = [], ""
-    for word in reason.split():
-        if line and len(line) + 1 + len(word) > _LINE_LENGTH:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return "\n".join([*lines, line])
+def _color(is_normal: bool, level: HealthLevel) -> HealthLevel:
+    return HealthLevel.OK if is_normal else max(level, HealthLevel.WARN)

@@ -73,6 +73,7 @@ def health_to_msg(report: HealthReport, counts: PointCounts, header: Header) -> 
     msg = EntropyHealth(header=header)
     msg.level = level_byte(report.level)
     msg.score = float(report.score)
+    msg.smoothed_score = float(report.smoothed_score)
     msg.threshold = float(report.threshold)
     msg.eloss = float(report.eloss)
     msg.eloss_ratio = float(report.eloss_ratio)
@@ -81,6 +82,9 @@ def health_to_msg(report: HealthReport, counts: PointCounts, header: Header) -> 
     msg.entropy_change = _float_array(report.entropy_change)
     msg.normal_mean = _float_array(report.layer_mean)
     msg.normal_std = _float_array(report.layer_std)
+    msg.check_names = list(report.check_names)
+    msg.check_ratio = _float_array(report.check_ratios)
+    msg.likely_cause = report.likely_cause
     msg.num_points = counts.num_in_range
     msg.num_pillars = counts.num_occupied
     msg.num_non_finite = counts.num_non_finite
@@ -101,6 +105,7 @@ def unread_health_to_msg(
     msg = EntropyHealth(header=header)
     msg.level = level_byte(level)
     msg.score = math.nan
+    msg.smoothed_score = math.nan
     msg.threshold = float(reference.threshold)
     msg.eloss = math.nan
     msg.eloss_ratio = math.nan
@@ -109,6 +114,8 @@ def unread_health_to_msg(
     msg.entropy_change = unread[1:]
     msg.normal_mean = _float_array(reference.layer_mean)
     msg.normal_std = _float_array(reference.layer_std)
+    msg.check_names = list(reference.checks)
+    msg.check_ratio = array("f", [math.nan] * len(reference.checks))
     msg.reason = reason
     return msg
 
@@ -119,6 +126,7 @@ def processing_time_to_msg(status: DetectorStatus, header: Header) -> Processing
     msg.preprocess_ms = status.preprocess_ms
     msg.inference_ms = status.inference_ms
     msg.postprocess_ms = status.postprocess_ms
+    msg.health_ms = status.health_ms
     msg.total_ms = status.total_ms
     msg.pipeline_latency_ms = status.pipeline_latency_ms
     msg.num_frames_dropped = status.num_dropped

@@ -147,6 +147,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             return
         detected = time.perf_counter()
         report = self._monitor.update(detections.readings)
+        judged = time.perf_counter()
         boxes = sensor_boxes(detections.boxes, self._sensor)
         health = health_to_msg(report, detections.counts, header)
         self.outputs.publish_answer(boxes, self._detector.class_names, health, self.settings)
@@ -160,7 +161,8 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         status.saturated_share = float((sample >= 1.0).mean()) if len(sample) else 0.0
         status.preprocess_ms = 1e3 * (converted - start) + timings.preprocess_ms
         status.inference_ms = timings.inference_ms
-        status.postprocess_ms = timings.postprocess_ms + 1e3 * (published - detected)
+        status.health_ms = timings.readings_ms + 1e3 * (judged - detected)
+        status.postprocess_ms = timings.postprocess_ms + 1e3 * (published - judged)
         status.total_ms = 1e3 * (published - start)
         status.max_total_ms = max(status.max_total_ms, status.total_ms)
         status.pipeline_latency_ms = pipeline_latency_ms(self.get_clock().now().nanoseconds, header)

@@ -35,8 +35,8 @@ class DetectorStatus:
         max_pillars: Pillars that the network takes.
         report: The newest health report.
         saturated_share: Share of the newest answered scan's points with the highest intensity.
-        total_ms, preprocess_ms, inference_ms, postprocess_ms, pipeline_latency_ms: Durations of
-            the newest answered scan.
+        total_ms, preprocess_ms, inference_ms, postprocess_ms, health_ms, pipeline_latency_ms:
+            Durations of the newest answered scan.
         max_total_ms: Longest `total_ms` since diagnostics last asked.
     """
 
@@ -58,6 +58,7 @@ class DetectorStatus:
     preprocess_ms: float = math.nan
     inference_ms: float = math.nan
     postprocess_ms: float = math.nan
+    health_ms: float = math.nan
     total_ms: float = math.nan
     pipeline_latency_ms: float = math.nan
     max_total_ms: float = 0.0
