@@ -19,7 +19,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 
 from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.health import HealthLevel, HealthReference, HealthReport
+from eloss_perception.core.health import HealthLevel, HealthReport
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.pillars import PointCounts
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.status import DetectorStatus
