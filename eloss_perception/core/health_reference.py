@@ -34,9 +34,12 @@ _PRIOR_ODDS = 0.1
 # median dangerous disturbance in simulation.
 _UNKNOWN_SPREAD = 3.0
 UNKNOWN_HARM = 20.0
-# What the distance from clean adds to the score by itself [points], whatever the cause: enough to
-# rank harmless disturbances, too little for an alarm.
-_MAX_UNUSUAL = 1.0
+# What being unlike clean input adds to the score by itself [points], whatever the cause: enough to
+# rank harmless disturbances, too little for an alarm. The root keeps it from saturating early.
+_MAX_UNUSUAL = 1.5
+_UNUSUAL_ROOT = 5.0
+# The same of the plain distance, which tells more and less unusual apart where no class fits.
+_MAX_DISTANT = 0.05
 CLEAN, UNKNOWN = "clean", "unknown"
 
 
@@ -62,8 +65,8 @@ class Judgement:
     """What the readings of N frames say.
 
     Attributes:
-        score: (N,) expected loss of average precision [points], and up to one point for being
-            unusual; 0 to 101.
+        score: (N,) expected loss of average precision [points], and a little for being unusual; 0
+            to 102.
         distance: (N,) distance from clean over what one in a hundred clean frames exceeds.
         probabilities: (N, K + 2) of clean, of each profile, of unknown.
     """
@@ -256,5 +259,7 @@ class _Classifier:
         probabilities = np.exp(logits)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
         distance = np.sqrt(from_clean / deviations.shape[1]) / self._limit
-        unusual = _MAX_UNUSUAL * np.clip(0.5 * distance, 0.0, 1.0)
-        return Judgement(probabilities @ self._harm + unusual, distance, probabilities)
+        unusual = _MAX_UNUSUAL * (1.0 - probabilities[:, 0] ** (1.0 / _UNUSUAL_ROOT))
+        distant = _MAX_DISTANT * np.clip(0.5 * distance, 0.0, 1.0)
+        score = probabilities @ self._harm + unusual + distant
+        return Judgement(score, distance, probabilities)

@@ -25,12 +25,16 @@ _RESOLUTION = {"entropy": 0.003, "envelope": 0.003}
 _OTHER_RESOLUTION = 0.01
 # Share of invalid points is zero in every simulated scan; a few are no event.
 _RESOLUTION_OF = {"counts.non_finite": 0.5}
-# Of a covariance, the part that is forced towards independence.
-_RIDGE = 0.02
+# Of a covariance, the part that is forced towards independence: simulation knows the spread of a
+# reading better than how readings go together.
+_RIDGE = 0.3
+# A disturbance that moves the readings less than this many standard deviations leaves no trace in a
+# scan; as a class it would only take its share of what is clean.
+_MIN_TRACE = 1.5
 # Score that never raises an alarm by itself [points]: what detection varies by from scene to scene.
 MIN_THRESHOLD = 5.0
 # A recalibration's frames weigh against this many simulated ones in the covariance.
-_PRIOR_FRAMES = 100.0
+_PRIOR_FRAMES = 200.0
 # Odd places pass in a few seconds: frames nearer than this are one event, not many.
 _EVENT_S = 5.0
 # Between the two sources of a reference that was moved.
@@ -98,6 +102,8 @@ def fit_reference(
         deviations = squash(profiles.corrupted[condition], profiles.before)
         change_spread.append(deviations - deviations.mean(axis=0))
     covariance = _pooled(squash(clean), np.concatenate(spread))
+    traces = np.linalg.norm(np.linalg.solve(np.linalg.cholesky(covariance), shifts.T), axis=0)
+    kept = np.flatnonzero(traces >= _MIN_TRACE)
     changes = squash(profiles.clean, profiles.before)
     change_covariance = _pooled(changes, np.concatenate(change_spread))
     reference = HealthReference(
@@ -111,10 +117,10 @@ def fit_reference(
         distance_limits=(1.0, 1.0),
         check_limits=np.ones(len(checks_of(names))),
         profiles=Profiles(
-            names=tuple(name for name, _ in conditions),
-            severities=tuple(severity for _, severity in conditions),
-            shifts=shifts,
-            harm=np.array([max(0.0, profiles.harm[c]) for c in conditions]),
+            names=tuple(conditions[k][0] for k in kept),
+            severities=tuple(conditions[k][1] for k in kept),
+            shifts=shifts[kept],
+            harm=np.array([max(0.0, profiles.harm[conditions[k]]) for k in kept]),
         ),
         threshold=MIN_THRESHOLD,
         eloss_normal=normal_eloss(clean, stages),
@@ -145,7 +151,7 @@ def move_reference(
     """Moves a reference to the sensor, mounting and places of clean frames.
 
     The mean becomes theirs. The covariance is theirs and the old one's in the proportion of their
-    number to a hundred (the mode of the posterior under an inverse Wishart prior): few frames
+    number to two hundred (the mode of the posterior under an inverse Wishart prior): few frames
     know where normal is long before they know how it varies. Profiles stay.
 
     Args:
