@@ -83,7 +83,7 @@ def test_the_report_states_every_demand(result) -> None:
     for words in ("fog", "AUROC", "demands, shipped", "demands, recalibrated", "likely cause"):
         assert words in text
     bars = judge(document, "shipped")
-    assert len(bars) == 10
+    assert len(bars) == 11
     assert text.count("demands") == 2
     better = copy.deepcopy(document)
     alarm = better["protocols"]["shipped"]["scores"]["alarm"]

@@ -19,7 +19,8 @@ from eloss_perception.commands.parsing import (
 from eloss_perception.commands.terminal import progress_bar, say
 
 if TYPE_CHECKING:
-    from eloss_perception.training.health_benchmark.run import BenchmarkData, Workload
+    from eloss_perception.training.health_benchmark.document import BenchmarkData
+    from eloss_perception.training.health_benchmark.run import Workload
     from eloss_perception.training.health_benchmark.settings import HealthBenchmarkSettings
 
 # What one frame takes on one core of a laptop, scan and corruption included [s]: for the estimate
@@ -74,6 +75,12 @@ def add_parser(subparsers: Subparsers) -> None:
         default=40,
         metavar="N",
         help="simulated scans where there is no --data (default: 40)",
+    )
+    data.add_argument(
+        "--frames-apart",
+        type=float,
+        metavar="S",
+        help="time between the scans that recalibrate [s]; 0.1 in a sequence (default: 10)",
     )
     sequences = parser.add_argument_group("sequences")
     sequences.add_argument("--tracking", type=Path, metavar="KITTI_ROOT", help="tracking set")
@@ -175,7 +182,7 @@ def _data(args: argparse.Namespace, settings: HealthBenchmarkSettings) -> Benchm
     """Return the scans that the command line names."""
     from eloss_perception.errors import ConfigError
     from eloss_perception.training.health_benchmark import frames
-    from eloss_perception.training.health_benchmark.run import BenchmarkData
+    from eloss_perception.training.health_benchmark.document import BenchmarkData
 
     rate_hz = settings.sequence.rate_hz
     calibration = None
@@ -212,6 +219,7 @@ def _settings(args: argparse.Namespace) -> HealthBenchmarkSettings:
     named = {
         "corruptions": args.corruptions,
         "severities": args.severities,
+        "frames_apart_s": args.frames_apart,
         "num_calibration": args.calibration_frames,
         "num_resamples": args.resamples,
         "confidence": args.confidence,

@@ -51,7 +51,8 @@ def judge(document: Document, protocol: str) -> list[Bar]:
         _harmless,
         _spearman,
         _single_false_alarms,
-        _false_alarms,
+        _sequence_alarms,
+        _drive_alarms,
         _delay,
         _recovery,
     )
@@ -166,17 +167,35 @@ def _single_false_alarms(document: Document, protocol: str) -> Bar:
     return Bar(what, measured, share["low"] <= RATE_FACTOR * expected)
 
 
-def _false_alarms(document: Document, protocol: str) -> Bar:
-    what = f"alarms on clean sequences <= {MAX_ALARMS_PER_HOUR:g} an hour"
-    section = document["sequences"].get(protocol)
-    if section is None or not section["clean"]["num_frames"]:
+def _sequence_alarms(document: Document, protocol: str) -> Bar:
+    what = "no alarm on the tested sequences while they are clean"
+    clean = _clean(document, protocol, "clean")
+    if clean is None:
         return Bar(what, "no sequence was played", None)
-    clean = section["clean"]
-    measured = (
+    return Bar(what, _alarms(clean), clean["num_alarms"] == 0)
+
+
+def _drive_alarms(document: Document, protocol: str) -> Bar:
+    what = f"alarms in simulated clean driving <= {MAX_ALARMS_PER_HOUR:g} an hour"
+    clean = _clean(document, protocol, "clean_drives")
+    if clean is None:
+        return Bar(what, "no drive was played", None)
+    return Bar(what, _alarms(clean), clean["alarms_per_hour"] <= MAX_ALARMS_PER_HOUR)
+
+
+def _clean(document: Document, protocol: str, key: str) -> Document | None:
+    section = document["sequences"].get(protocol)
+    if section is None or not section[key]["num_frames"]:
+        return None
+    found: Document = section[key]
+    return found
+
+
+def _alarms(clean: Document) -> str:
+    return (
         f"{clean['num_alarms']} in {60.0 * clean['hours']:.1f} min "
         f"(95 % sure: at most {clean['alarms_per_hour_at_most']:.1f} an hour)"
     )
-    return Bar(what, measured, clean["alarms_per_hour"] <= MAX_ALARMS_PER_HOUR)
 
 
 def _delay(document: Document, protocol: str) -> Bar:

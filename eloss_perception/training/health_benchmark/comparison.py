@@ -52,6 +52,7 @@ class ScoreResult:
         conditions: By condition, clean left out.
         mean_auroc: Over the conditions.
         difference: Mean AUROC of the alarm less this one, on the same resamples.
+        gaps: The same difference by condition.
         num_best: On how many conditions no other score has a higher AUROC.
         spearman: Rank correlation over the conditions of the median score with the AP drop.
     """
@@ -59,6 +60,7 @@ class ScoreResult:
     conditions: dict[Condition, Separation]
     mean_auroc: Estimate
     difference: Estimate
+    gaps: dict[Condition, Estimate]
     num_best: int
     spearman: Estimate
 
@@ -94,7 +96,7 @@ def compare_scores(
                 ),
                 median=float(np.median(values)),
             )
-        resamples[name] = drawn.mean(axis=0)
+        resamples[name] = drawn
     best = {c: max(by[c].auroc.value for by in separations.values()) for c in conditions}
     means = {
         name: float(np.mean([by[c].auroc.value for c in conditions]))
@@ -103,10 +105,20 @@ def compare_scores(
     return {
         name: ScoreResult(
             conditions=by,
-            mean_auroc=estimate(means[name], resamples[name], confidence),
+            mean_auroc=estimate(means[name], resamples[name].mean(axis=0), confidence),
             difference=estimate(
-                means[ALARM] - means[name], resamples[ALARM] - resamples[name], confidence
+                means[ALARM] - means[name],
+                (resamples[ALARM] - resamples[name]).mean(axis=0),
+                confidence,
             ),
+            gaps={
+                condition: estimate(
+                    separations[ALARM][condition].auroc.value - by[condition].auroc.value,
+                    resamples[ALARM][row] - resamples[name][row],
+                    confidence,
+                )
+                for row, condition in enumerate(conditions)
+            },
             num_best=sum(by[c].auroc.value >= best[c] - _TIE for c in conditions),
             spearman=_score_against_harm(
                 scores[name].corrupted, harms, conditions, draws, confidence

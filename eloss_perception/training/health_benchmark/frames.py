@@ -141,7 +141,8 @@ def simulated_frames(num_frames: int, seed: int) -> FrameSource:
 def calibration_frames(num_frames: int, seed: int) -> FrameSource:
     """Return clean full-turn scans that calibrate the baselines."""
     name = f"{num_frames} simulated calibration scans, seed {seed}"
-    return FrameSource("calibration", _scenes(num_frames, seed, _CALIBRATION_STREAM), name)
+    scenes = _scenes(num_frames, seed, _CALIBRATION_STREAM, keep=False)
+    return FrameSource("calibration", scenes, name)
 
 
 def simulated_drives(
@@ -185,13 +186,13 @@ def kitti_sequences(root: Path, names: Sequence[str]) -> list[FrameSource]:
     return sources
 
 
-def _scenes(num_frames: int, seed: int, stream: int) -> SimulatedScans:
+def _scenes(num_frames: int, seed: int, stream: int, keep: bool = True) -> SimulatedScans:
     def scans() -> Iterator[SimulatedScan]:
         for index in range(num_frames):
             key = np.random.SeedSequence(seed, spawn_key=(stream, index))
             yield simulate_scan(int(key.generate_state(1)[0]))
 
-    return SimulatedScans(num_frames, scans)
+    return SimulatedScans(num_frames, scans, keep)
 
 
 def _listing(ids: Sequence[str]) -> str:

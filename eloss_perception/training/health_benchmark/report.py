@@ -91,6 +91,9 @@ def protocol_section(results: Mapping[str, ScoreResult], scored: ProtocolScores)
                 "mean_auroc": interval(result.mean_auroc),
                 "alarm_minus_this": interval(result.difference),
                 "num_best": result.num_best,
+                "alarm_minus_this_by_condition": {
+                    condition.label: interval(gap) for condition, gap in result.gaps.items()
+                },
                 "spearman_with_drop": interval(result.spearman),
                 "conditions": {
                     condition.label: {
@@ -136,12 +139,25 @@ def cause_section(causes: Mapping[Condition, Sequence[str]]) -> Document:
     return document
 
 
+def clean_section(clean: CleanOutcome) -> Document:
+    """Return the false alarms of clean sequences; the rate is null where none was played."""
+    rate, limit = math.nan, math.nan
+    if clean.hours:
+        rate, limit = clean.num_alarms / clean.hours, poisson_limit(clean.num_alarms) / clean.hours
+    return {
+        "num_alarms": clean.num_alarms,
+        "num_frames": clean.num_frames,
+        "hours": number(clean.hours),
+        "share_ok": number(clean.share_ok),
+        "alarms_per_hour": number(rate),
+        "alarms_per_hour_at_most": number(limit),
+    }
+
+
 def sequence_section(
-    clean: CleanOutcome,
-    outcomes: Mapping[Condition, SequenceOutcome],
-    settings: HealthBenchmarkSettings,
+    outcomes: Mapping[Condition, SequenceOutcome], settings: HealthBenchmarkSettings
 ) -> Document:
-    """Return what the monitor made of streams of scans."""
+    """Return what the monitor made of corruptions that begin and end."""
     conditions, drawn, values = {}, [], []
     for condition, outcome in outcomes.items():
         peak = np.array([onset.peak for onset in outcome.onsets])
@@ -163,20 +179,7 @@ def sequence_section(
     mean = Estimate(math.nan, math.nan, math.nan)
     if values:
         mean = estimate(float(np.mean(values)), np.mean(drawn, axis=0), settings.confidence)
-    return {
-        "clean": {
-            "num_alarms": clean.num_alarms,
-            "num_frames": clean.num_frames,
-            "hours": number(clean.hours),
-            "share_ok": number(clean.share_ok),
-            "alarms_per_hour": number(clean.num_alarms / clean.hours if clean.hours else math.nan),
-            "alarms_per_hour_at_most": number(
-                poisson_limit(clean.num_alarms) / clean.hours if clean.hours else math.nan
-            ),
-        },
-        "mean_auroc": interval(mean),
-        "conditions": conditions,
-    }
+    return {"mean_auroc": interval(mean), "conditions": conditions}
 
 
 def load_report(path: Path) -> Document:

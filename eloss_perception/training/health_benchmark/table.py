@@ -21,6 +21,7 @@ _NAME_WIDTH = 18
 _PASSED = {True: "yes", False: "NO", None: "-"}
 _KIND_SIGNS = {"dangerous": "D", "harmless": "h", "": "-"}
 _ALARM = "alarm"
+_CLEAN_PARTS = (("clean", "clean sequences"), ("clean_drives", "clean simulated drives"))
 
 # Conditions in which the layer entropies are named as making the alarm: entropy alone tells them
 # this well, and better than all input statistics together.
@@ -124,20 +125,29 @@ def _score_lines(document: Document, protocol: str) -> list[str]:
             f"{_interval(gap, '+.3f'):>18}{row['num_best']:>9}"
             f"{_optional(row['spearman_with_drop']['value'], '.2f'):>10}"
         )
-    return [*lines, _entropy_line(document, protocol)]
+    return [*lines, *_entropy_lines(document, protocol)]
 
 
-def _entropy_line(document: Document, protocol: str) -> str:
+def _entropy_lines(document: Document, protocol: str) -> list[str]:
+    """Return where the layer entropies matter: alone, and to the alarm."""
     scores = document["protocols"][protocol]["scores"]
     entropy, inputs = (scores[name]["conditions"] for name in ("entropy", "input_statistics"))
-    named = [
+    alone = [
         f"{label} ({row['auroc']['value']:.2f} against {inputs[label]['auroc']['value']:.2f})"
         for label, row in entropy.items()
         if row["auroc"]["value"] >= _CLEAR_AUROC
         and row["auroc"]["low"] is not None
         and row["auroc"]["low"] > inputs[label]["auroc"]["value"]
     ]
-    return "entropy alone tells what input statistics do not: " + (", ".join(named) or "nothing")
+    gaps = scores["without_entropy"]["alarm_minus_this_by_condition"]
+    sure = {label: gap for label, gap in gaps.items() if gap["low"] is not None}
+    better = [f"{k} {gap['value']:+.2f}" for k, gap in sure.items() if gap["low"] > 0.0]
+    worse = [f"{k} {gap['value']:+.2f}" for k, gap in sure.items() if gap["high"] < 0.0]
+    return [
+        "entropy alone tells what input statistics do not: " + (", ".join(alone) or "nothing"),
+        "the alarm is better for the entropies on: " + (", ".join(better) or "nothing"),
+        "the alarm is worse for the entropies on: " + (", ".join(worse) or "nothing"),
+    ]
 
 
 def _cause_lines(document: Document, protocol: str) -> list[str]:
@@ -163,10 +173,11 @@ def _confusion(section: Document) -> Confusion:
 
 
 def _sequence_lines(section: Document, protocol: str) -> list[str]:
-    clean = section["clean"]
     lines = [
-        f"sequences, {protocol}: clean {clean['num_frames']} frames, {clean['num_alarms']} alarms, "
+        f"{name}, {protocol}: {clean['num_frames']} frames, {clean['num_alarms']} alarms, "
         f"level OK in {clean['share_ok']:.1%}"
+        for key, name in _CLEAN_PARTS
+        if (clean := section[key])["num_frames"]
     ]
     if not section["conditions"]:
         return lines
