@@ -1,17 +1,22 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What Entropy Loss costs a training step of the light network, and its readout a forward pass.
+"""What Entropy Loss costs a training step of the light network, and the readout an onboard network.
 
 The steps are the trainer's (forward, losses, backward, clipping, AdamW) on simulated scans, with
 Entropy Loss off and with each variant, in turns on the same batches. `ours` has terms in every
 second step and takes two further backward passes every `measure_every` steps; such steps are timed
-apart, and their mean over a run is a line of its own. The forward pass is that of one frame on the
-whole grid, with and without the entropy readout.
+apart, and their mean over a run is a line of its own.
+
+The readout is that of the exported networks in ONNX Runtime, as the node runs them: the shipped
+light one, and PointPillars with random weights. Each runs a simulated scan in turns with the same
+graph without the operators that only its readings need; the share is the median of the pairs'
+differences over the median without.
 
 CPU time of the process is given beside wall-clock time: on a machine that does other things it is
-the steadier of the two.
+the steadier of the two. That of more than one thread is none where these share a core.
 
     ./run python benchmarks/entropy_cost.py --json entropy_cost.json
+    ./run python benchmarks/entropy_cost.py --only readout --threads 1 --json readout_cost.json
 """
 
 from __future__ import annotations
@@ -21,18 +26,29 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+import onnx
 import torch
+import yaml
 from torch import nn
 
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import Pillars, pillarize
 from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig
-from eloss_perception.model.network import PillarNetwork, measure_taps
+from eloss_perception.model.folding import fold_batch_norm
+from eloss_perception.model.network import POINTPILLARS, PillarNetwork
+from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.bundle import ONNX_NAME, YAML_NAME, default_bundle_path
+from eloss_perception.simulation.scene import simulate_scan
 from eloss_perception.training.data.loading import load_batches
 from eloss_perception.training.data.samples import Batch
 from eloss_perception.training.losses import detection_losses
+from eloss_perception.training.onnx_graph import write_onnx
 from eloss_perception.training.settings import TrainingSettings
 
 VARIANTS = ("off", "published", "ours")
@@ -99,24 +115,71 @@ def time_steps(settings: TrainingSettings, rounds: int) -> dict[str, list[tuple[
     return times
 
 
-def time_forward(settings: TrainingSettings, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Times of a forward pass of one frame on the whole grid."""
-    whole = settings.model_copy(update={"training_half_width": None, "batch_size": 1})
-    batch = next(load_batches(whole))[0]
-    grid = whole.grid.build()
-    network = PillarNetwork(whole.network, grid.num_y, grid.num_x).eval()
-    network = network.to(memory_format=torch.channels_last)
-    times: dict[str, list[tuple[float, float]]] = {"without readout": [], "with readout": []}
-    with torch.inference_mode():
-        for i in range(-1, rounds):
-            without = milliseconds(lambda: network.forward_taps(*batch[:3]))
-            taps = network.forward_taps(*batch[:3])[2]
-            readout = milliseconds(lambda: measure_taps(taps, whole.network.entropy_measure))
+def without_readings(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with zeros for its readings, and without what only these need."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    graph = bare.graph
+    zeros = onnx.numpy_helper.from_array(np.zeros((1, 1), np.float32))
+    readings = [output.name for output in graph.output if output.name.startswith("layer_")]
+    nodes = [onnx.helper.make_node("Constant", [], [name], value=zeros) for name in readings]
+    needed = {output.name for output in graph.output} - set(readings)
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(node.input)
+    constants = [constant for constant in graph.initializer if constant.name in needed]
+    for field, kept in ((graph.node, nodes[::-1]), (graph.initializer, constants)):
+        del field[:]
+        field.extend(kept)
+    del graph.value_info[:]
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return bare
+
+
+def time_readout(path: Path, pillars: Pillars, num_threads: int, rounds: int) -> dict[str, float]:
+    """Times of an exported network on one frame, without and with its readings."""
+    model = onnx.load(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        bare = Path(folder) / "bare.onnx"
+        onnx.save(without_readings(model), str(bare))
+        backends = [load_backend("onnxruntime_cpu", p, num_threads) for p in (bare, path)]
+    times: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
+    for i in range(-3, rounds):  # the first ones warm up
+        for k in ((0, 1), (1, 0))[i % 2]:
+            time_taken = milliseconds(lambda: backends[k].run(pillars))
             if i >= 0:
-                times["without readout"].append(without)
-                # The same pass and its readout: two passes would differ by more than a readout.
-                times["with readout"].append((without[0] + readout[0], without[1] + readout[1]))
-    return times
+                times[k].append(time_taken)
+    (wall, cpu), (wall_with, cpu_with) = medians(times[0]), medians(times[1])
+    differences = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(*times, strict=True)]
+    wall_more, cpu_more = medians(differences)
+    return {
+        **{"wall_ms": round(wall, 2), "wall_with_readout_ms": round(wall_with, 2)},
+        **{"cpu_ms": round(cpu, 2), "cpu_with_readout_ms": round(cpu_with, 2)},
+        **{"wall_share": round(wall_more / wall, 4), "cpu_share": round(cpu_more / cpu, 4)},
+        "nodes_of_readout": len(model.graph.node) - len(without_readings(model).graph.node) + 2,
+        "threads": num_threads,
+    }
+
+
+def light_readout(num_threads: int, rounds: int) -> dict[str, float]:
+    """Readout of the shipped bundle."""
+    path = default_bundle_path()
+    grid = PillarGrid(**yaml.safe_load((path / YAML_NAME).read_text())["grid"])
+    pillars = pillarize(simulate_scan(3).points, grid)
+    return time_readout(path / ONNX_NAME, pillars, num_threads, rounds)
+
+
+def full_readout(num_threads: int, rounds: int) -> dict[str, float]:
+    """Readout of PointPillars as published, with random weights."""
+    grid = PillarGrid((0.0, -39.68, -3.0, 69.12, 39.68, 1.0), (0.16, 0.16), 16000, 32)
+    network = PillarNetwork(POINTPILLARS, grid.num_y, grid.num_x).eval()
+    pillars = pillarize(simulate_scan(3).points, grid)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ONNX_NAME
+        write_onnx(fold_batch_norm(network), pillars, path, half_weights=False)
+        return time_readout(path, pillars, num_threads, rounds)
 
 
 def medians(values: Iterable[tuple[float, float]]) -> tuple[float, float]:
@@ -125,51 +188,70 @@ def medians(values: Iterable[tuple[float, float]]) -> tuple[float, float]:
     return statistics.median(walls), statistics.median(cpus)
 
 
-def main() -> None:
-    """Measures, prints the tables and writes the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=30, help="timed rounds (default 30)")
-    parser.add_argument("--batches", type=int, default=4, help="different batches (default 4)")
-    parser.add_argument("--batch-size", type=int, default=4, help="frames a batch (default 4)")
-    parser.add_argument("--threads", type=int, default=2, help="torch's threads (default 2)")
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
+def training_table(arguments: argparse.Namespace) -> dict[str, tuple[float, float]]:
+    """Wall-clock and CPU time of a training step with each variant."""
     settings = TrainingSettings(
         steps=arguments.batches, batch_size=arguments.batch_size, num_workers=0
     )
     steps = {name: medians(v) for name, v in time_steps(settings, arguments.rounds).items()}
     config = EntropyLossConfig()
     with_terms, measuring = 1 / config.every, 1 / config.measure_every
-    steps["ours, mean of a run"] = tuple(
-        (1 - with_terms) * off + (with_terms - measuring) * usual + measuring * measured
-        for off, usual, measured in zip(
-            steps["off"], steps["ours"], steps["ours, measuring"], strict=True
-        )
-    )
+    off, usual, measured = steps["off"], steps["ours"], steps["ours, measuring"]
+    mean = [
+        (1 - with_terms) * a + (with_terms - measuring) * b + measuring * c
+        for a, b, c in zip(off, usual, measured, strict=True)
+    ]
+    steps["ours, mean of a run"] = (mean[0], mean[1])
     steps["ours, with terms"] = steps.pop("ours")
-    forward = {name: medians(v) for name, v in time_forward(settings, arguments.rounds).items()}
+    return steps
 
+
+def main() -> None:
+    """Measures, prints the tables and writes the JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=30, help="timed steps (default 30)")
+    parser.add_argument("--batches", type=int, default=4, help="different batches (default 4)")
+    parser.add_argument("--batch-size", type=int, default=4, help="frames a batch (default 4)")
+    parser.add_argument("--threads", type=int, default=2, help="threads (default 2)")
+    parser.add_argument("--frames", type=int, default=200, help="timed frames, light (default 200)")
+    parser.add_argument("--full-frames", type=int, default=30, help="the same, full (default 30)")
+    parser.add_argument("--only", choices=("training", "readout"), help="one of the two")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
     print(
-        f"batch of {arguments.batch_size}, {arguments.threads} threads of "
-        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, load average "
-        f"{os.getloadavg()[0]:.1f}"
+        f"{arguments.threads} threads of {platform.processor() or platform.machine()}, torch "
+        f"{torch.__version__}, load average {os.getloadavg()[0]:.1f}"
     )
     figures: dict[str, dict[str, float]] = {}
-    for title, table in (("training step", steps), ("forward pass", forward)):
-        base = next(iter(table.values()))
+    if arguments.only != "readout":
+        table = training_table(arguments)
+        base = table["off"]
+        title = f"training step, batch of {arguments.batch_size}"
         print(f"{title:28}{'wall ms':>10}{'ratio':>8}{'CPU ms':>10}{'ratio':>8}")
         for name, (wall, cpu) in table.items():
             print(f"{name:28}{wall:10.1f}{wall / base[0]:8.3f}{cpu:10.1f}{cpu / base[1]:8.3f}")
-            figures[f"{title}, {name}"] = {
+            figures[f"training step, {name}"] = {
                 "wall_ms": round(wall, 2),
                 "wall_ratio": round(wall / base[0], 4),
                 "cpu_ms": round(cpu, 2),
                 "cpu_ratio": round(cpu / base[1], 4),
             }
+    if arguments.only != "training":
+        print(
+            f"{'network in ONNX Runtime':28}{'wall ms':>10}{'share':>8}{'CPU ms':>10}{'share':>8}"
+        )
+        for name, measure, rounds in (
+            ("light", light_readout, arguments.frames),
+            ("PointPillars", full_readout, arguments.full_frames),
+        ):
+            found = figures[f"readout, {name}"] = measure(arguments.threads, rounds)
+            wall, cpu = found["wall_ms"], found["cpu_ms"]
+            shares = f"{found['wall_share']:8.2%}{cpu:10.1f}{found['cpu_share']:8.2%}"
+            print(f"{name:28}{wall:10.1f}{shares}")
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eloss_perception.core.entropy import (
+    GRID_STRIDE,
     KNN_SAMPLES,
+    LOG_RMS_FLOOR,
+    NARROW_GRID_STRIDE,
+    WHOLE_MAP_CELLS,
     cell_priority,
     choose_cells,
     coding_rate,
@@ -20,9 +24,11 @@ from eloss_perception.core.entropy import (
     eloss,
     entropy_changes,
     fixed_projection,
+    grid_stride,
     knn_entropy,
     kozachenko_leonenko,
     log_ball_volume,
+    log_rms,
     reference_entropy,
     renyi2_entropy,
 )
@@ -54,6 +60,22 @@ def test_two_directions_of_known_variance() -> None:
     """Spectrum (4, 1) / 5: H2 = -log(16/25 + 1/25) over log 2."""
     rows = hadamard(4)[1:3] * np.array([[2.0], [1.0]])
     assert renyi2_entropy(rows) == pytest.approx(-np.log(17 / 25) / np.log(2))
+
+
+def test_log_rms_is_about_zero_and_has_a_floor() -> None:
+    assert log_rms(np.array([[3.0, 4.0], [0.0, 0.0]])) == pytest.approx(math.log(2.5))
+    assert log_rms(np.full((4, 9), -7.0)) == pytest.approx(math.log(7.0))
+    for nothing in (np.zeros((4, 9)), np.zeros((4, 0))):
+        assert log_rms(nothing) == pytest.approx(math.log(LOG_RMS_FLOOR))
+
+
+def test_large_maps_are_measured_on_a_part_of_their_cells() -> None:
+    assert grid_stride(16, WHOLE_MAP_CELLS // 16, 256) == 1
+    # The light network's stages, on either range.
+    assert [grid_stride(124, 108, 32), grid_stride(62, 54, 64), grid_stride(31, 27, 128)] == [
+        *(NARROW_GRID_STRIDE, GRID_STRIDE, GRID_STRIDE)
+    ]
+    assert grid_stride(124, 216, 32) == NARROW_GRID_STRIDE
 
 
 @pytest.mark.parametrize("measure", SCALE_FREE)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the network needs torch")
 
 from eloss_perception.core import entropy as reference  # noqa: E402
-from eloss_perception.model.entropy import ENTROPY_MEASURES  # noqa: E402
+from eloss_perception.model.entropy import ENTROPY_MEASURES, log_rms, read_layers  # noqa: E402
 
 MEASURES = sorted(ENTROPY_MEASURES)
 SCALE_FREE = [name for name in MEASURES if name != "reference"]
@@ -213,3 +214,56 @@ def test_onnx_runtime_agrees(name: str, tmp_path: Path) -> None:
         actual = session.run(None, feed)[0]
         expected = ENTROPY_MEASURES[name](features * scale, active).numpy()
         np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+def test_the_graph_reads_what_the_measures_say() -> None:
+    """All layers at once, on a canvas's worth of sizes: subgrids of either step and whole maps."""
+    stages, expected, scales = [], [], []
+    for seed, (channels, size, num_layers) in enumerate([(16, 40, 3), (64, 30, 2), (96, 20, 1)]):
+        maps = []
+        for layer in range(num_layers):
+            features, active = masked_map(10 * seed + layer, channels=channels, size=size)
+            maps.append(features * 10.0**layer)
+        stages.append((maps, active))
+        for features in maps:
+            stride = reference.grid_stride(size, size, channels)
+            expected.append(
+                [in_numpy("renyi2", features[i], active[i, 0]) for i in range(len(features))]
+            )
+            columns = features[:, :, ::stride, ::stride].double().flatten(2).numpy()
+            kept = active[:, 0, ::stride, ::stride].flatten(1).numpy() > 0
+            scales.append([reference.log_rms(c[:, k]) for c, k in zip(columns, kept, strict=True)])
+    assert {reference.grid_stride(*maps[0].shape[2:], maps[0].shape[1]) for maps, _ in stages} == {
+        *(1, reference.GRID_STRIDE, reference.NARROW_GRID_STRIDE)
+    }
+    entropy, scale = read_layers(stages)
+    np.testing.assert_allclose(entropy.numpy(), np.transpose(expected), atol=2e-5)
+    np.testing.assert_allclose(scale.numpy(), np.transpose(scales), atol=2e-5)
+    other, same_scale = read_layers(stages, "coding_rate")
+    alone = ENTROPY_MEASURES["coding_rate"](stages[1][0][1], stages[1][1])
+    torch.testing.assert_close(other[:, 4], alone)
+    torch.testing.assert_close(same_scale, scale)
+
+
+def test_log_rms_of_known_maps() -> None:
+    floor = math.log(reference.LOG_RMS_FLOOR)
+    ones = torch.ones((1, 8, 6, 6))
+    assert float(log_rms(3.0 * ones, ones[:, :1])) == pytest.approx(math.log(3.0), abs=1e-6)
+    assert float(log_rms(3.0 * ones, 0.0 * ones[:, :1])) == pytest.approx(floor)
+    assert float(log_rms(0.0 * ones, ones[:, :1])) == pytest.approx(floor)
+    features, active = masked_map(13, batch=1)
+    value = float(log_rms(features, active))
+    assert float(log_rms(features * 1e3, active)) == pytest.approx(value + math.log(1e3), abs=1e-5)
+    # What stands in inactive cells is not looked at.
+    assert float(log_rms(features + 50.0 * (1.0 - active), active)) == pytest.approx(
+        value, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("deviation", [1e-2, 1e-3])
+def test_small_variation_about_a_large_mean_keeps_its_digits(deviation: float) -> None:
+    features, active = masked_map(14, batch=1, channels=32, size=20)
+    nearly_constant = 5.0 + deviation * features
+    value = float(ENTROPY_MEASURES["renyi2"](nearly_constant, active))
+    expected = in_numpy("renyi2", nearly_constant[0], active[0, 0])
+    assert value == pytest.approx(expected, abs=1e-4)

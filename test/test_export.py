@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,18 @@ import pytest
 pytest.importorskip("torch", reason="export needs torch")
 
 import onnx
+import onnxruntime
 import torch
 
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import KITTI_ANCHORS, AnchorHead
 from eloss_perception.core.pillars import Pillars, pillarize
-from eloss_perception.errors import BundleError, ConfigError
+from eloss_perception.errors import BackendError, BundleError, ConfigError
 from eloss_perception.model.folding import fold_batch_norm
 from eloss_perception.model.network import NetworkConfig, PillarNetwork
 from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.backends.onnxruntime_cpu import session_options
 from eloss_perception.training import onnx_graph, parity
 from eloss_perception.training.export import _on_range, export_network
 from eloss_perception.training.onnx_graph import network_inputs
@@ -95,6 +99,71 @@ def test_an_anchor_network_survives_the_export_in_either_precision(tmp_path: Pat
         network.head.class_logits.bias += 1e-2
     with pytest.raises(BundleError, match="differ in class_logits"):
         check_parity(network, full, scans(), GRID)
+
+
+def wide_network() -> tuple[PillarNetwork, Pillars]:
+    """A network whose first stage is large enough to be sampled, and a frame."""
+    torch.manual_seed(3)
+    grid = PillarGrid((0.0, -10.24, -3.0, 20.48, 10.24, 1.0), (0.32, 0.32), 2000, 8)
+    config = NetworkConfig(
+        stage_channels=(16, 32), stage_layers=(3, 2), neck_channels=16, head_channels=16
+    )
+    points = np.random.default_rng(4).uniform((0, -10, -2, 0), (20, 10, 0.5, 1), (3000, 4))
+    network = PillarNetwork(config, grid.num_y, grid.num_x).eval()
+    return fold_batch_norm(network), pillarize(points.astype(np.float32), grid)
+
+
+def test_the_readout_is_a_few_operators_a_stage(tmp_path: Path) -> None:
+    """What makes it cheap: layers are measured together, and only cells leave their map."""
+    network, pillars = wide_network()
+    path = tmp_path / "model.onnx"
+    onnx_graph.write_onnx(network, pillars, path, half_weights=False)
+    graph = onnx.load(str(path)).graph
+    needed = {"class_logits", "box_regression"}
+    readout = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+        else:
+            readout.append(node)
+    count = Counter(node.op_type for node in readout)
+    num_stages, sampled_layers = 2, 3
+    # Of each stage the mean and the Gram matrix.
+    assert count["MatMul"] == 2 * num_stages
+    assert count["Slice"] == num_stages  # the Gram matrices' diagonals, no maps
+    # The pillars' reach, stage by stage and sampled once, and the sampled maps.
+    assert count["MaxPool"] == num_stages + 1 + sampled_layers
+    assert len(readout) <= 25 + 30 * num_stages + sampled_layers
+
+
+def test_cells_are_taken_while_their_map_is_in_the_cache(tmp_path: Path) -> None:
+    network, pillars = wide_network()
+    path = tmp_path / "model.onnx"
+    onnx_graph.write_onnx(network, pillars, path, half_weights=False)
+    options = session_options(1)
+    options.enable_profiling = True
+    options.profile_file_prefix = str(tmp_path / "profile")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs = (value.numpy() for value in network_inputs(pillars))
+    names = ("points", "features", "cell_to_pillar")
+    session.run(None, dict(zip(names, inputs, strict=True)))
+    events = json.loads(Path(session.end_profiling()).read_text())
+    run = [e for e in events if e["name"].endswith("_kernel_time")]
+    if not any("nchwc" in event["name"] for event in run):
+        pytest.skip("ONNX Runtime has no blocked layout on this machine")
+    backbone = [e["args"]["op_name"] for e in run if "nchwc" in e["name"]]
+    assert backbone[:6] == ["Conv", "MaxPool"] * 3
+
+
+def test_a_network_without_a_reading_is_refused(tmp_path: Path) -> None:
+    network, pillars = wide_network()
+    path = tmp_path / "model.onnx"
+    onnx_graph.write_onnx(network, pillars, path, half_weights=False)
+    model = onnx.load(str(path))
+    del model.graph.output[3]
+    onnx.save(model, str(path))
+    with pytest.raises(BackendError, match=r"no output layer_log_rms; export the bundle again"):
+        load_backend("onnxruntime_cpu", path, 1)
 
 
 def test_boxes_are_compared_as_sets() -> None:

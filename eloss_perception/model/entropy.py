@@ -5,8 +5,8 @@
 Counterparts of ``core/entropy.py``, restricted to the cells that a pillar reaches: most of a BEV
 map is empty road nobody measured, and its constant features would say nothing about the input.
 Every measure is per frame, computed in float32 whatever precision the network runs in, and made of
-operators with fixed shapes that ONNX Runtime and TensorRT 10.3 both have. :func:`read_layers` is what
-the graph reports.
+operators with fixed shapes that ONNX Runtime and TensorRT 10.3 both have. What the graph reports is
+:func:`read_layers`.
 """
 
 from __future__ import annotations
@@ -305,6 +305,7 @@ ENTROPY_MEASURES: dict[str, Measure] = {
     "knn": knn_entropy,
     "reference": reference_entropy,
 }
+
 
 @_in_float32
 def log_rms(features: Tensor, active: Tensor) -> Tensor:

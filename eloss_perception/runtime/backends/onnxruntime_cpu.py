@@ -19,19 +19,9 @@ class OnnxRuntimeCpu:
     """See :class:`eloss_perception.runtime.backends.base.Backend`."""
 
     def __init__(self, onnx_path: Path, num_threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.inter_op_num_threads = 1
-        # Waiting threads must not burn the cores that the rest of the vehicle needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # In the graph's own order the cells that the entropies are measured on are taken out of each
-        # map as soon as it is computed; the default order keeps all maps until the end, out of
-        # the cache, which costs as much as measuring them.
-        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-        options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(
-                str(onnx_path), options, providers=[_PROVIDER]
+                str(onnx_path), session_options(num_threads), providers=[_PROVIDER]
             )
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise BackendError(
@@ -62,6 +52,21 @@ class OnnxRuntimeCpu:
         except Exception as error:  # as above
             raise BackendError(f"ONNX Runtime failed on a frame: {_one_line(error)}") from None
         return NetworkOutputs(*(output[0] for output in outputs))
+
+
+def session_options(num_threads: int) -> onnxruntime.SessionOptions:
+    """How networks run: sparing of the other processes' cores and of memory traffic."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    # Waiting threads must not burn the cores that the rest of the vehicle needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # In this order the cells that the entropies are measured on are taken out of each map as soon
+    # as it is computed. The default order keeps all maps until the end, out of the cache, which
+    # costs as much as measuring them.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    options.log_severity_level = 3
+    return options
 
 
 def _one_line(error: Exception) -> str:
