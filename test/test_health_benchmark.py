@@ -61,6 +61,7 @@ from eloss_perception.training.health_benchmark.scan_features import (
 from eloss_perception.training.health_benchmark.sequences import (
     PreparedSequence,
     back_and_forth,
+    onset_peaks,
     onset_starts,
     play_clean,
     play_condition,
@@ -321,6 +322,9 @@ def test_delay_and_recovery_of_a_fault_that_comes_and_goes() -> None:
         assert onset.peak > onset.clean_peak
         assert 1 <= onset.frames_to_warn <= onset.frames_to_error <= 4
         assert 1 <= onset.frames_to_ok < math.inf
+    clean_peaks, peaks = onset_peaks([prepared], FOG)
+    assert peaks.tolist() == [onset.peak for onset in outcome.onsets]
+    assert clean_peaks.tolist() == [onset.clean_peak for onset in outcome.onsets]
     assert outcome.share_ok < 0.3
     assert outcome.num_frames == 12
     unseen = play_condition([prepared], CLEAN)

@@ -74,6 +74,9 @@ def test_a_run_tells_what_it_did(result) -> None:
     # The tiny network's readings are of the intensity, all but gone at severity 5.
     assert rows["entropy_distance"]["conditions"]["intensity_scale:5"]["auroc"]["value"] == 1.0
     assert "stale_scan:5" in document["sequences"]["shipped"]["conditions"]
+    assert set(document["sequences"]["shipped"]["parts"]) == {
+        *("without_entropy", "input_statistics", "entropy"),
+    }
     assert len(document["profiles"]["layer_names"]) == 2
 
 

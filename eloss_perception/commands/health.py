@@ -49,8 +49,8 @@ def add_parser(subparsers: Subparsers) -> None:
         example=(
             "eloss health --frames 20 --corruptions fog pitch --severities 3 5\n"
             "eloss health --data kitti --split train val --json health.json --picture health.png\n"
-            "eloss health --data kitti --split val --calibrate-split train --tracking tracking \\\n"
-            "    --sequence 0001 --clean-minutes 10\n"
+            "eloss health --data kitti --split val --calibrate-split train --json health.json\n"
+            "eloss health --tracking kitti_tracking --sequence 0001 --clean-minutes 10\n"
             "eloss health --compare plain.json entropy.json"
         ),
     )

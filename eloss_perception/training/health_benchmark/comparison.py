@@ -25,6 +25,9 @@ from eloss_perception.training.health_benchmark.statistics import (
     spearman,
 )
 
+# Scores clean and corrupted, in the same order.
+ScorePair = tuple[NDArray[np.float64], NDArray[np.float64]]
+
 # Scores this close to the best of a condition share the first place.
 _TIE = 1e-9
 
@@ -129,8 +132,8 @@ def compare_scores(
 
 
 def paired_difference(
-    first: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
-    second: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    first: Sequence[ScorePair],
+    second: Sequence[ScorePair],
     draws: NDArray[np.int64],
     confidence: float,
 ) -> Estimate:

@@ -15,7 +15,7 @@ from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.errors import BundleError, DataError
 from eloss_perception.runtime.bundle import Bundle, HealthFacts
 from eloss_perception.training.health_benchmark.collected import Collected
-from eloss_perception.training.health_benchmark.comparison import compare_scores
+from eloss_perception.training.health_benchmark.comparison import ScorePair, compare_scores
 from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition
 from eloss_perception.training.health_benchmark.frames import FrameSource
 from eloss_perception.training.health_benchmark.harm import (
@@ -32,17 +32,25 @@ from eloss_perception.training.health_benchmark.protocols import (
     recalibrated_scores,
     shipped_scores,
 )
+from eloss_perception.training.health_benchmark.readout import (
+    Readings,
+    columns_of,
+    host_checks,
+    restricted,
+)
 from eloss_perception.training.health_benchmark.report import (
     FORMAT_VERSION,
     cause_section,
     clean_section,
     harm_section,
+    part_section,
     profile_section,
     protocol_section,
     sequence_section,
 )
 from eloss_perception.training.health_benchmark.sequences import (
     PreparedSequence,
+    onset_peaks,
     play_clean,
     play_condition,
 )
@@ -212,8 +220,20 @@ def _play(
             for condition in (collected.sequence_conditions if prepared else [])
         }
         drives = collected.clean_drives if protocol == SHIPPED else []
+        parts = {
+            name: _part_peaks(used, checks, readings, settings, collected)
+            for name, checks in _parts_of(used).items()
+        }
+        alarm = [
+            (
+                np.array([onset.clean_peak for onset in outcome.onsets]),
+                np.array([onset.peak for onset in outcome.onsets]),
+            )
+            for outcome in outcomes.values()
+        ]
         if prepared or drives:
             sections[protocol] = {
+                "parts": part_section(alarm, parts, settings),
                 "clean": clean_section(play_clean(used, [by[CLEAN] for by in readings], rate_hz)),
                 "clean_drives": clean_section(
                     play_clean(used, [each.readings for each in drives], rate_hz)
@@ -221,6 +241,34 @@ def _play(
                 **sequence_section(outcomes, settings),
             }
     return sections
+
+
+def _parts_of(reference: HealthReference) -> dict[str, tuple[str, ...]]:
+    """Return which checks to try without the others."""
+    return {
+        "without_entropy": tuple(check for check in reference.checks if check != "entropy"),
+        "input_statistics": host_checks(reference),
+        "entropy": ("entropy",),
+    }
+
+
+def _part_peaks(
+    reference: HealthReference,
+    checks: tuple[str, ...],
+    readings: Sequence[Mapping[Condition, Readings]],
+    settings: HealthBenchmarkSettings,
+    collected: CollectedData,
+) -> list[ScorePair]:
+    """Return the peaks of a monitor that looks at some checks alone, by condition."""
+    if not readings:
+        return []
+    columns = columns_of(reference, checks)
+    part = restricted(reference, checks, collected.simulated.readings)
+    prepared = [
+        PreparedSequence(part, {c: rows[:, columns] for c, rows in by.items()}, settings.sequence)
+        for by in readings
+    ]
+    return [onset_peaks(prepared, condition) for condition in collected.sequence_conditions]
 
 
 def _moved(

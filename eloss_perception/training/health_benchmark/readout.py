@@ -93,7 +93,9 @@ def restricted(
         distance_limits=(1.0, 1.0),
     )
     limit = float(np.quantile(part.judge(clean[:, columns]).distance, _NORMAL_SHARE))
-    return replace(part, mean=reference.mean[columns], distance_limits=(limit, 1.0))
+    # How far a frame lies from those before it has the same scale for any number of readings.
+    limits = (limit, reference.distance_limits[1])
+    return replace(part, mean=reference.mean[columns], distance_limits=limits)
 
 
 def without_profiles(reference: HealthReference, corruption: str) -> HealthReference:

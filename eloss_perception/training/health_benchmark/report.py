@@ -15,7 +15,11 @@ import numpy as np
 from eloss_perception.errors import DataError
 from eloss_perception.simulation.corruptions import CORRUPTIONS
 from eloss_perception.training.health_benchmark.collected import Collected
-from eloss_perception.training.health_benchmark.comparison import ScoreResult
+from eloss_perception.training.health_benchmark.comparison import (
+    ScorePair,
+    ScoreResult,
+    paired_difference,
+)
 from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition
 from eloss_perception.training.health_benchmark.confusion import confusion, kinds_of
 from eloss_perception.training.health_benchmark.harm import Harm
@@ -180,6 +184,35 @@ def sequence_section(
     if values:
         mean = estimate(float(np.mean(values)), np.mean(drawn, axis=0), settings.confidence)
     return {"mean_auroc": interval(mean), "conditions": conditions}
+
+
+def part_section(
+    alarm: Sequence[ScorePair],
+    parts: Mapping[str, Sequence[ScorePair]],
+    settings: HealthBenchmarkSettings,
+) -> Document:
+    """Return how well monitors of some checks alone see the same onsets.
+
+    Args:
+        alarm: Clean and corrupted peaks of the whole alarm, by condition.
+        parts: Of the alarm on some checks, by what it looks at, in the same order.
+        settings: Of the benchmark.
+    """
+    if not alarm:
+        return {}
+    block = max(1, settings.sequence.num_onsets // _BLOCKS_PER_SEQUENCE)
+    draws = draw_indices(len(alarm[0][0]), settings.num_resamples, block, settings.seed)
+    nothing = [(np.zeros(clean.shape), np.zeros(clean.shape)) for clean, _ in alarm]
+    document = {}
+    for name, peaks in parts.items():
+        above_half = paired_difference(peaks, nothing, draws, settings.confidence)
+        document[name] = {
+            "mean_auroc": interval(Estimate(*(value + 0.5 for value in above_half))),
+            "alarm_minus_this": interval(
+                paired_difference(alarm, peaks, draws, settings.confidence)
+            ),
+        }
+    return document
 
 
 def load_report(path: Path) -> Document:

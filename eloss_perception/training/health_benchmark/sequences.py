@@ -151,6 +151,17 @@ class PreparedSequence:
             )
         return onsets
 
+    def peaks(self, condition: Condition) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the `clean_peak` and `peak` of each onset, without what follows the window."""
+        begin = self._settings.history
+        window = slice(begin, begin + self._settings.window)
+        peaks = []
+        for frames, monitor, _ in self._courses:
+            before = self._sequence[CLEAN][frames[begin - 1]]
+            corrupted = corrupted_readings(self._sequence, condition, frames[window], before)
+            peaks.append(float(np.max(play(fork(monitor), corrupted).score)))
+        return np.array([clean for _, _, clean in self._courses]), np.array(peaks)
+
     def levels(self, condition: Condition) -> NDArray[np.int64]:
         """Return the level at each frame of the sequence when a condition lasts throughout."""
         clean = self._sequence[CLEAN]
@@ -191,6 +202,14 @@ def play_condition(sequences: Sequence[PreparedSequence], condition: Condition) 
     onsets = [onset for sequence in sequences for onset in sequence.onsets(condition)]
     levels = np.concatenate([sequence.levels(condition) for sequence in sequences])
     return SequenceOutcome(tuple(onsets), float(np.mean(levels == HealthLevel.OK)), len(levels))
+
+
+def onset_peaks(
+    sequences: Sequence[PreparedSequence], condition: Condition
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the clean and the corrupted peak of every onset in all sequences."""
+    peaks = [sequence.peaks(condition) for sequence in sequences]
+    return np.concatenate([clean for clean, _ in peaks]), np.concatenate([p for _, p in peaks])
 
 
 def play_clean(

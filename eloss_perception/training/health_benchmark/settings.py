@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from eloss_perception.simulation.corruptions import CORRUPTIONS
 
@@ -22,6 +22,12 @@ class SequenceSettings(BaseModel):
     recovery: int = Field(20, ge=1, description="clean frames after the end")
     window: int = Field(5, ge=1, description="frames after the onset that may raise the alarm")
     num_onsets: int = Field(16, ge=2, description="onsets in each sequence, evenly spread")
+
+    @model_validator(mode="after")
+    def _check_window(self) -> SequenceSettings:
+        if self.window > self.duration:
+            raise ValueError(f"window {self.window} must not exceed duration {self.duration}")
+        return self
 
 
 class HealthBenchmarkSettings(BaseModel):

@@ -181,6 +181,14 @@ def _sequence_lines(section: Document, protocol: str) -> list[str]:
     ]
     if not section["conditions"]:
         return lines
+    mean = section["mean_auroc"]
+    lines.append(f"onsets, {protocol}: mean AUROC {mean['value']:.3f} {_interval(mean, '.3f')}")
+    for name, part in section["parts"].items():
+        value, gap = part["mean_auroc"], part["alarm_minus_this"]
+        lines.append(
+            f"  by {name} alone: {value['value']:.3f} {_interval(value, '.3f')}; "
+            f"the alarm is {gap['value']:+.3f} {_interval(gap, '+.3f')} better"
+        )
     lines.append(
         f"{'onset of':<22}{'AUROC':>7}{'FPR95':>7}{'OK':>6}"
         f"{'frames to WARN':>16}{'to ERROR':>14}{'to OK':>14}   (median / 9 of 10)"
