@@ -44,7 +44,8 @@ def add_parser(subparsers: Subparsers) -> None:
             "the recovery and the false alarms of the level that the node publishes.\n"
             "All corruptions on 44 scans are some 5,000 frames: ten minutes on one fast core.\n"
             "What the network said is kept in --cache: an interrupted run goes on where it\n"
-            "stopped. Without --data the scans are simulated."
+            "stopped, and runs of different --corruptions can fill it side by side. Without\n"
+            "--data the scans are simulated."
         ),
         example=(
             "eloss health --frames 20 --corruptions fog pitch --severities 3 5\n"

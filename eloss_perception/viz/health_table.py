@@ -33,7 +33,7 @@ _MARGIN_PX = 18
 _TITLE_HEIGHT_PX = 92
 _SCATTER_PX = 460
 _CAUGHT, _MISSED, _BORDER = LEVEL_COLOURS[0], LEVEL_COLOURS[2], LEVEL_COLOURS[1]
-_MEANINGS = (("right", _CAUGHT), ("dangerous, unseen", _MISSED), ("odd, yet harmless", _BORDER))
+_MEANINGS = (("right", _CAUGHT), ("dangerous, unseen", _MISSED), ("odd, costs little", _BORDER))
 _BAND_STD = 2.0
 
 
@@ -208,13 +208,18 @@ def _draw_scatter(canvas: Canvas, plot: Area, points: Mapping[str, tuple[float, 
     canvas.dashed_line((plot.left, y_scale(10.0)), (plot.right, y_scale(10.0)), AXIS)
     middle = (0.5 * (plot.left + plot.right), plot.bottom + 22)
     canvas.text(middle, "median score / threshold", _TEXT_PX, MUTED, "ma")
+    named: list[Area] = []
     for name, (score, drop) in points.items():
         dangerous, odd = drop >= 10.0, score >= 0.0
         colour = _CAUGHT if dangerous == odd else (_MISSED if dangerous else _BORDER)
         dot = (x_scale(10.0**score), y_scale(drop))
         canvas.disc(dot, 3.6, colour)
-        if colour == _MISSED:
+        left = dot[0] - 8 - text_width(name, _TEXT_PX - 2)
+        place = Area(left, dot[1] - 6, dot[0] + 4, dot[1] + 6)
+        # Names that would cover others are in the table beside.
+        if colour == _MISSED and left > plot.left and not any(_overlap(place, a) for a in named):
             canvas.text((dot[0] - 8, dot[1]), name, _TEXT_PX - 2, MUTED, "rm")
+            named.append(place)
 
 
 def _colour(share: float, harm: bool) -> Colour:
@@ -241,6 +246,10 @@ def _plain(value: float, digits: int) -> str:
 def _split(text: str) -> tuple[str, int]:
     name, _, severity = text.partition(":")
     return name, int(severity)
+
+
+def _overlap(a: Area, b: Area) -> bool:
+    return a.left < b.right and b.left < a.right and a.top < b.bottom and b.top < a.bottom
 
 
 def _inset(area: Area, by: float) -> Area:

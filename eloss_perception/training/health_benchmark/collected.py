@@ -68,7 +68,8 @@ class Collected:
         Raises:
             DataError: If the file cannot be written.
         """
-        partial = path.with_suffix(".partial")
+        # Several runs may fill one cache at the same time.
+        partial = path.with_suffix(f".{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
