@@ -65,9 +65,10 @@ def collect(bundle: Bundle, num_scans: int, num_drives: int, cache: Path) -> Col
              for i in range(num_scans)]
         )  # fmt: skip
         profiles = collect_profiles(
-            detector,
+            bundle,
             num_drives,
-            lambda done, total: print(f"\rdrive {done} / {total} ", end="", file=sys.stderr),
+            num_threads=1,
+            progress=lambda done: print(f"\rscan {done} ", end="", file=sys.stderr),
         )
         save(cache, Collected(clean, profiles))
     with np.load(cache) as file:

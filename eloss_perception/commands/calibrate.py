@@ -183,10 +183,12 @@ def _folder_to_calibrate(bundle: Bundle, out: Path | None) -> Iterator[Path]:
 
 
 def _from_simulation(args: argparse.Namespace, folder: Path, rate_hz: float) -> HealthReference:
+    from eloss_perception.runtime.bundle import Bundle
     from eloss_perception.training.calibration import calibrate_from_simulation, num_scans_to_read
 
     num_scans, num_drives = args.scans or 400, args.drives or 60
-    total = num_scans_to_read(num_scans, num_drives)
+    num_layers = len(Bundle.load_uncalibrated(folder).facts.layer_names)
+    total = num_scans_to_read(num_layers, num_scans, num_drives)
     with progress_bar(total, "simulated scans") as advance:
         return calibrate_from_simulation(
             folder,

@@ -51,7 +51,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "ground.below": ("fewer points underground", "points underground"),
 }
 
+NETWORK_FAULT = "network_fault"
+"""A cause that lies behind the input: the network no longer computes what it was trained to."""
+
 _CAUSES = {
+    NETWORK_FAULT: "like a damaged network",
     "": "unusual",
     "unknown": "like nothing known",
     "unreadable": "a reading is not finite",

@@ -18,11 +18,7 @@ from eloss_perception.runtime.detector import Detector
 from eloss_perception.simulation.scene import simulate_scan
 from eloss_perception.training.calibration_checks import check_clean, check_enough
 from eloss_perception.training.health_fit import check_readings, fit_reference, move_reference
-from eloss_perception.training.health_profiles import (
-    NUM_BEFORE,
-    collect_profiles,
-    profile_conditions,
-)
+from eloss_perception.training.health_profiles import collect_profiles, num_profile_scans
 
 _CALIBRATION_SEED = 770_000  # scenes that neither training nor export parity uses
 # Profiles are means over drives, and their average precision needs cars to count.
@@ -32,9 +28,9 @@ _MIN_DRIVES = 3
 Progress = Callable[[int], None]
 
 
-def num_scans_to_read(num_scans: int, num_drives: int) -> int:
+def num_scans_to_read(num_layers: int, num_scans: int, num_drives: int) -> int:
     """Scans that :func:`calibrate_from_simulation` reads: what its progress runs up to."""
-    return num_scans + num_drives * (NUM_BEFORE + 1 + len(profile_conditions()))
+    return num_scans + num_profile_scans(num_layers, num_drives)
 
 
 def calibrate_from_simulation(
@@ -71,7 +67,7 @@ def calibrate_from_simulation(
         clean.append(detector.detect(simulate_scan(_CALIBRATION_SEED + index).points).readings)
         progress(index + 1)
     profiles = collect_profiles(
-        detector, num_drives, lambda done, total: progress(num_scans_to_read(num_scans, done))
+        bundle, num_drives, num_threads, lambda done: progress(num_scans + done)
     )
     reference = fit_reference(
         np.array(clean),

@@ -1,23 +1,37 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Profiles of known disturbances: simulated drives, corrupted in every way, read by a network."""
+"""Profiles of known disturbances: simulated drives, corrupted in every way, read by a network.
+
+Also the other way round: clean drives, read by damaged copies of the network.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
 
+from eloss_perception.core.health_words import NETWORK_FAULT
 from eloss_perception.kitti.calibration import Calibration, camera_view_mask
 from eloss_perception.kitti.convert import boxes_to_kitti
-from eloss_perception.runtime.detector import Detections, Detector
+from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.bundle import ONNX_NAME, Bundle
+from eloss_perception.runtime.detector import Detections, DetectionThresholds, Detector
 from eloss_perception.simulation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from eloss_perception.simulation.drive import DriveFrame, simulate_drive
 from eloss_perception.simulation.kitti_labels import kitti_labels
 from eloss_perception.training.evaluation import EvaluationFrame
+from eloss_perception.training.evaluation.settings import EVALUATION_SCORE
 from eloss_perception.training.health_benchmark.harm import match_cars
 from eloss_perception.training.health_fit import Condition, ProfileReadings
+from eloss_perception.training.network_faults import profile_faults, write_damaged
+
+Points = npt.NDArray[np.float32]
+Readings = npt.NDArray[np.float64]
 
 # Streets that neither training nor export parity uses.
 _DRIVE_SEED = 780_000
@@ -35,47 +49,93 @@ def profile_conditions() -> list[Condition]:
     ]
 
 
+def num_profile_scans(num_layers: int, num_drives: int) -> int:
+    """Scans that :func:`collect_profiles` reads."""
+    num_conditions = len(profile_conditions()) + len(profile_faults(num_layers))
+    return num_drives * (NUM_BEFORE + 1 + num_conditions)
+
+
 def collect_profiles(
-    detector: Detector,
+    bundle: Bundle,
     num_drives: int,
-    progress: Callable[[int, int], None] | None = None,
+    num_threads: int = 2,
+    progress: Callable[[int], None] = lambda num_scans: None,
 ) -> ProfileReadings:
-    """Reads the last frame of short simulated drives, clean and under every corruption.
+    """Reads the last frame of short simulated drives, clean, corrupted, and by damaged networks.
 
     Args:
-        detector: The network, with its grid.
+        bundle: The network.
         num_drives: D drives, each down another street.
-        progress: Called with the number of drives done and of all.
+        num_threads: CPU threads of the network.
+        progress: Called with the number of scans read so far, of :func:`num_profile_scans`.
     """
-    conditions = profile_conditions()
-    calibration = Calibration.synthetic()
-    before: list[npt.NDArray[np.float64]] = []
-    clean: list[npt.NDArray[np.float64]] = []
-    corrupted: dict[Condition, list[npt.NDArray[np.float64]]] = {c: [] for c in conditions}
-    found: dict[Condition | None, list[EvaluationFrame]] = {c: [] for c in (None, *conditions)}
+    reader = _Reader(bundle, num_threads, progress)
+    before: list[Readings] = []
+    last_frames: list[DriveFrame] = []
     for index in range(num_drives):
-        frames = list(simulate_drive(_DRIVE_SEED + index, NUM_BEFORE + 1))
-        history = [detector.detect(frame.scan.points).readings for frame in frames[:-1]]
-        before.append(np.mean(history, axis=0))
-        last, previous = frames[-1], frames[-2].scan.points
-        detections = detector.detect(last.scan.points)
-        clean.append(detections.readings)
-        found[None].append(_labelled(last, detections, detector.class_names, calibration))
-        for condition in conditions:
-            name, severity = condition
-            points = corrupt(last.scan.points, name, severity, index, previous)
-            detections = detector.detect(points)
-            corrupted[condition].append(detections.readings)
-            found[condition].append(_labelled(last, detections, detector.class_names, calibration))
-        if progress is not None:
-            progress(index + 1, num_drives)
-    precision = {condition: _precision(frames) for condition, frames in found.items()}
-    return ProfileReadings(
-        before=np.array(before),
-        clean=np.array(clean),
-        corrupted={condition: np.array(rows) for condition, rows in corrupted.items()},
-        harm={c: float(np.max(precision[None] - precision[c])) for c in conditions},
-    )
+        *history, last = simulate_drive(_DRIVE_SEED + index, NUM_BEFORE + 1)
+        before.append(np.mean([reader.detect(f.scan.points).readings for f in history], axis=0))
+        last_frames.append(last)
+    clean, precision = reader.read(last_frames, lambda points, index: points)
+    corrupted: dict[Condition, Readings] = {}
+    harm: dict[Condition, float] = {}
+
+    def add(condition: Condition, readings: Readings, found: Readings) -> None:
+        # A damaged network may answer NaN, which needs no profile.
+        if np.isfinite(readings).all():
+            corrupted[condition] = readings
+            harm[condition] = float(np.max(precision - found))
+
+    for name, severity in profile_conditions():
+        disturbed = partial(_corrupted, name=name, severity=severity)
+        add((name, severity), *reader.read(last_frames, disturbed))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / ONNX_NAME
+        for number, fault in enumerate(profile_faults(len(bundle.facts.layer_names)), 1):
+            write_damaged(bundle.onnx_path, fault, path)
+            reader.use(path)
+            add((NETWORK_FAULT, number), *reader.read(last_frames, lambda points, index: points))
+    return ProfileReadings(np.array(before), clean, corrupted, harm)
+
+
+def _corrupted(points: Points, index: int, name: str, severity: int) -> Points:
+    return corrupt(points, name, severity, seed=index)
+
+
+class _Reader:
+    """A network that counts the scans it reads."""
+
+    def __init__(self, bundle: Bundle, num_threads: int, progress: Callable[[int], None]) -> None:
+        self._num_threads = num_threads
+        # As AP is judged: with the weak boxes.
+        thresholds = DetectionThresholds(score=EVALUATION_SCORE)
+        self._detector = Detector(bundle, num_threads=num_threads, thresholds=thresholds)
+        self._progress = progress
+        self._num_scans = 0
+
+    def use(self, onnx_path: Path) -> None:
+        """Goes on with another network of the same shape."""
+        self._detector.backend = load_backend("onnxruntime_cpu", onnx_path, self._num_threads)
+
+    def detect(self, points: Points) -> Detections:
+        """Reads one scan."""
+        detections = self._detector.detect(points)
+        self._num_scans += 1
+        self._progress(self._num_scans)
+        return detections
+
+    def read(
+        self, frames: list[DriveFrame], disturbed: Callable[[Points, int], Points]
+    ) -> tuple[Readings, Readings]:
+        """Readings (D, R) of disturbed frames, and (2,) their AP, see :func:`_precision`."""
+        calibration = Calibration.synthetic()
+        rows, judged = [], []
+        for index, frame in enumerate(frames):
+            detections = self.detect(disturbed(frame.scan.points, index))
+            rows.append(detections.readings)
+            class_names = self._detector.class_names
+            judged.append(_labelled(frame, detections, class_names, calibration))
+        return np.array(rows), _precision(judged)
 
 
 def _labelled(
