@@ -150,13 +150,14 @@ def _score_parts(
     causes = {c: [""] * total for c in frames}
     for tested, clean in parts:
         reference = clean.reference
+        scorers = {name: score.fit(clean) for name, score in SCORES.items()}
         unseen = {name: without_profiles(reference, name) for name in corruptions}
         for condition, collected in frames.items():
             part = collected.take(tested)
-            for name, score in SCORES.items():
+            for name, scorer in scorers.items():
                 scored = scores[name]
                 kept = scored.clean if condition == CLEAN else scored.corrupted[condition]
-                kept[tested] = score.compute(part, clean)
+                kept[tested] = scorer(part)
             if condition == CLEAN:
                 for name, less in unseen.items():
                     scores[UNSEEN].own_clean[name][tested] = less.score(part.readings)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scores that are compared: the alarm's, its parts alone, and what costs one line.
 
-Each is a pure function of what was collected and of clean frames; the higher, the less normal.
+Each is a pure function of clean frames, then of what was collected; the higher, the less normal.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class CalibrationSet:
     centre: Collected
 
 
-ComputeScores = Callable[[Collected, CalibrationSet], NDArray[np.float64]]
+# (N,) scores of N frames.
+Scorer = Callable[[Collected], NDArray[np.float64]]
+Fit = Callable[[CalibrationSet], Scorer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,43 +56,45 @@ class Score:
 
     Attributes:
         what: One line for the table.
-        compute: (N,) scores of N frames.
+        fit: Takes in what may be known of clean input.
         is_baseline: Whether it is one that the alarm has to beat.
     """
 
     what: str
-    compute: ComputeScores
+    fit: Fit
     is_baseline: bool = True
 
 
-def _alarm(frames: Collected, clean: CalibrationSet) -> NDArray[np.float64]:
-    return np.asarray(clean.reference.score(frames.readings), np.float64)
+def _alarm(clean: CalibrationSet) -> Scorer:
+    reference = clean.reference
+    return lambda frames: np.asarray(reference.score(frames.readings), np.float64)
 
 
-def _judged_on(choose: Callable[[HealthReference], tuple[str, ...]]) -> ComputeScores:
+def _judged_on(choose: Callable[[HealthReference], tuple[str, ...]]) -> Fit:
     """Return the alarm's own judgement on some of its checks."""
 
-    def compute(frames: Collected, clean: CalibrationSet) -> NDArray[np.float64]:
-        reference = clean.reference
-        checks = choose(reference)
-        part = restricted(reference, checks, clean.spread.readings)
-        return np.asarray(part.score(frames.readings[:, columns_of(reference, checks)]))
+    def fit(clean: CalibrationSet) -> Scorer:
+        checks = choose(clean.reference)
+        columns = columns_of(clean.reference, checks)
+        part = restricted(clean.reference, checks, clean.spread.readings)
+        return lambda frames: np.asarray(part.score(frames.readings[:, columns]), np.float64)
 
-    return compute
+    return fit
 
 
-def _distance(features: Callable[[Collected, HealthReference], Features]) -> ComputeScores:
+def _distance(features: Callable[[Collected, HealthReference], Features]) -> Fit:
     """Return the distance of features from those of clean frames."""
 
-    def compute(frames: Collected, clean: CalibrationSet) -> NDArray[np.float64]:
-        parts = (frames, clean.spread, clean.centre)
-        tested, spread, centre = (features(part, clean.reference) for part in parts)
-        return Normal.fit(spread, centre).distance(tested)
+    def fit(clean: CalibrationSet) -> Scorer:
+        reference = clean.reference
+        spread, centre = (features(part, reference) for part in (clean.spread, clean.centre))
+        normal = Normal.fit(spread, centre)
+        return lambda frames: normal.distance(features(frames, reference))
 
-    return compute
+    return fit
 
 
-def _eloss(frames: Collected, clean: CalibrationSet) -> NDArray[np.float64]:
+def _eloss(clean: CalibrationSet) -> Scorer:
     """|log ratio| of the published metric to its normal value."""
     stages = clean.reference.stages
 
@@ -98,7 +102,8 @@ def _eloss(frames: Collected, clean: CalibrationSet) -> NDArray[np.float64]:
         values = [eloss(row, stages) for row in part.layer_entropy]
         return np.log(np.maximum(values, _ELOSS_FLOOR))
 
-    return np.asarray(np.abs(log_eloss(frames) - np.median(log_eloss(clean.centre))))
+    normal = np.median(log_eloss(clean.centre))
+    return lambda frames: np.asarray(np.abs(log_eloss(frames) - normal))
 
 
 def _all_but_entropy(reference: HealthReference) -> tuple[str, ...]:
