@@ -77,12 +77,11 @@ def _fit(cells, num_points):  # type: ignore[no-untyped-def]
         z[k] = cells[i, 1] / (1000.0 * cells[i, 0])
     a, b, c = 0.0, 0.0, _EXPECTED_HEIGHT
     found = False
-    near = np.zeros(num_flat, np.bool_)
     for gate in _GATES:
-        near = np.abs(z - (a * x + b * y + c)) < gate
-        if near.sum() < _MIN_CELLS:
+        num_near, near_a, near_b, near_c = _plane_near(x, y, z, a, b, c, gate)
+        if num_near < _MIN_CELLS:
             break
-        a, b, c = _plane(x[near], y[near], z[near])
+        a, b, c = near_a, near_b, near_c
         found = True
     residual = np.abs(z - (a * x + b * y + c))
     near = residual < _GATES[-1]
@@ -130,14 +129,23 @@ def _fit(cells, num_points):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _plane(x, y, z):  # type: ignore[no-untyped-def]
-    """Least squares z = a x + b y + c."""
-    n = len(x)
-    normal = np.empty((3, 3))
-    right = np.empty(3)
-    normal[0, 0], normal[0, 1], normal[0, 2] = (x * x).sum() + 1e-6, (x * y).sum(), x.sum()
-    normal[1, 0], normal[1, 1], normal[1, 2] = normal[0, 1], (y * y).sum() + 1e-6, y.sum()
-    normal[2, 0], normal[2, 1], normal[2, 2] = normal[0, 2], normal[1, 2], n + 1e-6
-    right[0], right[1], right[2] = (x * z).sum(), (y * z).sum(), z.sum()
-    solution = np.linalg.solve(normal, right)
-    return solution[0], solution[1], solution[2]
+def _plane_near(x, y, z, a, b, c, gate):  # type: ignore[no-untyped-def]
+    """Least squares plane of the cells nearer than ``gate`` to a plane, and their number."""
+    n = 0
+    xx, xy, yy, sum_x, sum_y, xz, yz, sum_z = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(len(x)):
+        if abs(z[k] - (a * x[k] + b * y[k] + c)) < gate:
+            n += 1
+            xx += x[k] * x[k]
+            xy += x[k] * y[k]
+            yy += y[k] * y[k]
+            sum_x += x[k]
+            sum_y += y[k]
+            xz += x[k] * z[k]
+            yz += y[k] * z[k]
+            sum_z += z[k]
+    if n < _MIN_CELLS:
+        return n, a, b, c
+    normal = np.array([[xx + 1e-6, xy, sum_x], [xy, yy + 1e-6, sum_y], [sum_x, sum_y, n + 1e-6]])
+    solution = np.linalg.solve(normal, np.array([xz, yz, sum_z]))
+    return n, solution[0], solution[1], solution[2]

@@ -18,10 +18,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eloss_perception.core.entropy import eloss
+from eloss_perception.core.fingerprints import Fingerprints, repeated_share
 from eloss_perception.core.health_memory import RecentFrames, SlowDrift
 from eloss_perception.core.health_reference import (
     CLEAN,
-    UNKNOWN_HARM,
     HealthReference,
     Judgement,
 )
@@ -33,8 +33,12 @@ from eloss_perception.errors import ConfigError
 _MAX_SCORE = 40.0
 # The level falls below this part of the limit that raised it.
 _CLEAR_RATIO = 0.8
-# Scans come with noise: no two are equal bit for bit. A repeated one says nothing of the present.
+# Scans come with noise: no two are equal bit for bit. A repeated one says nothing of the present;
+# half of a turn that is a tenth of a second old costs some 40 points on simulated drives.
 _REPEATED = "stale_scan"
+_REPEATED_HARM = 80.0
+_MIN_REPEATED = 0.15
+_UNREADABLE = "unreadable"
 
 
 class HealthLevel(IntEnum):
@@ -130,12 +134,17 @@ class HealthMonitor:
         self._recent = RecentFrames(self.settings.recent_frames)
         self._drift = SlowDrift(self.reference.std, self.settings.max_drift)
         self._last: npt.NDArray[np.float64] | None = None
+        self._last_fingerprints: Fingerprints | None = None
 
-    def update(self, readings: npt.NDArray[np.float64]) -> HealthReport:
+    def update(
+        self, readings: npt.NDArray[np.float64], fingerprints: Fingerprints | None = None
+    ) -> HealthReport:
         """Judges the next frame.
 
         Args:
             readings: (R,) the frame's readings, ``Detections.readings``.
+            fingerprints: (16,) its sectors', ``Detections.fingerprints``; without them only a scan
+                that is repeated as a whole is seen to be.
 
         Returns:
             The frame's report; its level takes the frames before it into account.
@@ -149,7 +158,7 @@ class HealthMonitor:
                 f"{np.shape(readings)} readings do not fit a health reference "
                 f"of {reference.mean.shape}"
             )
-        score, cause = self._judge(readings)
+        score, cause = self._judge(readings, self._repeated_share(readings, fingerprints))
         self._follow(score)
         if self._level == HealthLevel.OK and score < reference.threshold:
             self._recent.add(readings)
@@ -157,23 +166,37 @@ class HealthMonitor:
                 self._drift.add(readings - reference.mean)
         else:
             self._recent.age()
-        self._last = readings
+        self._last, self._last_fingerprints = readings, fingerprints
         return self._report(readings, score, cause)
 
-    def _judge(self, readings: npt.NDArray[np.float64]) -> tuple[float, str]:
-        """Score and likely cause of one frame."""
+    def _repeated_share(
+        self, readings: npt.NDArray[np.float64], fingerprints: Fingerprints | None
+    ) -> float:
+        """Share of the scan that is the last one's, bit for bit."""
+        if self._last is not None and np.array_equal(readings, self._last):
+            return 1.0
+        if fingerprints is None or self._last_fingerprints is None:
+            return 0.0
+        return repeated_share(fingerprints, self._last_fingerprints)
+
+    def _judge(self, readings: npt.NDArray[np.float64], repeated: float) -> tuple[float, str]:
+        """Score of one frame, and the likely cause where it is odd."""
         reference = self.reference
         if not np.isfinite(readings).all():
-            return 100.0, "unreadable"
-        if self._last is not None and np.array_equal(readings, self._last):
-            return max(_MAX_SCORE, UNKNOWN_HARM), _REPEATED
+            return 100.0, _UNREADABLE
+        if repeated >= _MIN_REPEATED:
+            return _REPEATED_HARM * repeated, _REPEATED
         judgement = reference.judge((readings - self._drift.offset)[None])
         before = self._recent.mean()
         if before is not None:
             change = reference.judge_change(readings[None], before)
             if change.score[0] > judgement.score[0]:
                 judgement = change
-        return float(judgement.score[0]), self._likely_cause(judgement)
+        score = float(judgement.score[0])
+        return score, self._likely_cause(judgement) if self._is_odd(score) else ""
+
+    def _is_odd(self, score: float) -> bool:
+        return score >= self.reference.threshold * self.settings.warn_ratio
 
     def _likely_cause(self, judgement: Judgement) -> str:
         causes = self.reference.causes(judgement)
@@ -200,7 +223,6 @@ class HealthMonitor:
         entropy = readings[: len(reference.layer_names)]
         value = eloss(entropy, reference.stages)
         normal = reference.eloss_normal
-        is_odd = score >= reference.threshold * self.settings.warn_ratio
         return HealthReport(
             level=self._level,
             score=score,
@@ -215,14 +237,12 @@ class HealthMonitor:
             layer_std=reference.layer_std,
             check_names=reference.checks,
             check_ratios=reference.check_ratios(readings),
-            likely_cause=cause if is_odd else "",
-            reason=self._reason(readings, score, cause, is_odd),
+            likely_cause=cause,
+            reason=self._reason(readings, score, cause),
         )
 
-    def _reason(
-        self, readings: npt.NDArray[np.float64], score: float, cause: str, is_odd: bool
-    ) -> str:
-        if is_odd:
+    def _reason(self, readings: npt.NDArray[np.float64], score: float, cause: str) -> str:
+        if self._is_odd(score):
             deviations = self.reference.deviations(readings)
             words = reason_in_words(self.reference.reading_names, deviations)
             return f"{cause_in_words(cause)} ({score:.0f} points expected to be lost): {words}"

@@ -16,6 +16,7 @@ logarithmic beyond, where a disturbance's strength varies with the scene.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,10 +119,14 @@ class HealthReference:
     source: str
     _absolute: _Classifier = field(init=False, repr=False, compare=False)
     _change: _Classifier = field(init=False, repr=False, compare=False)
-    _check_index: npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
+    _checks: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _check_means: Array = field(init=False, repr=False, compare=False)
+    _cause_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _cause_sums: Array = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         num_readings, num_profiles = len(self.reading_names), len(self.profiles.names)
+        object.__setattr__(self, "_checks", checks_of(self.reading_names))
         shapes = {
             "stages": (len(self.stages), len(self.layer_names)),
             "mean": (self.mean.shape, (num_readings,)),
@@ -150,14 +155,17 @@ class HealthReference:
         ]
         object.__setattr__(self, "_absolute", classifiers[0])
         object.__setattr__(self, "_change", classifiers[1])
-        checks = {check: index for index, check in enumerate(self.checks)}
-        index = np.array([checks[check_of(name)] for name in self.reading_names])
-        object.__setattr__(self, "_check_index", index)
+        # What is asked for in every frame, as one matrix product each.
+        members = _membership([check_of(name) for name in self.reading_names], self._checks)
+        object.__setattr__(self, "_check_means", members / members.sum(axis=0))  # (R, C)
+        classes = [CLEAN, *self.profiles.names, UNKNOWN]
+        object.__setattr__(self, "_cause_names", tuple(dict.fromkeys(classes)))
+        object.__setattr__(self, "_cause_sums", _membership(classes, self._cause_names))
 
     @property
     def checks(self) -> tuple[str, ...]:
         """The C checks, in the order of their readings."""
-        return checks_of(self.reading_names)
+        return self._checks
 
     @property
     def layer_mean(self) -> Array:
@@ -203,25 +211,23 @@ class HealthReference:
     def check_ratios(self, readings: Array) -> Array:
         """(..., C) deviation of each check over its limit; from 1 on the check departs."""
         squares = self.deviations(readings) ** 2
-        ratios = [
-            np.sqrt(squares[..., self._check_index == i].mean(axis=-1)) / limit
-            for i, limit in enumerate(self.check_limits)
-        ]
-        return np.stack(ratios, axis=-1)
+        return np.asarray(np.sqrt(squares @ self._check_means) / self.check_limits)
 
     def causes(self, judgement: Judgement) -> dict[str, Array]:
         """Probability (N,) of clean, of each known disturbance at any severity, of unknown."""
-        probabilities = judgement.probabilities
-        causes = {CLEAN: probabilities[:, 0]}
-        for index, name in enumerate(self.profiles.names, 1):
-            causes[name] = causes.get(name, 0.0) + probabilities[:, index]
-        return causes | {UNKNOWN: probabilities[:, -1]}
+        probabilities = judgement.probabilities @ self._cause_sums  # (N, causes)
+        return dict(zip(self._cause_names, probabilities.T, strict=True))
 
     def likely_causes(self, readings: Array) -> list[str]:
         """The most probable cause of each of (N, R) readings."""
         causes = self.causes(self.judge(readings))
         names = list(causes)
         return [names[i] for i in np.argmax(list(causes.values()), axis=0)]
+
+
+def _membership(members: Sequence[str], groups: Sequence[str]) -> Array:
+    """(M, G) 1 where a member is of that group."""
+    return np.array([[float(member == group) for group in groups] for member in members])
 
 
 class _Classifier:

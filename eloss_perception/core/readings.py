@@ -89,7 +89,10 @@ def _count_readings(counts: PointCounts) -> list[float]:
 def _pillar_readings(pillars: Pillars, grid: PillarGrid) -> list[float]:
     """Log shares of pillars without a neighbour, and of those with a single point."""
     num_pillars = len(pillars.features)
-    num_lone = _num_lone_pillars(pillars.cell_to_pillar, num_pillars, grid.num_x, grid.num_y)
+    cells = pillars.cell_to_pillar
+    num_lone = _num_lone_pillars(
+        np.flatnonzero(cells != num_pillars), cells, num_pillars, grid.num_x, grid.num_y
+    )
     num_single = int((pillars.features[:, 4] < math.log(2.5)).sum())
     return [
         math.log((num_lone + 5.0) / (num_pillars + 5.0)),
@@ -98,18 +101,22 @@ def _pillar_readings(pillars: Pillars, grid: PillarGrid) -> list[float]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _num_lone_pillars(cell_to_pillar, num_pillars, num_x, num_y):  # type: ignore[no-untyped-def]
+def _num_lone_pillars(occupied, cell_to_pillar, num_pillars, num_x, num_y):  # type: ignore[no-untyped-def]
+    """Occupied cells, in ascending order, none of whose eight neighbours is occupied."""
     num_lone = 0
-    for row in range(1, num_y - 1):
-        for column in range(1, num_x - 1):
-            cell = row * num_x + column
-            if cell_to_pillar[cell] == num_pillars:
-                continue
-            lone = True
-            for above in (-num_x, 0, num_x):
-                for beside in (-1, 0, 1):
-                    neighbour = cell + above + beside
-                    if neighbour != cell and cell_to_pillar[neighbour] != num_pillars:
-                        lone = False
-            num_lone += lone
+    row_start = 0
+    for cell in occupied:
+        while cell >= row_start + num_x:
+            row_start += num_x
+        column = cell - row_start
+        if column == 0 or column == num_x - 1 or cell < num_x or cell >= num_x * (num_y - 1):
+            continue
+        # Beside, then above and below: most have company in their own row.
+        if cell_to_pillar[cell - 1] != num_pillars or cell_to_pillar[cell + 1] != num_pillars:
+            continue
+        num_neighbours = 0
+        for beside in (-1, 0, 1):
+            num_neighbours += cell_to_pillar[cell - num_x + beside] != num_pillars
+            num_neighbours += cell_to_pillar[cell + num_x + beside] != num_pillars
+        num_lone += num_neighbours == 0
     return num_lone

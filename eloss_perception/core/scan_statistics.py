@@ -5,9 +5,8 @@
 One pass over the points fills integer histograms, a second one over a few thousand cells fits the
 ground. Everything is counted or summed in integers (millimetres, 1/1000 of intensity), so the
 result does not depend on the order of the points, bit for bit; see ``core/pillars.py`` for why that
-matters. It takes half a millisecond because it looks at a quarter of the points, drawn by their own
-content, and needs no trigonometry: elevations are slopes z / r, sectors are cut from the diamond
-angle.
+matters. It is cheap because it looks at a quarter of the points, drawn by their own content, and
+needs no trigonometry: elevations are slopes z / r, sectors are cut from the diamond angle.
 
 Coordinates are the network frame's: x forward, y left, z up, ground near z = -1.73 m.
 """
@@ -37,6 +36,7 @@ NUM_SECTORS = 16
 # pose as one.
 _LOWEST_RANK = 4
 _NO_RING = 1.0  # slope of a sector without points
+_STRIDE = 61
 # Shares are counted as if this many points more had been there, so that an empty bin has a
 # logarithm that does not run away.
 _SMOOTHING = 20.0
@@ -103,7 +103,7 @@ def scan_readings(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def _log_shares(counts: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.float64]:
-    return np.log((counts + _SMOOTHING) / (total + _SMOOTHING * len(counts)))
+    return np.asarray(np.log((counts + _SMOOTHING) / (total + _SMOOTHING * len(counts))))
 
 
 def _bin_table(edges: tuple[float, ...], low: float, step: float, size: int) -> Bins:
@@ -117,78 +117,102 @@ _HEIGHT_BINS = _bin_table(HEIGHT_EDGES, -4.0, 0.05, 160)
 _INTENSITY_BINS = _bin_table(INTENSITY_EDGES, 0.0, 0.002, 501)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _accumulate(points, range_bins, height_bins, intensity_bins):  # type: ignore[no-untyped-def]
-    """One pass over the points; see the module's docstring."""
+    """One pass over the points; see the module's docstring.
+
+    Indices are unsigned where it counts: signed ones would be checked for counting from the end.
+    """
     bits = points.view(np.uint32)
+    # Every fourth point, by a hash of its coordinates; without a branch, which none could foresee.
+    sampled = np.empty((len(points), 4), np.float32)
+    num_sampled = np.uintp(0)
+    for i in range(len(points)):
+        key = (bits[i, 0] * np.uint32(0x9E3779B1)) ^ (bits[i, 1] * np.uint32(0x85EBCA77))
+        for column in range(4):
+            sampled[num_sampled, column] = points[i, column]
+        num_sampled += np.uintp((key & np.uint32(0x30000)) == 0)
     ranges = np.zeros(_NUM_RANGE, np.int64)
     heights = np.zeros(_NUM_HEIGHT, np.int64)
-    slopes = np.zeros(NUM_SLOPE_BINS, np.int64)
     fine = np.zeros(NUM_FINE_BINS, np.int64)
     intensities = np.zeros(_NUM_INTENSITY, np.int64)
     sectors = np.zeros(NUM_SECTORS, np.int64)
     reach = np.zeros(NUM_SECTORS, np.int64)
-    lowest = np.full((NUM_SECTORS, _LOWEST_RANK), _NO_RING, np.float32)
+    sampled_slopes = np.empty(num_sampled, np.float32)
+    sampled_sectors = np.zeros(num_sampled, np.uint8)
     sums = np.zeros(2, np.int64)
     # Cells of half a metre within 20 m: count, sums of z and z² [mm], of intensity and its square
     # [1/1000], extremes of z [mm].
     cells = np.zeros((80 * 80, 7), np.int64)
     cells[:, 5] = 1 << 40
     cells[:, 6] = -(1 << 40)
-    slope_scale = NUM_SLOPE_BINS / (SLOPE_MAX - SLOPE_MIN)
     fine_scale = NUM_FINE_BINS / (SLOPE_MAX - SLOPE_MIN)
-    for i in range(len(points)):
-        # Every fourth point, by a hash of its coordinates.
-        key = (bits[i, 0] * np.uint32(0x9E3779B1)) ^ (bits[i, 1] * np.uint32(0x85EBCA77))
-        if (key >> np.uint32(16)) & np.uint32(3):
-            continue
-        x, y, z, intensity = points[i, 0], points[i, 1], points[i, 2], points[i, 3]
+    for k in range(num_sampled):
+        x, y, z, intensity = sampled[k, 0], sampled[k, 1], sampled[k, 2], sampled[k, 3]
         flat_square = x * x + y * y
         square = flat_square + z * z
         # A comparison with NaN is false: this leaves the non-finite out as well.
         if not (_MIN_SQUARE <= square <= _MAX_SQUARE and np.isfinite(intensity)):
+            sampled_slopes[k] = np.inf
             continue
         distance = np.sqrt(square)
-        ranges[range_bins[min(int(distance * np.float32(4.0)), len(range_bins) - 1)]] += 1
+        step = np.uintp(min(int(distance * np.float32(4.0)), len(range_bins) - 1))
+        ranges[np.uintp(range_bins[step])] += 1
         level = int((z + np.float32(4.0)) * np.float32(20.0))
-        heights[height_bins[min(max(level, 0), len(height_bins) - 1)]] += 1
+        step = np.uintp(min(max(level, 0), len(height_bins) - 1))
+        heights[np.uintp(height_bins[step])] += 1
         intensity = min(max(intensity, np.float32(0.0)), np.float32(1.0))
         brightness = np.int64(intensity * np.float32(1000.0))
-        intensities[intensity_bins[brightness >> 1]] += 1
+        intensities[np.uintp(intensity_bins[np.uintp(brightness >> 1)])] += 1
         sums[0] += brightness
         sums[1] += brightness * brightness
         flat = np.sqrt(flat_square)
         slope = z / max(flat, np.float32(1e-3))
         if slope >= SLOPE_MIN and slope < SLOPE_MAX:
-            slopes[min(int((slope - SLOPE_MIN) * slope_scale), NUM_SLOPE_BINS - 1)] += 1
-            fine[min(int((slope - SLOPE_MIN) * fine_scale), NUM_FINE_BINS - 1)] += 1
+            fine_bin = min(int((slope - SLOPE_MIN) * fine_scale), NUM_FINE_BINS - 1)
+            fine[np.uintp(fine_bin)] += 1
         # Diamond angle in [0, 4): monotone in the azimuth, counter-clockwise from +x.
         ratio = y / (abs(x) + abs(y) + np.float32(1e-6))
         angle = ratio if x >= 0.0 else 2.0 - ratio
         if angle < 0.0:
             angle += 4.0
-        sector = min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1)
+        sector = np.uintp(min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1))
         sectors[sector] += 1
         reach[sector] += np.int64(min(flat, np.float32(100.0)) * np.float32(100.0))
-        if slope < lowest[sector, _LOWEST_RANK - 1]:
-            k = _LOWEST_RANK - 1
-            while k > 0 and lowest[sector, k - 1] > slope:
-                lowest[sector, k] = lowest[sector, k - 1]
-                k -= 1
-            lowest[sector, k] = slope
+        sampled_slopes[k] = slope
+        sampled_sectors[k] = sector
         if abs(x) < 20.0 and abs(y) < 20.0 and z > -4.0 and z < 1.0:
-            cell = int((y + np.float32(20.0)) * 2.0) * 80 + int((x + np.float32(20.0)) * 2.0)
+            row, column = int((y + np.float32(20.0)) * 2.0), int((x + np.float32(20.0)) * 2.0)
+            cell = np.uintp(row * 80 + column)
             height = np.int64(math.floor(z * 1000.0))
-            row = cells[cell]
-            row[0] += 1
-            row[1] += height
-            row[2] += height * height
-            row[3] += brightness
-            row[4] += brightness * brightness
-            row[5] = min(row[5], height)
-            row[6] = max(row[6], height)
-    envelope = lowest[:, _LOWEST_RANK - 1].astype(np.float64)
+            cells[cell, 0] += 1
+            cells[cell, 1] += height
+            cells[cell, 2] += height * height
+            cells[cell, 3] += brightness
+            cells[cell, 4] += brightness * brightness
+            cells[cell, 5] = min(cells[cell, 5], height)
+            cells[cell, 6] = max(cells[cell, 6], height)
+    slopes = fine.reshape(NUM_SLOPE_BINS, -1).sum(axis=1)  # (16, 14) -> (16,)
+    envelope = _lowest_slopes(sampled_slopes, sampled_sectors)
     return ranges, heights, slopes, fine, intensities, sectors, reach, envelope, sums, cells
+
+
+@numba.njit(cache=True, nogil=True)
+def _lowest_slopes(slopes, sectors):  # type: ignore[no-untyped-def]
+    """The k-th lowest slope of each sector."""
+    lowest = np.full((NUM_SECTORS, _LOWEST_RANK), _NO_RING, np.float32)
+    # In strides: a sensor that lists its rings from top to bottom would have every one of its
+    # points pose as the lowest so far.
+    for first in range(_STRIDE):
+        for i in range(first, len(slopes), _STRIDE):
+            sector, slope = sectors[i], slopes[i]
+            if slope < lowest[sector, _LOWEST_RANK - 1]:
+                rank = _LOWEST_RANK - 1
+                while rank > 0 and lowest[sector, rank - 1] > slope:
+                    lowest[sector, rank] = lowest[sector, rank - 1]
+                    rank -= 1
+                lowest[sector, rank] = slope
+    return lowest[:, _LOWEST_RANK - 1].astype(np.float64)
 
 
 @numba.njit(cache=True, nogil=True)

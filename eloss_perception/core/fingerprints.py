@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a scan, or a part of its turn, is the one before once more.
+
+Ranges come with noise: no two turns give the same numbers, not even of a standing scene. A sector
+whose points are those of the last scan bit for bit is old data, from a driver that hands out a
+buffer twice. Nothing else shows that half of a turn is a tenth of a second late.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+NUM_SECTORS = 16
+
+Fingerprints = npt.NDArray[np.uint64]
+
+
+def sector_fingerprints(points: npt.NDArray[np.float32]) -> Fingerprints:
+    """A number for the points of each sector of the turn; the same for any order of the points.
+
+    Args:
+        points: (N, 4) float32 x, y, z [m], intensity.
+
+    Returns:
+        (16,) uint64 sums of hashes of a quarter of the points, drawn by their content; 0 where
+        there are none.
+    """
+    points = np.ascontiguousarray(points)
+    return np.asarray(_sum_hashes(points, points.view(np.uint32)))
+
+
+def repeated_share(fingerprints: Fingerprints, last: Fingerprints) -> float:
+    """Share of the sectors with points that are the same as in the last scan."""
+    is_seen = fingerprints != 0
+    if not is_seen.any():
+        return 0.0
+    return float((fingerprints == last)[is_seen].mean())
+
+
+@numba.njit(cache=True, nogil=True)
+def _sum_hashes(points, bits):  # type: ignore[no-untyped-def]
+    sums = np.zeros(NUM_SECTORS, np.uint64)
+    for i in range(len(points)):
+        key = (bits[i, 0] * np.uint32(0x9E3779B1)) ^ (bits[i, 1] * np.uint32(0x85EBCA77))
+        if (key >> np.uint32(16)) & np.uint32(3):
+            continue
+        x, y = points[i, 0], points[i, 1]
+        if not (abs(x) + abs(y) < 1e6):  # neither NaN nor anything that is no return
+            continue
+        # Diamond angle in [0, 4): monotone in the azimuth, counter-clockwise from +x.
+        ratio = y / (abs(x) + abs(y) + np.float32(1e-6))
+        angle = ratio if x >= 0.0 else 2.0 - ratio
+        if angle < 0.0:
+            angle += 4.0
+        sector = min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1)
+        # Mixing steps of SplitMix64 (Steele et al. 2014), as in core/pillars.py.
+        mixed = np.uint64(bits[i, 0]) << np.uint64(32) | np.uint64(bits[i, 1])
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= np.uint64(bits[i, 2]) << np.uint64(32) | np.uint64(bits[i, 3])
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        sums[sector] += mixed ^ (mixed >> np.uint64(31))
+    return sums
