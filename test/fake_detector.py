@@ -14,6 +14,7 @@ from health_reference_factory import clean_readings, disturbed_readings, make_re
 from numpy.typing import NDArray
 
 from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.core.fingerprints import sector_fingerprints
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.pillars import PointCounts, pillarize
@@ -82,6 +83,7 @@ class FakeDetector:
         return Detections(
             self._boxes(points, pillars.counts),
             self._readings(points),
+            sector_fingerprints(points),
             pillars.counts,
             StageTimings(1.0, 2.0, 0.5, 0.25),
         )

@@ -115,7 +115,7 @@ def _health(detector: Detector, detections: Detections) -> HealthReport | None:
     if detector.bundle.health is None:
         return None
     monitor = HealthMonitor(detector.bundle.health, HealthSettings(smoothing=1.0))
-    return monitor.update(detections.readings)
+    return monitor.update(detections.readings, detections.fingerprints)
 
 
 def _row(

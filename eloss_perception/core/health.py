@@ -173,7 +173,7 @@ class HealthMonitor:
         self, readings: npt.NDArray[np.float64], fingerprints: Fingerprints | None
     ) -> float:
         """Share of the scan that is the last one's, bit for bit."""
-        if self._last is not None and np.array_equal(readings, self._last):
+        if self._last is not None and bool((readings == self._last).all()):
             return 1.0
         if fingerprints is None or self._last_fingerprints is None:
             return 0.0

@@ -146,7 +146,7 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self._drop(header, error)
             return
         detected = time.perf_counter()
-        report = self._monitor.update(detections.readings)
+        report = self._monitor.update(detections.readings, detections.fingerprints)
         judged = time.perf_counter()
         boxes = sensor_boxes(detections.boxes, self._sensor)
         health = health_to_msg(report, detections.counts, header)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.decode import decode
+from eloss_perception.core.fingerprints import Fingerprints, sector_fingerprints
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.pillars import PointCounts, pillarize
@@ -53,12 +54,14 @@ class Detections:
     Attributes:
         boxes: Boxes in the network frame, by descending score; labels index ``class_names``.
         readings: (R,) float64, what the frame's health is judged by; see ``core/readings.py``.
+        fingerprints: (16,) uint64 of the scan's sectors; see ``core/fingerprints.py``.
         counts: What became of the points.
         timings: Where the time went.
     """
 
     boxes: Boxes3D
     readings: npt.NDArray[np.float64]
+    fingerprints: Fingerprints
     counts: PointCounts
     timings: StageTimings
 
@@ -138,6 +141,7 @@ class PillarDetector:
         readings = make_readings(
             outputs.layer_entropy, outputs.layer_log_rms, points, pillars, self.grid
         )
+        fingerprints = sector_fingerprints(points)
         read = time.perf_counter()
         timings = StageTimings(
             preprocess_ms=(pillarized - start) * 1e3,
@@ -145,7 +149,7 @@ class PillarDetector:
             postprocess_ms=(decoded - inferred) * 1e3,
             readings_ms=(read - decoded) * 1e3,
         )
-        return Detections(boxes, readings, pillars.counts, timings)
+        return Detections(boxes, readings, fingerprints, pillars.counts, timings)
 
     def warm_up(self) -> None:
         """Runs synthetic frames, so that the first real one finds code compiled and memory taken.
