@@ -227,9 +227,7 @@ def measure_taps(taps: list[Tap], measure: str = "renyi2") -> tuple[Tensor, Tens
     """
     # The layers of a stage are alike in shape and fed by the same cells.
     stages = [list(stage) for _, stage in groupby(taps, key=lambda tap: tap.bev.shape)]
-    return read_layers(
-        [([tap.bev for tap in stage], stage[0].active) for stage in stages], measure
-    )
+    return read_layers([([tap.bev for tap in stage], stage[0].active) for stage in stages], measure)
 
 
 def _rename_head(module: nn.Module, state: dict[str, Any], prefix: str, *_unused: object) -> None:
