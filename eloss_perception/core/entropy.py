@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -263,8 +264,13 @@ def entropy_changes(
         (L − number of stages,) differences H_l − H_{l−1}.
     """
     entropy = np.asarray(layer_entropy, np.float64)
-    same_stage = np.diff(np.asarray(stages)) == 0
-    return np.asarray(np.diff(entropy)[same_stage])
+    return np.asarray(np.diff(entropy)[_is_inside_stage(tuple(stages))])
+
+
+@lru_cache(maxsize=16)
+def _is_inside_stage(stages: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """(L − 1,) whether each step to the next layer stays in its stage."""
+    return np.asarray(np.diff(np.array(stages)) == 0)
 
 
 def eloss(layer_entropy: npt.NDArray[np.floating], stages: Sequence[int]) -> float:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -238,34 +239,75 @@ class _Classifier:
             factor = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:
             raise ConfigError("health reference: a covariance is not positive definite") from None
-        self._whitening = np.linalg.inv(factor).T
-        self._centers = profiles.shifts @ self._whitening  # (K, R)
-        self._center_squares = (self._centers**2).sum(axis=1)
-        self._harm = np.concatenate([[0.0], profiles.harm, [UNKNOWN_HARM]])
-        num_profiles = max(len(profiles.names), 1)
-        self._profile_prior = np.log(_PRIOR_ODDS / num_profiles)
-        self._unknown_prior = np.log(_PRIOR_ODDS) - _TEMPER * len(covariance) * np.log(
-            _UNKNOWN_SPREAD
+        whitening = np.linalg.inv(factor).T  # upper triangular
+        centers = profiles.shifts @ whitening  # (K, R)
+        log_prior = np.log(_PRIOR_ODDS)
+        unknown_prior = log_prior - _TEMPER * len(covariance) * np.log(_UNKNOWN_SPREAD)
+        profile_prior = log_prior - np.log(max(len(profiles.names), 1))
+        self._arguments = (
+            np.ascontiguousarray(whitening),
+            np.ascontiguousarray(centers.T),
+            (centers**2).sum(axis=1),
+            np.concatenate([[0.0], profiles.harm, [UNKNOWN_HARM]]),
+            float(profile_prior),
+            float(unknown_prior),
         )
         self._limit = limit
+        # Compiles before the first frame waits for it.
+        self.judge(np.zeros((1, len(covariance))))
 
     def judge(self, deviations: Array) -> Judgement:
         """See ``HealthReference.judge``; deviations (N, R)."""
-        white = deviations @ self._whitening  # (N, R)
-        from_clean = (white**2).sum(axis=1)
-        from_profiles = from_clean[:, None] - 2.0 * white @ self._centers.T + self._center_squares
-        logits = np.column_stack(
-            [
-                -0.5 * _TEMPER * from_clean,
-                -0.5 * _TEMPER * from_profiles + self._profile_prior,
-                -0.5 * _TEMPER * from_clean / _UNKNOWN_SPREAD**2 + self._unknown_prior,
-            ]
-        )
-        logits -= logits.max(axis=1, keepdims=True)
-        probabilities = np.exp(logits)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        distance = np.sqrt(from_clean / deviations.shape[1]) / self._limit
+        expected, distance, probabilities = _classify(deviations, *self._arguments)
+        distance /= self._limit
         unusual = _MAX_UNUSUAL * (1.0 - probabilities[:, 0] ** (1.0 / _UNUSUAL_ROOT))
-        distant = _MAX_DISTANT * np.clip(0.5 * distance, 0.0, 1.0)
-        score = probabilities @ self._harm + unusual + distant
-        return Judgement(score, distance, probabilities)
+        distant = _MAX_DISTANT * np.minimum(0.5 * distance, 1.0)
+        return Judgement(expected + unusual + distant, distance, probabilities)
+
+
+@numba.njit(cache=True, nogil=True)
+def _classify(  # type: ignore[no-untyped-def]
+    deviations, whitening, centers, center_squares, harm, profile_prior, unknown_prior
+):
+    """Expected harm (N,), RMS of the whitened deviations (N,) and posterior (N, K + 2).
+
+    One frame after the other and no array in between: a monitor judges a single frame, where calls
+    cost more than sums.
+    """
+    num_frames, num_readings = deviations.shape
+    num_profiles = len(center_squares)
+    expected = np.empty(num_frames)
+    distance = np.empty(num_frames)
+    probabilities = np.empty((num_frames, num_profiles + 2))
+    white = np.empty(num_readings)
+    products = np.empty(num_profiles)
+    for n in range(num_frames):
+        white[:] = 0.0
+        products[:] = 0.0
+        for i in range(num_readings):
+            for j in range(i, num_readings):
+                white[j] += deviations[n, i] * whitening[i, j]
+        from_clean = 0.0
+        for i in range(num_readings):
+            from_clean += white[i] * white[i]
+            for k in range(num_profiles):
+                products[k] += white[i] * centers[i, k]
+        distance[n] = np.sqrt(from_clean / num_readings)
+        # Log odds against clean input, whose own are zero.
+        logits = probabilities[n]
+        logits[0] = 0.0
+        for k in range(num_profiles):
+            nearer = 2.0 * products[k] - center_squares[k]
+            logits[k + 1] = 0.5 * _TEMPER * nearer + profile_prior
+        explained = from_clean * (1.0 - 1.0 / _UNKNOWN_SPREAD**2)
+        logits[num_profiles + 1] = 0.5 * _TEMPER * explained + unknown_prior
+        highest = logits.max()
+        total = 0.0
+        for k in range(num_profiles + 2):
+            logits[k] = np.exp(logits[k] - highest)
+            total += logits[k]
+        expected[n] = 0.0
+        for k in range(num_profiles + 2):
+            logits[k] /= total
+            expected[n] += logits[k] * harm[k]
+    return expected, distance, probabilities

@@ -8,6 +8,7 @@ That all of them are disturbed in the same way cannot be seen from them: it is w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +20,16 @@ Array = npt.NDArray[np.float64]
 
 # With fewer frames than this neither where normal is nor how it varies can be told.
 MIN_FRAMES = 30
-# Spread of the median reading, in standard deviations of the old reference. Streets differ from
-# each other by 1; on simulated drives it is 0.4 to 0.7 after half a minute, standing 0.1.
-_MIN_SPREAD = 0.2
+# Median distance of a frame from the median frame, in standard deviations of the old reference.
+# Streets differ from each other by 0.7; a minute of simulated driving has 0.45 to 0.57, a vehicle
+# that stands among traffic 0.17 to 0.19.
+_MIN_SPREAD = 0.3
 # A frame is odd if its distance from the median frame exceeds the median distance by so many
-# standard deviations, told from the MAD as if distances were Gaussian.
-_ODD = 6.0
+# standard deviations, told from the MAD as if distances were Gaussian. On simulated drives clean
+# frames stay below 5; 10 s of lost beams or a tilted sensor in a minute reach 7 to 25.
+_ODD = 5.0
 _MAD_TO_STD = 1.4826
-# Distances vary by a fifth from street to street: a MAD that happens to be smaller is not trusted.
+# The least standard deviation that is trusted, relative to the median distance.
 _MIN_STD = 0.1
 _MAX_ODD_SHARE = 0.05
 _MAX_NAMED = 5
@@ -53,14 +56,15 @@ def check_clean(old: HealthReference, readings: Array, labels: Sequence[str]) ->
     Raises:
         DataError: If the frames cannot serve as clean.
     """
-    deviations = np.arcsinh((readings - np.median(readings, axis=0)) / old.std)
-    spread = float(np.median(deviations.std(axis=0)))
+    median = np.median(readings, axis=0)
+    squares = old.deviations(readings, median) ** 2
+    spread = float(np.median(np.sqrt(squares.mean(axis=1))))
     if spread < _MIN_SPREAD:
         raise DataError(
-            f"the scans are too much alike ({spread:.2f} of the spread between streets, "
-            f"{_MIN_SPREAD} are needed): the vehicle stood still; record it driving"
+            f"the scans are too much alike ({spread:.2f} standard deviations, {_MIN_SPREAD} are "
+            "needed): the vehicle stood or hardly moved; record it driving"
         )
-    odd = odd_frames(deviations)
+    odd = odd_frames(replace(old, mean=median).judge(readings).distance)
     if odd.mean() > _MAX_ODD_SHARE:
         raise DataError(
             f"{odd.sum()} of {len(odd)} scans are unlike the others and cannot be clean with "
@@ -68,16 +72,15 @@ def check_clean(old: HealthReference, readings: Array, labels: Sequence[str]) ->
         )
 
 
-def odd_frames(deviations: Array) -> npt.NDArray[np.bool_]:
-    """(N,) whether each frame is far from the median one, compared with the other frames.
+def odd_frames(distance: Array) -> npt.NDArray[np.bool_]:
+    """(N,) whether each frame is far from the median frame, compared with the other frames.
 
     Args:
-        deviations: (N, R) squashed deviations from the median frame.
+        distance: (N,) distance of each frame from the median one.
     """
-    distance = np.sqrt((deviations**2).mean(axis=1))
-    middle = np.median(distance)
-    std = max(_MAD_TO_STD * float(np.median(np.abs(distance - middle))), _MIN_STD)
-    return np.asarray(distance > middle + _ODD * std)
+    middle = float(np.median(distance))
+    std = _MAD_TO_STD * float(np.median(np.abs(distance - middle)))
+    return np.asarray(distance > middle + _ODD * max(std, _MIN_STD * middle))
 
 
 def _spans(odd: npt.NDArray[np.bool_], labels: Sequence[str]) -> str:
