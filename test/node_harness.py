@@ -61,12 +61,12 @@ def wait_for(condition: Callable[[], Any], timeout: float = 5.0) -> bool:
 
 
 class Harness:
-    """A `DetectorNode` with a fake detector, and everything it published."""
+    """A `DetectorNode` with a detector, by default a fake one, and everything it published."""
 
-    def __init__(self, **parameters: Any) -> None:
+    def __init__(self, detector: Any = None, **parameters: Any) -> None:
         self.context = Context()
         rclpy.init(args=[], context=self.context)
-        self.detector = FakeDetector()
+        self.detector = detector or FakeDetector()
         self.failed = threading.Event()
         try:
             self.node = DetectorNode(
@@ -94,7 +94,7 @@ class Harness:
             thread.start()
             self._threads.append(thread)
 
-    def _make(self, settings: DetectorNodeSettings) -> FakeDetector:
+    def _make(self, settings: DetectorNodeSettings) -> Any:
         self.detector.thresholds = settings.detection_thresholds(self.detector.class_names)
         return self.detector
 
