@@ -105,7 +105,7 @@ def test_health_message_carries_report_and_counts() -> None:
     msg = health_to_msg(report, COUNTS, HEADER)
     assert msg.header == HEADER
     assert msg.level == EntropyHealth.WARN  # the first frame of the worst
-    assert msg.score == pytest.approx(40.0, abs=1.0)  # what this fog costs, in points
+    assert 40.0 <= msg.score < 42.0  # what this fog costs, and a little for being unusual
     assert msg.smoothed_score == pytest.approx(report.smoothed_score)
     assert msg.threshold < msg.smoothed_score < msg.score
     assert msg.likely_cause == "fog"
