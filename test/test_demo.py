@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,7 +40,8 @@ def frame(time_s: float, condition: str = "", answered: bool = True) -> Frame:
         "preprocess": 1.0,
         "inference": 20.0,
         "postprocess": 2.0,
-        "total": 23.0,
+        "health": 1.0,
+        "total": 24.0,
         "pipeline_latency": 30.0,
     }
     return Frame(
@@ -101,10 +103,36 @@ def test_summary_tells_every_scan() -> None:
     assert "NEITHER" not in "\n".join(summary_lines(whole, cars))
 
 
+def health(score: float, level: int, likely_cause: str) -> SimpleNamespace:
+    return SimpleNamespace(score=score, level=level, threshold=5.0, likely_cause=likely_cause)
+
+
+def test_summary_tells_what_each_phase_was_like() -> None:
+    frames = [frame(0.0), frame(0.1, "rain:3"), *(frame(0.2 + 0.1 * i, "fog:5") for i in range(3))]
+    said = [
+        *(health(0.1, 0, ""), health(1.2, 0, "")),
+        *(health(30.0, 1, "unknown"), health(80.0, 2, "fog"), health(82.0, 2, "fog")),
+    ]
+    for one, message in zip(frames, said, strict=True):
+        one.health = message
+    record = DemoRecord(Path("recording"), tuple(frames), num_sent=5, num_dropped=0)
+    lines = summary_lines(record, CarsFound({}, {}))
+    clean, rain, fog = (
+        next(line for line in lines if f" {title} " in line)
+        for title in ("clean", "rain:3", "fog:5")
+    )
+    assert any("5 and more are odd" in line for line in lines)
+    assert clean.split() == ["0.0", "s", "clean", "OK", "100%", "0.1", "-"]
+    assert rain.split() == ["0.1", "s", "rain:3", "OK", "100%", "1.2", "-"]
+    assert fog.split()[3:] == ["WARN", "33%,", "ERROR", "67%", "80.0", "fog", "-"]
+
+
 @pytest.mark.parametrize("num_frames", [1, 5, 40, 150, 1000])
 def test_default_corruptions_fit_the_drive(num_frames: int) -> None:
     windows = default_corruptions(num_frames)
-    assert len(windows) == (0 if num_frames == 1 else 2)
+    assert [window.name for window in windows] == (
+        [] if num_frames == 1 else ["rain", "fog", "beam_missing"]
+    )
     for window in windows:
         assert 0.0 < window.start_s < window.end_s < num_frames / 10.0
 

@@ -244,10 +244,19 @@ def test_a_profile_of_unequal_lengths_is_refused():
         render_profile([], [], [], [], 0)
 
 
+def drive_of(num_frames: int, **changes: object) -> Timeline:
+    fields: dict = {
+        "times_s": np.arange(num_frames) * 0.1,
+        "scores": np.ones(num_frames),
+        "levels": [0] * num_frames,
+        "threshold": 2.0,
+    }
+    return Timeline(**(fields | changes))
+
+
 def test_the_timeline_strip_shows_the_levels_in_order():
     levels = [0] * 10 + [1] * 10 + [2] * 10 + [3] * 10
-    times = np.arange(40) * 0.1
-    picture = render_timeline(times, np.ones(40), 2.0, levels, size=(800, 300))
+    picture = render_timeline(drive_of(40, levels=levels), size=(800, 300))
     assert picture.shape == (300, 800, 3)
     # The strip lies between the plot and the axis; its middle row holds all four colours.
     strip = next(
@@ -260,34 +269,64 @@ def test_the_timeline_strip_shows_the_levels_in_order():
     assert np.ptp(np.diff(starts)) <= 2
 
 
+def changed_columns(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.intp]:
+    return np.flatnonzero((one != other).any(axis=(0, 2)))
+
+
 def test_windows_and_boxes_change_the_timeline_where_they_are():
-    times, scores, levels = np.arange(50) * 0.1, np.ones(50), [0] * 50
-    plain = render_timeline(times, scores, 2.0, levels, num_boxes=[3] * 50)
-    shaded = render_timeline(
-        times, scores, 2.0, levels, num_boxes=[3] * 50, windows=[(1.0, 2.0, "Fog")]
-    )
-    columns = np.flatnonzero((plain != shaded).any(axis=(0, 2)))
+    boxes = [3] * 50
+    plain = render_timeline(drive_of(50, num_boxes=boxes))
+    shaded = render_timeline(drive_of(50, num_boxes=boxes, windows=[(1.0, 2.0, "Fog")]))
+    columns = changed_columns(plain, shaded)
     width = (1100 - 18 - 18 - 46) / 5.0
     assert abs(columns[0] - (64 + width)) <= 2
     assert abs(columns[-1] - (64 + 2 * width - 1)) <= 2  # a gap of a pixel
-    outside = render_timeline(
-        times, scores, 2.0, levels, num_boxes=[3] * 50, windows=[(9.0, math.inf, "Late")]
+    late = drive_of(50, num_boxes=boxes, windows=[(9.0, math.inf, "Late")])
+    assert np.array_equal(plain, render_timeline(late))
+
+
+def test_causes_are_written_over_the_spells_that_they_hold_for():
+    causes = [""] * 10 + ["like fog"] * 20 + ["like nothing known"] + ["like fog"] * 9
+    timeline = drive_of(40, causes=causes)
+    assert timeline.spells(40) == [
+        (10, 30, "like fog"), (30, 31, "like nothing known"), (31, 40, "like fog")
+    ]  # fmt: skip
+    assert timeline.spells(12) == [(10, 12, "like fog")]  # what comes later is not known yet
+    columns = changed_columns(
+        render_timeline(drive_of(40)), render_timeline(drive_of(40, causes=causes))
     )
-    assert np.array_equal(plain, outside)
+    width = (1100 - 18 - 18 - 46) / 4.0
+    middle = 64 + 2.0 * width  # of the first spell, from second 1 to 3
+    assert np.count_nonzero(abs(columns - middle) < 40) > 0
+    assert np.all((abs(columns - middle) < 60) | (columns > 64 + 3.1 * width))
+    assert drive_of(40, causes=[""] * 40).spells(40) == []
+
+
+def test_the_line_follows_the_averaged_scores_and_the_dots_the_scores():
+    plain = render_timeline(drive_of(40))
+    averaged = render_timeline(drive_of(40, smoothed=[0.0] * 20 + [1.0] * 20))
+    columns = changed_columns(plain, averaged)
+    middle = 64 + 0.5 * (1100 - 18 - 18 - 46)
+    assert columns[0] < 80  # the line has left the dots
+    assert abs(columns[-1] - middle) < 20  # and is back on them from the middle on
 
 
 def test_a_timeline_bears_gaps_infinities_and_a_single_frame():
-    render_timeline([0.0], [1.0], 2.0, [0], num_boxes=[0])
-    render_timeline([0.0, 0.1, 5.0], [math.nan, math.inf, -math.inf], 2.0, [3, 2, 2])
-    render_timeline([0.0, 0.1], [1e9, 0.0], 1.0, [2, 0], windows=[(0.0, math.inf, "x" * 300)])
-    render_timeline([0.0, 0.0], [0.0, 0.0], 0.0, [0, 0])
+    render_timeline(Timeline([0.0], [1.0], [0], 2.0, num_boxes=[0]))
+    scores = [math.nan, math.inf, -math.inf]
+    render_timeline(Timeline([0.0, 0.1, 5.0], scores, [3, 2, 2], 2.0, smoothed=scores))
+    windows = [(0.0, math.inf, "x" * 300)]
+    render_timeline(Timeline([0.0, 0.1], [1e9, 0.0], [2, 0], 1.0, windows=windows))
+    render_timeline(Timeline([0.0, 0.0], [0.0, 0.0], [0, 0], 0.0))
 
 
 def test_a_timeline_of_unequal_lengths_is_refused():
     with pytest.raises(ValueError, match="as many"):
-        render_timeline([0.0, 0.1], [1.0], 2.0, [0, 0])
+        Timeline([0.0, 0.1], [1.0], [0, 0], 2.0)
+    with pytest.raises(ValueError, match="as many"):
+        Timeline([0.0], [1.0], [0], 2.0, causes=[])
     with pytest.raises(ValueError, match="at least one"):
-        render_timeline([], [], 2.0, [])
+        Timeline([], [], [], 2.0)
 
 
 def demo_frame(index: int, size: tuple[int, int] = (480, 400)) -> NDArray[np.uint8]:

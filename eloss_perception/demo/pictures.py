@@ -13,6 +13,7 @@ from PIL import Image
 
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.classes import CLASS_NAMES
+from eloss_perception.core.health_words import cause_in_words
 from eloss_perception.demo.cars import CarsFound, count_cars
 from eloss_perception.demo.phases import Phase, phases_of
 from eloss_perception.demo.record import DemoRecord, Frame
@@ -93,7 +94,7 @@ class DemoPictures:
         name = phase.title.replace(":", "_").replace(" + ", "_")
         scan = self._folder / f"birds_eye_{name}.png"
         health = frame.health
-        level = "" if health is None else f", score {health.score:.2g}"
+        level = "" if health is None else f", score {health.score:.1f}"
         picture = render_bev(
             points,
             frame.boxes if frame.boxes is not None else Boxes3D.empty(),
@@ -121,15 +122,10 @@ class DemoPictures:
 
     def _draw_timeline(self) -> Path:
         path = self._folder / "health_timeline.png"
-        timeline = self._timeline()
         picture = render_timeline(
-            timeline.times_s,
-            timeline.scores,
-            timeline.threshold,
-            timeline.levels,
-            num_boxes=timeline.num_boxes,
-            windows=self._windows,
+            self._timeline(),
             title=f"Entropy health: {self._title}",
+            note="points of AP expected to be lost: each scan (dots) and averaged (line)",
         )
         save_png(path, picture)
         return path
@@ -155,13 +151,16 @@ class DemoPictures:
 
     def _timeline(self) -> Timeline:
         frames = self._timeline_frames
+        health = [frame.health for frame in frames if frame.health is not None]
         return Timeline(
             [frame.time_s for frame in frames],
-            [frame.health.score for frame in frames if frame.health is not None],
-            [int(frame.health.level) for frame in frames if frame.health is not None],
-            next(frame.health.threshold for frame in frames if frame.health is not None),
+            [message.score for message in health],
+            [int(message.level) for message in health],
+            health[0].threshold,
             [0 if frame.boxes is None else len(frame.boxes) for frame in frames],
             self._windows,
+            [message.smoothed_score for message in health],
+            [_in_words(message.likely_cause) for message in health],
         )
 
 
@@ -184,3 +183,7 @@ def _showcase(phase: Phase) -> Frame:
     """The scan that stands for a phase: of its second half, once the level has settled."""
     answered = [frame for frame in phase.frames if frame.boxes is not None] or list(phase.frames)
     return answered[3 * len(answered) // 4]
+
+
+def _in_words(likely_cause: str) -> str:
+    return cause_in_words(likely_cause) if likely_cause else ""

@@ -108,9 +108,10 @@ def play_and_record(
             health = watch.newest
             if health is not None:
                 level = HealthLevel(int.from_bytes(health.level, "little")).name
+                cause = f", like {health.likely_cause}" if health.likely_cause else ""
                 console.status(
-                    f"playing   scan {watch.num_answers}: health {level}, score {health.score:.2g}"
-                    f" (threshold {health.threshold:.2g})"
+                    f"playing   scan {watch.num_answers}: health {level}, score"
+                    f" {health.smoothed_score:.1f} (threshold {health.threshold:g}){cause}"
                 )
         player.check()
         settled = time.monotonic() + _SETTLE_S

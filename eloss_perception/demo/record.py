@@ -26,7 +26,7 @@ DETECTOR = "/detector_node"
 DETECTIONS_TOPIC = f"{DETECTOR}/output/detections"
 HEALTH_TOPIC = f"{DETECTOR}/output/entropy_health"
 TIME_TOPIC = f"{DETECTOR}/debug/processing_time"
-STAGES = ("preprocess", "inference", "postprocess", "total", "pipeline_latency")
+STAGES = ("preprocess", "inference", "postprocess", "health", "total", "pipeline_latency")
 
 
 @dataclass(slots=True)

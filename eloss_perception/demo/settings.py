@@ -29,8 +29,8 @@ class DemoSettings:
         kitti: Folder with a KITTI tracking sequence; None for a simulated drive.
         num_frames: Scans to play; None for 150 simulated ones, or the whole sequence.
         bundle: Model bundle; None for the one that is shipped.
-        corruptions: What the sensor suffers; None for fog and then lost beams in a simulated drive,
-            and nothing in a real one.
+        corruptions: What the sensor suffers; None for rain, fog and then lost beams in a simulated
+            drive, and nothing in a real one.
         seed: Of the simulated drive.
     """
 
@@ -47,14 +47,16 @@ class DemoSettings:
 
 
 def default_corruptions(num_frames: int) -> tuple[CorruptionWindow, ...]:
-    """A third of the drive clean, then fog, then lost beams, and the last fifth clean again."""
+    """A clean start; rain, which costs nothing; fog; lost beams; and the last fifth clean again."""
     from eloss_perception.simulation.schedule import CorruptionWindow
 
     duration_s = num_frames / RATE_HZ
-    fog_s, beams_s, end_s = (round(share * duration_s, 1) for share in (1 / 3, 0.57, 0.8))
-    if not 0.0 < fog_s < beams_s < end_s:
+    shares = (0.24, 0.4, 0.6, 0.8)
+    rain_s, fog_s, beams_s, end_s = (round(share * duration_s, 1) for share in shares)
+    if not 0.0 < rain_s < fog_s < beams_s < end_s:
         return ()
     return (
+        CorruptionWindow("rain", 3, rain_s, fog_s),
         CorruptionWindow("fog", 5, fog_s, beams_s),
-        CorruptionWindow("beam_missing", 3, beams_s, end_s),
+        CorruptionWindow("beam_missing", 5, beams_s, end_s),
     )

@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from eloss_perception.core.classes import CLASS_NAMES
@@ -15,7 +19,8 @@ from eloss_perception.demo.record import STAGES, DemoRecord
 _STAGE_TITLES = {
     "preprocess": "message to pillars",
     "inference": "network",
-    "postprocess": "boxes and health",
+    "postprocess": "boxes and messages",
+    "health": "health",
     "total": "node, in all",
     "pipeline_latency": "scan stamp to result",
 }
@@ -68,9 +73,10 @@ def _health(record: DemoRecord, cars: CarsFound) -> list[str]:
     if not readings:
         return ["Health    not measured: no scan was answered"]
     lines = [
-        f"Health    a score above {readings[0].threshold:.3g} is abnormal; WARN or ERROR after"
-        " several such scans",
-        "          from       input             level                score p50   cars ahead boxed",
+        "Health    score: points of average precision expected to be lost;"
+        f" {readings[0].threshold:g} and more are odd",
+        "          from       input             level                score p50   like"
+        "              cars ahead boxed",
     ]
     for phase in phases_of(record.frames):
         health = [frame.health for frame in phase.frames if frame.health is not None]
@@ -84,10 +90,19 @@ def _health(record: DemoRecord, cars: CarsFound) -> list[str]:
         share = cars.share(phase.frames)
         lines.append(
             f"          {phase.start_s:5.1f} s    {phase.title:<18}{', '.join(shares):<21}"
-            f"{score:>9.3g}   {'-' if share is None else format(share, '.0%'):>10}"
+            f"{score:>9.1f}   {_usual_cause(health):<18}"
+            f"{'-' if share is None else format(share, '.0%'):>6}"
         )
     lines.append(
         f"          (cars ahead: true cars within {CAR_RANGE_M:g} m and 45 degrees with at least"
         f" {CAR_MIN_POINTS} points; boxed: IoU >= {CAR_MIN_IOU:g} seen from above)"
     )
     return lines
+
+
+def _usual_cause(health: Sequence[Any]) -> str:
+    """What most of a phase's odd scans are like; empty where most scans are normal."""
+    causes = Counter(message.likely_cause for message in health if message.likely_cause)
+    if 2 * causes.total() < len(health) or not causes:
+        return ""
+    return str(causes.most_common(1)[0][0]).replace("_", " ")

@@ -90,15 +90,20 @@ def _draw_side(
 ) -> Picture:
     """Draw level, score and the deviations of the layers in the column beside the scan."""
     canvas = Canvas(width, height, PANEL, scale=2)
-    level, score = timeline.levels[index], timeline.scores[index]
+    level = timeline.levels[index]
+    score = (timeline.scores if timeline.smoothed is None else timeline.smoothed)[index]
     canvas.text((16, 19), "Entropy health", 16, TEXT, "lm")
     draw_level(canvas, Area(width - 88, 7, width - 14, 31), level)
-    ratio = f"{score / timeline.threshold:.2f} x threshold" if timeline.threshold > 0 else ""
-    canvas.text((16, 58), f"{score:.3g}", 30, TEXT, "lm")
-    canvas.text((width - 14, 52), "score", 12, MUTED, "rm")
-    canvas.text((width - 14, 68), ratio, 12, MUTED, "rm")
+    canvas.text((16, 58), f"{score:.1f}", 30, TEXT, "lm")
+    canvas.text((width - 14, 52), "points of AP at risk", 12, MUTED, "rm")
+    canvas.text((width - 14, 68), f"threshold {timeline.threshold:g}", 12, MUTED, "rm")
     note = f"Input: {condition}" if condition else "Input: clean"
     canvas.text((16, 92), shorten(note, 13, width - 30), 13, MUTED, "lm")
-    bars = Area(16, 118, width - 14, height - 10)
+    top = 118
+    if timeline.causes is not None:
+        cause = timeline.causes[index] or "normal"
+        canvas.text((16, 112), shorten(f"Judged: {cause}", 13, width - 30), 13, TEXT, "lm")
+        top += 20
+    bars = Area(16, top, width - 14, height - 10)
     draw_deviations(canvas, bars, profile, level, _BAND, with_names=False, limit=_DEVIATION_LIMIT)
     return canvas.picture()

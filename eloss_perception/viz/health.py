@@ -16,7 +16,7 @@ from eloss_perception.viz.style import (
     TEXT,
     Picture,
 )
-from eloss_perception.viz.timeline import Timeline, Window, draw_timeline
+from eloss_perception.viz.timeline import Timeline, draw_timeline
 
 _MARGIN_PX = 18
 
@@ -66,38 +66,27 @@ def render_profile(
 
 
 def render_timeline(
-    times_s: Sequence[float],
-    scores: Sequence[float],
-    threshold: float,
-    levels: Sequence[int],
+    timeline: Timeline,
     *,
-    num_boxes: Sequence[int] | None = None,
-    windows: Sequence[Window] = (),
     title: str = "Entropy health",
+    note: str = "",
     size: tuple[int, int] = (1100, 480),
 ) -> Picture:
-    """Draw the health score of a drive over time.
+    """Draw the health of a drive over time.
 
     Args:
-        times_s: T times [s], ascending.
-        scores: (T,) health score; a non-finite one leaves a gap.
-        threshold: Score from which a frame counts as abnormal.
-        levels: (T,) health levels, drawn as a coloured strip.
-        num_boxes: (T,) number of boxes, drawn below, or None.
-        windows: (start_s, end_s, label) spans in which the input was corrupted.
+        timeline: Scores, levels and what else is known of the drive.
         title: Text at the top left.
+        note: Smaller text beside it.
         size: Width and height [px].
 
     Returns:
         (height, width, 3) uint8 RGB.
-
-    Raises:
-        ValueError: If the sequences differ in length or are empty.
     """
-    timeline = Timeline(times_s, scores, levels, threshold, num_boxes, windows)
     width, height = size
     canvas = Canvas(width, height, PANEL)
     _draw_heading(canvas, title, "", None)
+    canvas.text((_MARGIN_PX + text_width(title, 18) + 16, 25), note, 13, MUTED, "lm")
     x = float(width - _MARGIN_PX)
     for level in sorted(set(timeline.levels), reverse=True):
         canvas.text((x, 24), LEVEL_NAMES[level], 13, MUTED, "rm")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Health over a drive: score and threshold, the level as a strip, the number of boxes below."""
+"""Health over a drive: score, threshold and likely causes, the level as a strip, boxes below."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from eloss_perception.viz.axes import Scale, label
-from eloss_perception.viz.canvas import Area, Canvas, shorten
+from eloss_perception.viz.canvas import Area, Canvas, shorten, text_width
 from eloss_perception.viz.style import (
     AXIS,
     BAND_EDGE,
@@ -30,12 +30,23 @@ _GUTTER_PX = 46
 _STRIP_PX = 12
 _WINDOW_COLOUR: Colour = (150, 120, 220)
 _THRESHOLD_COLOUR: Colour = (250, 204, 21)
-# A score this many times the threshold would flatten everything else on a linear scale.
-_LOG_FROM_RATIO = 5.0
+_CAUSE_PX = 12
+# The plot reaches at least this far beyond the threshold.
+_MIN_RANGE_RATIO = 2.0
 
 
 class Timeline:
     """The health of a drive, checked and as plain numbers.
+
+    Args:
+        times_s: T times [s], ascending.
+        scores: (T,) score of each frame [points of AP]; a non-finite one leaves a gap.
+        levels: (T,) health levels.
+        threshold: Score from which a frame is odd.
+        num_boxes: (T,) number of boxes, or None.
+        windows: Spans in which the input was corrupted.
+        smoothed: (T,) score averaged over time, which the level follows, or None.
+        causes: (T,) what each frame is like, in words; empty while normal. Or None.
 
     Raises:
         ValueError: If the lengths differ or there is no frame.
@@ -49,9 +60,11 @@ class Timeline:
         threshold: float,
         num_boxes: Sequence[int] | None = None,
         windows: Sequence[Window] = (),
+        smoothed: Sequence[float] | None = None,
+        causes: Sequence[str] | None = None,
     ) -> None:
         lengths = {len(times_s), len(scores), len(levels)}
-        lengths |= set() if num_boxes is None else {len(num_boxes)}
+        lengths |= {len(values) for values in (num_boxes, smoothed, causes) if values is not None}
         if len(lengths) != 1 or not len(times_s):
             raise ValueError(
                 f"a timeline needs as many values of each kind, at least one: {lengths}"
@@ -61,6 +74,8 @@ class Timeline:
         self.levels = [int(level) for level in levels]
         self.threshold = float(threshold)
         self.num_boxes = None if num_boxes is None else [int(n) for n in num_boxes]
+        self.smoothed = None if smoothed is None else [float(s) for s in smoothed]
+        self.causes = None if causes is None else [str(cause) for cause in causes]
         self.windows = [(float(start), float(end), str(text)) for start, end, text in windows]
 
     @property
@@ -69,14 +84,21 @@ class Timeline:
         steps = sorted(b - a for a, b in zip(self.times_s, self.times_s[1:], strict=False))
         return steps[len(steps) // 2] if steps and steps[len(steps) // 2] > 0 else 0.1
 
-    def score_range(self) -> tuple[float, float, bool]:
-        """Return low, high and whether the scale should be logarithmic."""
-        finite = [s for s in self.scores if math.isfinite(s)]
-        top = max([self.threshold, *finite])
-        positive = [s for s in finite if s > 0]
-        if self.threshold > 0 and positive and top > _LOG_FROM_RATIO * self.threshold:
-            return max(min(positive) * 0.8, self.threshold / 100), top * 1.3, True
-        return min([0.0, *finite]), (top * 1.15 if top > 0 else 1.0), False
+    def score_range(self) -> tuple[float, float]:
+        """Return the lowest and the highest score that the plot shows."""
+        finite = [s for s in [*self.scores, *(self.smoothed or [])] if math.isfinite(s)]
+        top = max([_MIN_RANGE_RATIO * self.threshold, *finite])
+        return min([0.0, *finite]), (top * 1.15 if top > 0 else 1.0)
+
+    def spells(self, end: int) -> list[tuple[int, int, str]]:
+        """Return first frame, end and cause of each spell with the same one, before frame `end`."""
+        spells: list[tuple[int, int, str]] = []
+        for i, cause in enumerate((self.causes or [])[:end]):
+            if spells and spells[-1][1] == i and spells[-1][2] == cause:
+                spells[-1] = (spells[-1][0], i + 1, cause)
+            elif cause:
+                spells.append((i, i + 1, cause))
+        return spells
 
 
 def draw_timeline(canvas: Canvas, area: Area, timeline: Timeline, now: int | None = None) -> None:
@@ -132,8 +154,7 @@ def _draw_windows(canvas: Canvas, area: Area, time: Scale, windows: Sequence[Win
 
 
 def _draw_scores(canvas: Canvas, plot: Area, time: Scale, timeline: Timeline, shown: int) -> None:
-    low, high, log = timeline.score_range()
-    scale = Scale(low, high, plot.bottom, plot.top, log)
+    scale = Scale(*timeline.score_range(), plot.bottom, plot.top)
     canvas.text((plot.left - _GUTTER_PX, plot.top - 17), "Score", _TICK_PX, MUTED, "la")
     for tick in scale.ticks(max(2, int(plot.height / 40))):
         canvas.line([(plot.left, scale(tick)), (plot.right, scale(tick))], GRID)
@@ -142,21 +163,37 @@ def _draw_scores(canvas: Canvas, plot: Area, time: Scale, timeline: Timeline, sh
     canvas.dashed_line((plot.left, y), (plot.right, y), mix(PANEL, _THRESHOLD_COLOUR, 0.8), 1.2, 4)
     # At the right end, above the line: readings below the threshold do not reach it there.
     canvas.text((plot.right - 4, y - 3), "threshold", 11, _THRESHOLD_COLOUR, "rs")
-    run: list[tuple[float, float]] = []
+    _draw_line(canvas, time, scale, timeline, shown)
     half = 0.5 * timeline.period_s
-    for i in range(shown):
-        if math.isfinite(timeline.scores[i]):
-            run.append((time(timeline.times_s[i] + half), scale(timeline.scores[i])))
-        if not math.isfinite(timeline.scores[i]) or i == shown - 1 or _gap_after(timeline, i):
-            if len(run) > 1:
-                canvas.line(run, mix(PANEL, TEXT, 0.5), 1.4)
-            run = []
     spacing = (time.end_px - time.start_px) / max(1, len(timeline.times_s))
     radius = min(3.2, max(1.4, 0.32 * spacing))
     for i in range(shown):
         if math.isfinite(timeline.scores[i]):
             centre = (time(timeline.times_s[i] + half), scale(timeline.scores[i]))
             canvas.disc(centre, radius, LEVEL_COLOURS[timeline.levels[i]])
+    _draw_causes(canvas, plot, time, timeline, shown)
+
+
+def _draw_line(canvas: Canvas, time: Scale, scale: Scale, timeline: Timeline, shown: int) -> None:
+    """Draw the averaged scores as a line, or the scores themselves where there is no average."""
+    values = timeline.scores if timeline.smoothed is None else timeline.smoothed
+    run: list[tuple[float, float]] = []
+    half = 0.5 * timeline.period_s
+    for i in range(shown):
+        if math.isfinite(values[i]):
+            run.append((time(timeline.times_s[i] + half), scale(values[i])))
+        if not math.isfinite(values[i]) or i == shown - 1 or _gap_after(timeline, i):
+            if len(run) > 1:
+                canvas.line(run, mix(PANEL, TEXT, 0.5), 1.4)
+            run = []
+
+
+def _draw_causes(canvas: Canvas, plot: Area, time: Scale, timeline: Timeline, shown: int) -> None:
+    """Write what the input is like over each spell that is long enough for the words."""
+    for first, end, cause in timeline.spells(shown):
+        left, right = time(timeline.times_s[first]), time(_end_of(timeline, end - 1))
+        if right - left > text_width(cause, _CAUSE_PX) + 8:
+            canvas.text((0.5 * (left + right), plot.top + 4), cause, _CAUSE_PX, TEXT, "ma")
 
 
 def _draw_counts(canvas: Canvas, area: Area, time: Scale, timeline: Timeline, shown: int) -> None:
