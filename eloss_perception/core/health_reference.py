@@ -42,6 +42,8 @@ _MAX_UNUSUAL = 1.5
 _UNUSUAL_ROOT = 5.0
 # The same of the plain distance, which tells more and less unusual apart where no class fits.
 _MAX_DISTANT = 0.05
+# Squashed deviation of a reading that is not finite; those of finite ones end at 710.
+_UNREADABLE_DEVIATION = 1000.0
 CLEAN, UNKNOWN = "clean", "unknown"
 
 
@@ -211,7 +213,8 @@ class HealthReference:
 
     def check_ratios(self, readings: Array) -> Array:
         """(..., C) deviation of each check over its limit; from 1 on the check departs."""
-        squares = self.deviations(readings) ** 2
+        # What is not finite counts as far out, and for its own check alone.
+        squares = np.fmin(np.abs(self.deviations(readings)), _UNREADABLE_DEVIATION) ** 2
         return np.asarray(np.sqrt(squares @ self._check_means) / self.check_limits)
 
     def causes(self, judgement: Judgement) -> dict[str, Array]:

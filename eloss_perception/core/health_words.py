@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from eloss_perception.core.readings import checks_of
+
 # Squashed deviations further out than this (some three standard deviations) are named.
 _NOTABLE = 1.8
 _MAX_NAMED = 3
@@ -75,8 +77,11 @@ def reason_in_words(names: Sequence[str], deviations: npt.NDArray[np.float64]) -
         names: Names of the R readings.
         deviations: (R,) squashed deviations, ``HealthReference.deviations``.
     """
+    unreadable = checks_of([names[i] for i in np.flatnonzero(~np.isfinite(deviations))])
+    if unreadable:
+        return f"{', '.join(unreadable)} cannot be told"
     said: list[str] = []
-    for index in np.argsort(-np.abs(np.nan_to_num(deviations))):
+    for index in np.argsort(-np.abs(deviations)):
         if abs(deviations[index]) < _NOTABLE or len(said) == _MAX_NAMED:
             break
         words = _words_of(names[index])[int(deviations[index] > 0)]
