@@ -46,8 +46,8 @@ def slow_posterior(
 ) -> npt.NDArray[np.float64]:
     """Of one frame: tempered Gaussian densities, each with an inverse of its own."""
 
-    def log_density(center: npt.NDArray[np.float64], spread: float) -> float:
-        covariance = reference.covariance * spread**2
+    def log_density(center: npt.NDArray[np.float64], variance: float) -> float:
+        covariance = reference.covariance * variance
         difference = deviations - center
         log_det = np.linalg.slogdet(covariance)[1]
         return float(-0.5 * (difference @ np.linalg.solve(covariance, difference) + log_det))
@@ -56,8 +56,10 @@ def slow_posterior(
     logs = [module._TEMPER * log_density(np.zeros(NUM_READINGS), 1.0)]
     for shift in shifts:
         prior = np.log(module._PRIOR_ODDS / len(shifts))
-        logs.append(module._TEMPER * log_density(shift, 1.0) + prior)
-    unknown = log_density(np.zeros(NUM_READINGS), module._UNKNOWN_SPREAD)
+        square = shift @ np.linalg.solve(reference.covariance, shift) / NUM_READINGS
+        variance = 1.0 + module._SPREAD_PER_SHIFT * square
+        logs.append(module._TEMPER * log_density(shift, variance) + prior)
+    unknown = log_density(np.zeros(NUM_READINGS), module._UNKNOWN_SPREAD**2)
     logs.append(module._TEMPER * unknown + np.log(module._PRIOR_ODDS))
     weights = np.exp(np.array(logs) - max(logs))
     return np.asarray(weights / weights.sum())

@@ -31,6 +31,9 @@ from eloss_perception.errors import ConfigError
 # A frame's weight in the average over time ends here [points]: the first frame of the worst
 # disturbance is a WARN, the second one an ERROR, and ten clean ones bring it back to OK.
 _MAX_SCORE = 40.0
+# A frame is remembered as clean if that is what it most likely is. One with a plain but harmless
+# disturbance is not: a memory of half clean and half disturbed frames is like nothing known.
+_MIN_CLEAN = 0.5
 # The level falls below this part of the limit that raised it.
 _CLEAR_RATIO = 0.8
 # Scans come with noise: no two are equal bit for bit. A repeated one says nothing of the present;
@@ -158,9 +161,10 @@ class HealthMonitor:
                 f"{np.shape(readings)} readings do not fit a health reference "
                 f"of {reference.mean.shape}"
             )
-        score, cause = self._judge(readings, self._repeated_share(readings, fingerprints))
+        repeated = self._repeated_share(readings, fingerprints)
+        score, cause, is_clean = self._judge(readings, repeated)
         self._follow(score)
-        if self._level == HealthLevel.OK and score < reference.threshold:
+        if self._level == HealthLevel.OK and is_clean:
             self._recent.add(readings)
             if self.settings.follow_drift:
                 self._drift.add(readings - reference.mean)
@@ -179,21 +183,22 @@ class HealthMonitor:
             return 0.0
         return repeated_share(fingerprints, self._last_fingerprints)
 
-    def _judge(self, readings: npt.NDArray[np.float64], repeated: float) -> tuple[float, str]:
-        """Score of one frame, and the likely cause where it is odd."""
+    def _judge(self, readings: npt.NDArray[np.float64], repeated: float) -> tuple[float, str, bool]:
+        """Score of one frame, likely cause where it is odd, and whether it may be remembered."""
         reference = self.reference
         if not np.isfinite(readings).all():
-            return 100.0, _UNREADABLE
+            return 100.0, _UNREADABLE, False
         if repeated >= _MIN_REPEATED:
-            return _REPEATED_HARM * repeated, _REPEATED
+            return _REPEATED_HARM * repeated, _REPEATED, False
         judgement = reference.judge((readings - self._drift.offset)[None])
         before = self._recent.mean()
         if before is not None:
-            change = reference.judge_change(readings[None], before)
+            change = reference.judge_change(readings[None], before, self._recent.frames_ago)
             if change.score[0] > judgement.score[0]:
                 judgement = change
         score = float(judgement.score[0])
-        return score, self._likely_cause(judgement) if self._is_odd(score) else ""
+        cause = self._likely_cause(judgement) if self._is_odd(score) else ""
+        return score, cause, bool(judgement.probabilities[0, 0] >= _MIN_CLEAN)
 
     def _is_odd(self, score: float) -> bool:
         return score >= self.reference.threshold * self.settings.warn_ratio

@@ -18,22 +18,26 @@ _DRIFT_RATE = 0.0006
 
 
 class RecentFrames:
-    """Mean readings of the last clean frames, as long as they are recent."""
+    """Mean readings of the last clean frames, as long as they are recent.
+
+    Attributes:
+        frames_ago: Frames since the last clean one.
+    """
 
     def __init__(self, num_frames: int) -> None:
         """Keeps up to ``num_frames`` frames; 0 keeps none."""
         self._frames: deque[npt.NDArray[np.float64]] = deque(maxlen=num_frames)
-        self._age = 0
+        self.frames_ago = 0
 
     def add(self, readings: npt.NDArray[np.float64]) -> None:
         """Takes in (R,) readings of a clean frame."""
         self._frames.append(readings)
-        self._age = 0
+        self.frames_ago = 0
 
     def age(self) -> None:
         """A frame went by that was not clean."""
-        self._age += 1
-        if self._age > _MAX_AGE:
+        self.frames_ago += 1
+        if self.frames_ago > _MAX_AGE:
             self._frames.clear()
 
     def mean(self) -> npt.NDArray[np.float64] | None:
