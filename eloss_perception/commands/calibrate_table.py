@@ -34,11 +34,13 @@ def reference_table(reference: HealthReference, before: HealthReference | None) 
         _check_table(reference, before),
     ]
     height = _ground_height(reference)
-    if abs(height + NETWORK_SENSOR_HEIGHT) > _MAX_HEIGHT_ERROR:
+    if height == 0.0:  # see core/ground.py
+        lines += ["", "note: no ground was found below the sensor; check its mounting"]
+    elif abs(height + NETWORK_SENSOR_HEIGHT) > _MAX_HEIGHT_ERROR:
         lines += [
             "",
             f"note: the ground lies at z = {height:.2f} m, where the network expects "
-            f"{-NETWORK_SENSOR_HEIGHT:.2f} m; check --mounting-height",
+            f"{-NETWORK_SENSOR_HEIGHT:.2f} m; check the mounting height",
         ]
     return "\n".join(lines)
 

@@ -134,7 +134,8 @@ def fit_reference(
     reference = replace(
         reference,
         distance_limits=limits,
-        check_limits=np.quantile(reference.check_ratios(clean), 0.99, axis=0),
+        # A check of which nothing ever moves departs by what it resolves.
+        check_limits=np.maximum(np.quantile(reference.check_ratios(clean), 0.99, axis=0), 0.1),
     )
     threshold = alarm_threshold(reference.score(clean), false_alarms_per_hour, rate_hz, 1.0)
     return replace(reference, threshold=threshold)
