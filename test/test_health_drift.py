@@ -19,8 +19,8 @@ def drifted(seed: int, sigmas: float) -> npt.NDArray[np.float64]:
 
 
 def score_of(monitor: HealthMonitor, readings: npt.NDArray[np.float64]) -> float:
-    """The score that the monitor would give, compared with its normal values alone."""
-    return monitor._judge(readings)[0]
+    """The score that the monitor gives, compared with its normal values alone."""
+    return monitor.update(readings).score
 
 
 def follow(num_frames: int, sigmas: float, **settings: float) -> HealthMonitor:
