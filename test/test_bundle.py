@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from eloss_perception.errors import BackendError, BundleError, CloudError, ConfigError
-from eloss_perception.runtime.bundle import Bundle, default_bundle_path
+from eloss_perception.runtime.bundle import FILE_NAMES, Bundle, default_bundle_path, write_reference
 from eloss_perception.runtime.detector import DetectionThresholds, Detector
 
 
@@ -88,6 +89,30 @@ def test_a_bundle_that_was_never_calibrated_says_so(bundle_copy: Path) -> None:
         Bundle.load(bundle_copy).require_health()
 
 
+def test_a_health_reference_that_is_missing_or_altered_is_refused(bundle_copy: Path) -> None:
+    file = bundle_copy / "health.npz"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"!")
+    with pytest.raises(BundleError, match=r"altered: health\.npz .*eloss calibrate"):
+        Bundle.load(bundle_copy)
+    file.unlink()
+    with pytest.raises(BundleError, match=r"incomplete: health\.npz"):
+        Bundle.load(bundle_copy)
+    # To calibrate it, the network is enough.
+    assert Bundle.load_uncalibrated(bundle_copy).health is None
+
+
+def test_a_health_reference_is_stored_with_the_rate_that_it_is_for(bundle_copy: Path) -> None:
+    reference = replace(Bundle.load(bundle_copy).require_health(), threshold=7.25, source="a test")
+    write_reference(bundle_copy, reference, 0.5, 20.0)
+    stored = Bundle.load(bundle_copy)
+    health = stored.facts.health
+    assert health is not None
+    assert (health.false_alarms_per_hour, health.rate_hz, health.source) == (0.5, 20.0, "a test")
+    assert stored.require_health().threshold == 7.25
+    assert sorted(p.name for p in bundle_copy.iterdir()) == sorted(FILE_NAMES)
+
+
 def test_identical_input_gives_identical_output_in_any_order() -> None:
     detector = Detector(
         Bundle.load(default_bundle_path()), thresholds=DetectionThresholds(score=0.01)
@@ -98,14 +123,14 @@ def test_identical_input_gives_identical_output_in_any_order() -> None:
         again = detector.detect(other)
         np.testing.assert_array_equal(again.boxes.boxes, first.boxes.boxes)
         np.testing.assert_array_equal(again.boxes.scores, first.boxes.scores)
-        np.testing.assert_array_equal(again.layer_entropy, first.layer_entropy)
+        np.testing.assert_array_equal(again.readings, first.readings)
 
 
 @pytest.mark.parametrize("num_points", [0, 1])
-def test_an_almost_empty_scan_gives_no_boxes_and_finite_entropies(num_points: int) -> None:
+def test_an_almost_empty_scan_gives_no_boxes_and_finite_readings(num_points: int) -> None:
     detections = Detector(Bundle.load(default_bundle_path())).detect(scan(num_points))
     assert len(detections.boxes) == 0
-    assert np.isfinite(detections.layer_entropy).all()
+    assert np.isfinite(detections.readings).all()
 
 
 def test_unknown_names_are_refused_with_the_valid_ones() -> None:

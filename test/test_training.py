@@ -11,14 +11,14 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
+from calibration_factory import drive_scan
+from health_reference_factory import make_reference
 from training_factory import CarFrames, settings
 
-from eloss_perception.core.health import make_readings
 from eloss_perception.errors import BundleError, DataError
-from eloss_perception.runtime.bundle import Bundle
-from eloss_perception.runtime.detector import Detector
+from eloss_perception.runtime.bundle import Bundle, write_reference
 from eloss_perception.training import export, trainer
-from eloss_perception.training.calibration import calibrate_bundle, simulated_scans
+from eloss_perception.training.calibration import recalibrate
 from eloss_perception.training.data import loading
 from eloss_perception.training.data.sources import TrainingData
 
@@ -46,8 +46,8 @@ def test_export_agrees_with_torch_and_keeps_the_provenance(
 def test_export_writes_nothing_when_the_networks_disagree(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eloss_perception.training.parity._MAX_ENTROPY_DIFFERENCE", -1.0)
-    with pytest.raises(BundleError, match="differ in layer entropy"):
+    monkeypatch.setattr("eloss_perception.training.parity._MAX_READING_DIFFERENCE", -1.0)
+    with pytest.raises(BundleError, match="differ in layer_entropy"):
         export.export_checkpoint(checkpoint, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
@@ -61,38 +61,18 @@ def test_export_replaces_a_bundle_but_no_other_folder(checkpoint: Path, tmp_path
         export.export_checkpoint(checkpoint, out)
 
 
-def test_calibration_gives_clean_scans_a_normal_score(checkpoint: Path, tmp_path: Path) -> None:
-    path = export.export_checkpoint(checkpoint, tmp_path / "bundle").path
-    scans = list(simulated_scans(40))
-    reference = calibrate_bundle(path, scans, "a test", false_alarm_rate=0.1)
-    assert Bundle.load(path).require_health().threshold == reference.threshold
-    detector = Detector(Bundle.load(path))
-    scores = []
-    for points in scans:
-        found = detector.detect(points)
-        counts = found.counts
-        scores.append(
-            reference.score(
-                make_readings(found.layer_entropy, counts.num_in_range, counts.num_occupied)
-            )
-        )
-    assert 0.6 < np.median(scores) < 1.3
-    assert np.mean(np.array(scores) > reference.threshold) <= 0.1
-
-    moved = calibrate_bundle(path, scans[:5], "five scans", keep_covariance=True)
-    np.testing.assert_array_equal(moved.covariance, reference.covariance)
-    assert moved.threshold == reference.threshold
-    assert not np.array_equal(moved.mean, reference.mean)
-
-
-def test_calibration_refuses_too_little_and_degenerate_data(
+def test_an_exported_bundle_is_calibrated_and_replaced_whole(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     path = export.export_checkpoint(checkpoint, tmp_path / "bundle").path
-    scan = next(iter(simulated_scans(1)))
-    with pytest.raises(DataError, match="too few"):
-        calibrate_bundle(path, [scan] * 3, "three scans")
-    with pytest.raises(DataError, match="degenerate"):
-        calibrate_bundle(path, [scan] * 40, "forty times the same")
-    with pytest.raises(BundleError, match="no health reference"):
-        calibrate_bundle(path, [scan] * 3, "three scans", keep_covariance=True)
+    facts = Bundle.load(path).facts
+    assert facts.health is None
+    with pytest.raises(BundleError, match="eloss calibrate"):
+        recalibrate(path, [], "none")
+    write_reference(path, make_reference(facts.layer_names, facts.layer_stages), 1.0, 10.0)
+    reference = recalibrate(path, [drive_scan(index) for index in range(30)], "thirty places")
+    found = Bundle.load(path).require_health()
+    np.testing.assert_array_equal(found.mean, reference.mean)
+    # health.npz is part of a bundle: an export makes way of it, too.
+    assert export.export_checkpoint(checkpoint, path).facts.health is None
+    assert sorted(p.name for p in path.iterdir()) == ["model.onnx", "model.yaml"]
