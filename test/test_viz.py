@@ -293,7 +293,8 @@ def test_causes_are_written_over_the_spells_that_they_hold_for():
     ]  # fmt: skip
     assert timeline.spells(12) == [(10, 12, "like fog")]  # what comes later is not known yet
     columns = changed_columns(
-        render_timeline(drive_of(40)), render_timeline(drive_of(40, causes=causes))
+        render_timeline(drive_of(40, causes=[""] * 40)),
+        render_timeline(drive_of(40, causes=causes)),
     )
     width = (1100 - 18 - 18 - 46) / 4.0
     middle = 64 + 2.0 * width  # of the first spell, from second 1 to 3

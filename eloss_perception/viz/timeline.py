@@ -118,10 +118,12 @@ def draw_timeline(canvas: Canvas, area: Area, timeline: Timeline, now: int | Non
     boxes = Area(left, axis_top - boxes_height, right, axis_top)
     gap = 12.0 if boxes_height else 0.0
     strip = Area(left, boxes.top - gap - _STRIP_PX, right, boxes.top - gap)
-    plot = Area(left, area.top + 18, right, strip.top - 6)
+    words = Area(left, area.top + 18, right, area.top + 18 + (16 if timeline.causes else 0))
+    plot = Area(left, words.bottom, right, strip.top - 6)
     shown = len(timeline.times_s) if now is None else now + 1
     _draw_windows(canvas, Area(left, area.top, right, axis_top), time, timeline.windows)
     _draw_scores(canvas, plot, time, timeline, shown)
+    _draw_causes(canvas, words, time, timeline, shown)
     for i in range(shown):
         begin, stop = time(timeline.times_s[i]), time(_end_of(timeline, i))
         cell = Area(begin, strip.top, stop, strip.bottom)
@@ -171,7 +173,6 @@ def _draw_scores(canvas: Canvas, plot: Area, time: Scale, timeline: Timeline, sh
         if math.isfinite(timeline.scores[i]):
             centre = (time(timeline.times_s[i] + half), scale(timeline.scores[i]))
             canvas.disc(centre, radius, LEVEL_COLOURS[timeline.levels[i]])
-    _draw_causes(canvas, plot, time, timeline, shown)
 
 
 def _draw_line(canvas: Canvas, time: Scale, scale: Scale, timeline: Timeline, shown: int) -> None:
@@ -188,12 +189,12 @@ def _draw_line(canvas: Canvas, time: Scale, scale: Scale, timeline: Timeline, sh
             run = []
 
 
-def _draw_causes(canvas: Canvas, plot: Area, time: Scale, timeline: Timeline, shown: int) -> None:
+def _draw_causes(canvas: Canvas, area: Area, time: Scale, timeline: Timeline, shown: int) -> None:
     """Write what the input is like over each spell that is long enough for the words."""
     for first, end, cause in timeline.spells(shown):
         left, right = time(timeline.times_s[first]), time(_end_of(timeline, end - 1))
         if right - left > text_width(cause, _CAUSE_PX) + 8:
-            canvas.text((0.5 * (left + right), plot.top + 4), cause, _CAUSE_PX, TEXT, "ma")
+            canvas.text((0.5 * (left + right), area.top), cause, _CAUSE_PX, TEXT, "ma")
 
 
 def _draw_counts(canvas: Canvas, area: Area, time: Scale, timeline: Timeline, shown: int) -> None:
