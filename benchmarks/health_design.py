@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,10 +125,12 @@ def fit(bundle: Bundle, names: tuple[str, ...], data: Collected) -> HealthRefere
     """A reference for some of the readings."""
     layers = [n.partition(".")[2] for n in names if check_of(n) == "entropy"]
     stages = dict(zip(bundle.facts.layer_names, bundle.facts.layer_stages, strict=True))
-    return fit_reference(
-        data.clean, data.profiles, tuple(layers), tuple(stages[n] for n in layers), names,
-        "simulation", 1.0, 10.0,
+    reference = fit_reference(
+        data.clean, data.clean, data.profiles, tuple(layers), tuple(stages[n] for n in layers),
+        names, "simulation", 1.0, 10.0,
     )  # fmt: skip
+    # The sensor is known here: no gap to bridge.
+    return replace(reference, gap=np.zeros_like(reference.gap))
 
 
 def judged(

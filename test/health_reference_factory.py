@@ -50,6 +50,7 @@ def make_reference(
         "std": std,
         "covariance": np.eye(len(names)),
         "change_covariance": np.eye(len(names)),
+        "gap": np.zeros((len(names), len(names))),
         "distance_limits": (1.25, 1.25),
         "check_limits": np.ones(len(checks_of(names))),
         "profiles": Profiles(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,7 @@ def drives(num_drives: int = 300) -> ProfileReadings:
 
 def fit(clean: Array, **changes: object) -> HealthReference:
     arguments: dict = {
+        "varied": clean,
         "profiles": drives(),
         "layer_names": LAYERS,
         "stages": STAGES,
@@ -68,7 +70,9 @@ def fit(clean: Array, **changes: object) -> HealthReference:
         "false_alarms_per_hour": 1.0,
         "rate_hz": 10.0,
     }
-    return fit_reference(clean, **(arguments | changes))
+    reference = fit_reference(clean, **(arguments | changes))
+    # These frames are of a sensor that is known: there is no gap to bridge.
+    return replace(reference, gap=np.zeros_like(reference.gap))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +118,7 @@ def test_new_frames_are_told_apart(reference: HealthReference) -> None:
     assert (reference.score(clean) < reference.threshold).mean() > 0.97
     assert (reference.score(fog) > reference.threshold).mean() > 0.9
     assert np.mean([c == "fog" for c in reference.likely_causes(fog)]) > 0.9
-    for limit in (reference.judge(clean).distance, *reference.check_ratios(clean).T):
+    for limit in reference.check_ratios(clean).T:
         assert (limit > 1).mean() < 0.05  # one in a hundred, where they were fitted
 
 
@@ -214,3 +218,17 @@ def test_what_is_alike_in_all_frames_is_told_no_finer_than_it_resolves() -> None
     found = fit(clean)
     assert found.std[constant] == pytest.approx(resolution_of(NAMES)[constant])
     assert math.isfinite(found.score(clean[:1])[0])
+
+
+def test_a_sensor_that_is_not_known_widens_what_is_clean_until_its_scans_are() -> None:
+    clean = draw(1500, 0)
+    other_units = draw(1500, 60) + STD * np.random.default_rng(61).normal(0, 2, (1500, 1))
+    arguments = ("drawn", 1.0, 10.0)
+    shipped = fit_reference(clean, other_units, drives(), LAYERS, STAGES, NAMES, *arguments)
+    known = replace(shipped, gap=np.zeros_like(shipped.gap))
+    another = draw(400, 70) + 2.0 * STD
+    assert (shipped.score(another) < shipped.threshold).mean() > 0.95
+    assert (known.score(another) < known.threshold).mean() < 0.5
+    moved = move_reference(shipped, another[:100], "another", 1.0, 10.0, 60.0)
+    assert not moved.gap.any()
+    assert (moved.score(another[100:]) < moved.threshold).mean() > 0.95

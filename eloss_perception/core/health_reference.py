@@ -98,6 +98,8 @@ class HealthReference:
         std: (R,) their standard deviation, > 0.
         covariance: (R, R) of squashed deviations within a class, positive definite.
         change_covariance: (R, R) the same of deviations from the mean of the frames just before.
+        gap: (R, R) what is added to the first where the vehicle's own sensor is not known yet;
+            zeros once the reference was moved to its scans.
         distance_limits: Distance, and distance from the frames before, that one in a hundred clean
             frames exceeds.
         check_limits: (C,) deviation of each check that one in a hundred clean frames exceeds.
@@ -119,6 +121,7 @@ class HealthReference:
     std: Array
     covariance: Array
     change_covariance: Array
+    gap: Array
     distance_limits: tuple[float, float]
     check_limits: Array
     profiles: Profiles
@@ -142,6 +145,7 @@ class HealthReference:
             "std": (self.std.shape, (num_readings,)),
             "covariance": (self.covariance.shape, (num_readings, num_readings)),
             "change_covariance": (self.change_covariance.shape, (num_readings, num_readings)),
+            "gap": (self.gap.shape, (num_readings, num_readings)),
             "check_limits": (self.check_limits.shape, (len(self.checks),)),
             "shifts": (self.profiles.shifts.shape, (num_profiles, num_readings)),
             "harm": (self.profiles.harm.shape, (num_profiles,)),
@@ -159,7 +163,9 @@ class HealthReference:
         classifiers = [
             _Classifier(covariance, self.profiles, limit)
             for covariance, limit in zip(
-                (self.covariance, self.change_covariance), self.distance_limits, strict=True
+                (self.covariance + self.gap, self.change_covariance),
+                self.distance_limits,
+                strict=True,
             )
         ]
         object.__setattr__(self, "_absolute", classifiers[0])

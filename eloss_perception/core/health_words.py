@@ -77,7 +77,7 @@ def reason_in_words(names: Sequence[str], deviations: npt.NDArray[np.float64]) -
         names: Names of the R readings.
         deviations: (R,) squashed deviations, ``HealthReference.deviations``.
     """
-    unreadable = checks_of([names[i] for i in np.flatnonzero(~np.isfinite(deviations))])
+    unreadable = checks_of([names[int(i)] for i in np.flatnonzero(~np.isfinite(deviations))])
     if unreadable:
         return f"{', '.join(unreadable)} cannot be told"
     said: list[str] = []

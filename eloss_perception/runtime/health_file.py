@@ -18,7 +18,10 @@ from eloss_perception.errors import BundleError, ConfigError
 
 HEALTH_NAME = "health.npz"
 
-_ARRAYS = ("mean", "std", "covariance", "change_covariance", "check_limits", "distance_limits")
+_ARRAYS = (
+    *("mean", "std", "covariance", "change_covariance", "gap"),
+    *("check_limits", "distance_limits"),
+)
 _PROFILE_ARRAYS = ("shifts", "harm", "severities")
 
 
@@ -90,6 +93,7 @@ def read_health(
             std=values["std"],
             covariance=values["covariance"],
             change_covariance=values["change_covariance"],
+            gap=values["gap"],
             distance_limits=(float(limits[0]), float(limits[1])),
             check_limits=values["check_limits"],
             profiles=Profiles(

@@ -19,6 +19,7 @@ from eloss_perception.simulation.scene import simulate_scan
 from eloss_perception.training.calibration_checks import check_clean, check_enough
 from eloss_perception.training.health_fit import check_readings, fit_reference, move_reference
 from eloss_perception.training.health_profiles import collect_profiles, num_profile_scans
+from eloss_perception.training.sensor_variants import sensor_variant
 
 _CALIBRATION_SEED = 770_000  # scenes that neither training nor export parity uses
 # Profiles are means over drives, and their average precision needs cars to count.
@@ -30,7 +31,7 @@ Progress = Callable[[int], None]
 
 def num_scans_to_read(num_layers: int, num_scans: int, num_drives: int) -> int:
     """Scans that :func:`calibrate_from_simulation` reads: what its progress runs up to."""
-    return num_scans + num_profile_scans(num_layers, num_drives)
+    return 2 * num_scans + num_profile_scans(num_layers, num_drives)
 
 
 def calibrate_from_simulation(
@@ -46,7 +47,7 @@ def calibrate_from_simulation(
 
     Args:
         path: The bundle.
-        num_scans: Clean scans, each of another street.
+        num_scans: Clean scans, each of another street, and as many of other units of the sensor.
         num_drives: Short drives on which every corruption is tried, each down another street.
         false_alarms_per_hour: Events in an hour of clean driving that may raise an alarm.
         rate_hz: Scans a second.
@@ -62,15 +63,18 @@ def calibrate_from_simulation(
         raise DataError(f"{num_drives} drives are too few; {_MIN_DRIVES} are needed")
     bundle = Bundle.load_uncalibrated(path)
     detector = Detector(bundle, num_threads=num_threads)
-    clean = []
+    clean, varied = [], []
     for index in range(num_scans):
-        clean.append(detector.detect(simulate_scan(_CALIBRATION_SEED + index).points).readings)
-        progress(index + 1)
+        points = simulate_scan(_CALIBRATION_SEED + index).points
+        clean.append(detector.detect(points).readings)
+        varied.append(detector.detect(sensor_variant(points, seed=index)).readings)
+        progress(2 * (index + 1))
     profiles = collect_profiles(
-        bundle, num_drives, num_threads, lambda done: progress(num_scans + done)
+        bundle, num_drives, num_threads, lambda done: progress(2 * num_scans + done)
     )
     reference = fit_reference(
         np.array(clean),
+        np.array(varied),
         profiles,
         layer_names=bundle.facts.layer_names,
         stages=bundle.facts.layer_stages,

@@ -60,6 +60,7 @@ class ProfileReadings:
 
 def fit_reference(
     clean: Array,
+    varied: Array,
     profiles: ProfileReadings,
     layer_names: tuple[str, ...],
     stages: tuple[int, ...],
@@ -72,6 +73,7 @@ def fit_reference(
 
     Args:
         clean: (N, R) readings of clean frames of different places.
+        varied: (V, R) the same of other units of the sensor, see ``sensor_variants.py``.
         profiles: Readings of short drives.
         layer_names: Of the L tapped layers.
         stages: Their stages.
@@ -114,6 +116,7 @@ def fit_reference(
         std=std,
         covariance=covariance,
         change_covariance=change_covariance,
+        gap=_gap(squash(varied)),
         distance_limits=(1.0, 1.0),
         check_limits=np.ones(len(checks_of(names))),
         profiles=Profiles(
@@ -128,16 +131,15 @@ def fit_reference(
         source=source,
     )
     limits = (
-        float(np.quantile(reference.judge(clean).distance, 0.99)),
+        float(np.quantile(reference.judge(varied).distance, 0.99)),
         float(np.quantile(reference.judge_change(profiles.clean, profiles.before).distance, 0.99)),
     )
     reference = replace(
         reference,
         distance_limits=limits,
-        # A check of which nothing ever moves departs by what it resolves.
-        check_limits=np.maximum(np.quantile(reference.check_ratios(clean), 0.99, axis=0), 0.1),
+        check_limits=_check_limits(reference, varied),
     )
-    threshold = alarm_threshold(reference.score(clean), false_alarms_per_hour, rate_hz, 1.0)
+    threshold = alarm_threshold(reference.score(varied), false_alarms_per_hour, rate_hz, 1.0)
     return replace(reference, threshold=threshold)
 
 
@@ -153,7 +155,8 @@ def move_reference(
 
     The mean becomes theirs. The covariance is theirs and the old one's in the proportion of their
     number to two hundred (the mode of the posterior under an inverse Wishart prior): few frames
-    know where normal is long before they know how it varies. Profiles stay.
+    know where normal is long before they know how it varies. What was added for a sensor that is
+    not known goes. Profiles stay.
 
     Args:
         old: The reference to move, of the same network.
@@ -177,18 +180,19 @@ def move_reference(
         old,
         mean=mean,
         covariance=(1.0 - share) * old.covariance + share * own,
+        gap=np.zeros_like(old.gap),
+        distance_limits=(1.0, old.distance_limits[1]),
+        check_limits=np.ones_like(old.check_limits),
         eloss_normal=normal_eloss(clean, old.stages),
         num_frames=len(clean),
         # A reference may be moved again: what its profiles come from stays the last thing said.
         source=f"{source}{_ORIGIN}{old.source.rpartition(_ORIGIN)[2]}",
     )
-    limits = (
-        max(old.distance_limits[0], float(np.quantile(moved.judge(clean).distance, 0.99))),
-        old.distance_limits[1],
-    )
-    ratios = np.quantile(moved.check_ratios(clean), 0.99, axis=0)
+    distance = float(np.quantile(moved.judge(clean).distance, 0.99))
     moved = replace(
-        moved, distance_limits=limits, check_limits=old.check_limits * np.maximum(1.0, ratios)
+        moved,
+        distance_limits=(distance, old.distance_limits[1]),
+        check_limits=_check_limits(moved, clean),
     )
     scores = moved.score(clean)
     threshold = alarm_threshold(scores, false_alarms_per_hour, rate_hz, frames_apart_s)
@@ -244,6 +248,19 @@ def resolution_of(names: Sequence[str]) -> Array:
 def normal_eloss(clean: Array, stages: tuple[int, ...]) -> float:
     """Median published ``eloss`` of (N, R) readings."""
     return float(np.median([eloss(row[: len(stages)], stages) for row in clean]))
+
+
+def _check_limits(reference: HealthReference, clean: Array) -> Array:
+    """Deviation of each check that one in a hundred clean frames exceeds."""
+    limits = np.quantile(reference.check_ratios(clean), 0.99, axis=0) * reference.check_limits
+    # A check of which nothing ever moves departs by what it resolves.
+    return np.asarray(np.maximum(limits, 0.1))
+
+
+def _gap(varied: Array) -> Array:
+    """Mean square deviation of other units of the sensor; what goes together is half believed."""
+    square = varied.T @ varied / len(varied)
+    return np.asarray((1.0 - _RIDGE) * square + _RIDGE * np.diag(np.diag(square)))
 
 
 def _pooled(clean: Array, corrupted: Array) -> Array:
