@@ -22,11 +22,11 @@ def sector_fingerprints(points: npt.NDArray[np.float32]) -> Fingerprints:
     """A number for the points of each sector of the turn; the same for any order of the points.
 
     Args:
-        points: (N, 4) float32 x, y, z [m], intensity.
+        points: (N, 4) float32 x, y, z [m], intensity: a scan, or a sample of its points that their
+            content draws (``core/sampling.py``).
 
     Returns:
-        (16,) uint64 sums of hashes of a quarter of the points, drawn by their content; 0 where
-        there are none.
+        (16,) uint64 sums of hashes of the points; 0 where there are none.
     """
     points = np.ascontiguousarray(points)
     return np.asarray(_sum_hashes(points, points.view(np.uint32)))
@@ -40,13 +40,10 @@ def repeated_share(fingerprints: Fingerprints, last: Fingerprints) -> float:
     return float((fingerprints == last)[is_seen].mean())
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _sum_hashes(points, bits):  # type: ignore[no-untyped-def]
     sums = np.zeros(NUM_SECTORS, np.uint64)
     for i in range(len(points)):
-        key = (bits[i, 0] * np.uint32(0x9E3779B1)) ^ (bits[i, 1] * np.uint32(0x85EBCA77))
-        if (key >> np.uint32(16)) & np.uint32(3):
-            continue
         x, y = points[i, 0], points[i, 1]
         if not (abs(x) + abs(y) < 1e6):  # neither NaN nor anything that is no return
             continue
@@ -55,7 +52,7 @@ def _sum_hashes(points, bits):  # type: ignore[no-untyped-def]
         angle = ratio if x >= 0.0 else 2.0 - ratio
         if angle < 0.0:
             angle += 4.0
-        sector = min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1)
+        sector = np.uintp(min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1))
         # Mixing steps of SplitMix64 (Steele et al. 2014), as in core/pillars.py.
         mixed = np.uint64(bits[i, 0]) << np.uint64(32) | np.uint64(bits[i, 1])
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -50,7 +50,7 @@ def checks_of(names: Sequence[str]) -> tuple[str, ...]:
 def make_readings(
     layer_entropy: npt.NDArray[np.floating],
     layer_log_rms: npt.NDArray[np.floating],
-    points: npt.NDArray[np.float32],
+    sample: npt.NDArray[np.float32],
     pillars: Pillars,
     grid: PillarGrid,
 ) -> npt.NDArray[np.float64]:
@@ -59,7 +59,8 @@ def make_readings(
     Args:
         layer_entropy: (L,) entropy of each tapped layer.
         layer_log_rms: (L,) log RMS of each tapped layer.
-        points: (N, 4) float32, the whole scan in the network frame, intensity in [0, 1].
+        sample: (M, 4) float32, a quarter of the whole scan in the network frame, intensity in
+            [0, 1]; see ``core/sampling.py``.
         pillars: What the network was given of it.
         grid: Their grid.
 
@@ -72,7 +73,7 @@ def make_readings(
             np.asarray(layer_log_rms, np.float64),
             _count_readings(pillars.counts),
             _pillar_readings(pillars, grid),
-            scan_readings(points),
+            scan_readings(sample),
         ]
     )
 

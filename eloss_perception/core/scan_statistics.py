@@ -5,8 +5,8 @@
 One pass over the points fills integer histograms, a second one over a few thousand cells fits the
 ground. Everything is counted or summed in integers (millimetres, 1/1000 of intensity), so the
 result does not depend on the order of the points, bit for bit; see ``core/pillars.py`` for why that
-matters. It is cheap because it looks at a quarter of the points, drawn by their own content, and
-needs no trigonometry: elevations are slopes z / r, sectors are cut from the diamond angle.
+matters. It is cheap because it looks at a quarter of the points (``core/sampling.py``) and needs no
+trigonometry: elevations are slopes z / r, sectors are cut from the diamond angle.
 
 Coordinates are the network frame's: x forward, y left, z up, ground near z = -1.73 m.
 """
@@ -70,18 +70,18 @@ SCAN_READINGS: tuple[str, ...] = (
 """Names of the readings, ``group.reading``, in the order of :func:`scan_readings`."""
 
 
-def scan_readings(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def scan_readings(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Statistics of a whole scan.
 
     Args:
-        points: (N, 4) float32 x, y, z [m] in the network frame, intensity in [0, 1]; non-finite
-            points are left out.
+        sample: (N, 4) float32 x, y, z [m] in the network frame, intensity in [0, 1]: the scan
+            or a sample of its points. Non-finite ones are left out.
 
     Returns:
         (S,) float64 in the order of ``SCAN_READINGS``: logarithms of counts and shares, angles in
         degrees, lengths in metres. Finite for any input.
     """
-    tables = _accumulate(np.ascontiguousarray(points), _RANGE_BINS, _HEIGHT_BINS, _INTENSITY_BINS)
+    tables = _accumulate(np.ascontiguousarray(sample), _RANGE_BINS, _HEIGHT_BINS, _INTENSITY_BINS)
     ranges, heights, slopes, fine, intensities, sectors, reach, lowest, sums, cells = tables
     num_sampled = int(ranges.sum())
     mean = sums[0] / 1000.0 / max(num_sampled, 1)
@@ -118,28 +118,20 @@ _INTENSITY_BINS = _bin_table(INTENSITY_EDGES, 0.0, 0.002, 501)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _accumulate(points, range_bins, height_bins, intensity_bins):  # type: ignore[no-untyped-def]
+def _accumulate(sample, range_bins, height_bins, intensity_bins):  # type: ignore[no-untyped-def]
     """One pass over the points; see the module's docstring.
 
     Indices are unsigned where it counts: signed ones would be checked for counting from the end.
     """
-    bits = points.view(np.uint32)
-    # Every fourth point, by a hash of its coordinates; without a branch, which none could foresee.
-    sampled = np.empty((len(points), 4), np.float32)
-    num_sampled = np.uintp(0)
-    for i in range(len(points)):
-        key = (bits[i, 0] * np.uint32(0x9E3779B1)) ^ (bits[i, 1] * np.uint32(0x85EBCA77))
-        for column in range(4):
-            sampled[num_sampled, column] = points[i, column]
-        num_sampled += np.uintp((key & np.uint32(0x30000)) == 0)
+    num_points = len(sample)
     ranges = np.zeros(_NUM_RANGE, np.int64)
     heights = np.zeros(_NUM_HEIGHT, np.int64)
     fine = np.zeros(NUM_FINE_BINS, np.int64)
     intensities = np.zeros(_NUM_INTENSITY, np.int64)
     sectors = np.zeros(NUM_SECTORS, np.int64)
     reach = np.zeros(NUM_SECTORS, np.int64)
-    sampled_slopes = np.empty(num_sampled, np.float32)
-    sampled_sectors = np.zeros(num_sampled, np.uint8)
+    all_slopes = np.empty(num_points, np.float32)
+    all_sectors = np.zeros(num_points, np.uint8)
     sums = np.zeros(2, np.int64)
     # Cells of half a metre within 20 m: count, sums of z and z² [mm], of intensity and its square
     # [1/1000], extremes of z [mm].
@@ -147,13 +139,13 @@ def _accumulate(points, range_bins, height_bins, intensity_bins):  # type: ignor
     cells[:, 5] = 1 << 40
     cells[:, 6] = -(1 << 40)
     fine_scale = NUM_FINE_BINS / (SLOPE_MAX - SLOPE_MIN)
-    for k in range(num_sampled):
-        x, y, z, intensity = sampled[k, 0], sampled[k, 1], sampled[k, 2], sampled[k, 3]
+    for k in range(num_points):
+        x, y, z, intensity = sample[k, 0], sample[k, 1], sample[k, 2], sample[k, 3]
         flat_square = x * x + y * y
         square = flat_square + z * z
         # A comparison with NaN is false: this leaves the non-finite out as well.
         if not (_MIN_SQUARE <= square <= _MAX_SQUARE and np.isfinite(intensity)):
-            sampled_slopes[k] = np.inf
+            all_slopes[k] = np.inf
             continue
         distance = np.sqrt(square)
         step = np.uintp(min(int(distance * np.float32(4.0)), len(range_bins) - 1))
@@ -179,8 +171,8 @@ def _accumulate(points, range_bins, height_bins, intensity_bins):  # type: ignor
         sector = np.uintp(min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1))
         sectors[sector] += 1
         reach[sector] += np.int64(min(flat, np.float32(100.0)) * np.float32(100.0))
-        sampled_slopes[k] = slope
-        sampled_sectors[k] = sector
+        all_slopes[k] = slope
+        all_sectors[k] = sector
         if abs(x) < 20.0 and abs(y) < 20.0 and z > -4.0 and z < 1.0:
             row, column = int((y + np.float32(20.0)) * 2.0), int((x + np.float32(20.0)) * 2.0)
             cell = np.uintp(row * 80 + column)
@@ -193,7 +185,7 @@ def _accumulate(points, range_bins, height_bins, intensity_bins):  # type: ignor
             cells[cell, 5] = min(cells[cell, 5], height)
             cells[cell, 6] = max(cells[cell, 6], height)
     slopes = fine.reshape(NUM_SLOPE_BINS, -1).sum(axis=1)  # (16, 14) -> (16,)
-    envelope = _lowest_slopes(sampled_slopes, sampled_sectors)
+    envelope = _lowest_slopes(all_slopes, all_sectors)
     return ranges, heights, slopes, fine, intensities, sectors, reach, envelope, sums, cells
 
 

@@ -18,6 +18,7 @@ from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.pillars import PointCounts, pillarize
 from eloss_perception.core.readings import make_readings
+from eloss_perception.core.sampling import sample_points
 from eloss_perception.errors import ConfigError
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import Backend
@@ -138,10 +139,11 @@ class PillarDetector:
             self._thresholds.max_boxes,
         )
         decoded = time.perf_counter()
+        sample = sample_points(points)
         readings = make_readings(
-            outputs.layer_entropy, outputs.layer_log_rms, points, pillars, self.grid
+            outputs.layer_entropy, outputs.layer_log_rms, sample, pillars, self.grid
         )
-        fingerprints = sector_fingerprints(points)
+        fingerprints = sector_fingerprints(sample)
         read = time.perf_counter()
         timings = StageTimings(
             preprocess_ms=(pillarized - start) * 1e3,
