@@ -34,7 +34,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "health.npz"
     write_health(path, REFERENCE)
     found = read(path)
-    for name in ("mean", "std", "covariance", "change_covariance", "check_limits"):
+    for name in ("mean", "std", "covariance", "change_covariance", "gap", "check_limits"):
         np.testing.assert_allclose(getattr(found, name), getattr(REFERENCE, name), rtol=1e-6)
     np.testing.assert_array_equal(found.mean, REFERENCE.mean)
     np.testing.assert_allclose(found.distance_limits, REFERENCE.distance_limits, rtol=1e-6)
@@ -88,7 +88,8 @@ def test_readings_of_another_version_or_network_are_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mean": None}, "cannot read"),
+        ({"gap": None}, "lacks .*gap.* run `eloss calibrate` again"),
+        ({"mean": None}, "mean"),
         ({"mean": np.zeros(3)}, "mean"),
         ({"std": np.zeros(len(REFERENCE.mean))}, "out of range"),
         ({"harm": np.array([-1.0, 0.0, 0.0])}, "profile"),

@@ -75,7 +75,9 @@ def read_health(
         names = tuple(str(name) for name in arrays["reading_names"])
         values = {name: arrays[name].astype(np.float64) for name in (*_ARRAYS, *_PROFILE_ARRAYS)}
         profile_names = tuple(str(name) for name in arrays["names"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except KeyError as error:
+        raise BundleError(f"{path} lacks {error}; run `eloss calibrate` again") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"cannot read {path}: {error}") from None
     if names != reading_names(layer_names):
         raise BundleError(

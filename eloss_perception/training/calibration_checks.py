@@ -64,7 +64,8 @@ def check_clean(old: HealthReference, readings: Array, labels: Sequence[str]) ->
             f"the scans are too much alike ({spread:.2f} standard deviations, {_MIN_SPREAD} are "
             "needed): the vehicle stood or hardly moved; record it driving"
         )
-    odd = odd_frames(replace(old, mean=median).judge(readings).distance)
+    own = replace(old, mean=median, gap=np.zeros_like(old.gap))
+    odd = odd_frames(own.judge(readings).distance)
     if odd.mean() > _MAX_ODD_SHARE:
         raise DataError(
             f"{odd.sum()} of {len(odd)} scans are unlike the others and cannot be clean with "
