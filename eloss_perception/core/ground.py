@@ -146,6 +146,25 @@ def _plane_near(x, y, z, a, b, c, gate):  # type: ignore[no-untyped-def]
             sum_z += z[k]
     if n < _MIN_CELLS:
         return n, a, b, c
-    normal = np.array([[xx + 1e-6, xy, sum_x], [xy, yy + 1e-6, sum_y], [sum_x, sum_y, n + 1e-6]])
-    solution = np.linalg.solve(normal, np.array([xz, yz, sum_z]))
-    return n, solution[0], solution[1], solution[2]
+    # Cramer's rule: numba's linear algebra needs SciPy, which a vehicle does not have.
+    first = (xx + 1e-6, xy, sum_x)
+    second = (xy, yy + 1e-6, sum_y)
+    third = (sum_x, sum_y, n + 1e-6)
+    right = (xz, yz, sum_z)
+    volume = _volume(first, second, third)
+    return (
+        n,
+        _volume(right, second, third) / volume,
+        _volume(first, right, third) / volume,
+        _volume(first, second, right) / volume,
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _volume(a, b, c):  # type: ignore[no-untyped-def]
+    """Determinant of the matrix with these columns."""
+    return (
+        a[0] * (b[1] * c[2] - b[2] * c[1])
+        - b[0] * (a[1] * c[2] - a[2] * c[1])
+        + c[0] * (a[1] * b[2] - a[2] * b[1])
+    )
