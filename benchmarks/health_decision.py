@@ -81,8 +81,8 @@ def cumulative_sum(slack: float, limit: float) -> Rule:
 RULES: dict[str, Rule] = {
     "average, weight 1 (no memory)": average(1.0),
     "average, weight 0.5": average(0.5),
-    "average, weight 0.3 (chosen)": average(0.3),
-    "average, weight 0.15": average(0.15),
+    "average, weight 0.35 (chosen)": average(0.35),
+    "average, weight 0.2": average(0.2),
     "3 frames to raise, 5 to clear": in_a_row(3, 5),
     "2 frames to raise, 3 to clear": in_a_row(2, 3),
     "cumulative sum, slack 0.8, limit 1": cumulative_sum(0.8, 1.0),

@@ -80,6 +80,7 @@ def test_every_reading_has_words_of_its_own_language(name: str) -> None:
 def test_causes_begin_a_sentence() -> None:
     for name in CORRUPTIONS:
         assert "_" not in cause_in_words(name)
-    assert cause_in_words("beam_missing") == "like beam missing"
+    assert cause_in_words("beam_missing") == "like lost beams"
+    assert cause_in_words("gaussian_noise") == "like gaussian noise"
     assert cause_in_words("unknown") == "like nothing known"
     assert cause_in_words("stale_scan") == "the same scan again"

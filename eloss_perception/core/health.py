@@ -61,7 +61,7 @@ class HealthSettings(BaseModel):
     warn_ratio: float = Field(1.0, gt=0, description="score / threshold from which the level WARNs")
     error_ratio: float = Field(3.0, gt=0, description="score / threshold of an ERROR")
     smoothing: float = Field(
-        0.3, gt=0, le=1, description="weight of the newest frame in the average over time"
+        0.35, gt=0, le=1, description="weight of the newest frame in the average over time"
     )
     recent_frames: int = Field(
         10, ge=0, description="clean frames that a frame is compared with; 0 for none"
@@ -248,9 +248,11 @@ class HealthMonitor:
 
     def _reason(self, readings: npt.NDArray[np.float64], score: float, cause: str) -> str:
         if self._is_odd(score):
+            says = f"{cause_in_words(cause)} ({score:.0f} points expected to be lost)"
+            if cause == _REPEATED:
+                return says
             deviations = self.reference.deviations(readings)
-            words = reason_in_words(self.reference.reading_names, deviations)
-            return f"{cause_in_words(cause)} ({score:.0f} points expected to be lost): {words}"
+            return f"{says}: {reason_in_words(self.reference.reading_names, deviations)}"
         if self._level == HealthLevel.OK:
             return "readings are normal"
         return "readings are normal again; the level falls when they stay so"

@@ -36,6 +36,9 @@ _PRIOR_ODDS = 0.1
 # median dangerous disturbance in simulation.
 _UNKNOWN_SPREAD = 3.0
 UNKNOWN_HARM = 20.0
+# What changes at once and is like nothing known is more often the scene (a lorry passes) than the
+# sensor: not enough for an alarm.
+UNKNOWN_CHANGE_HARM = 4.0
 # What being unlike clean input adds to the score by itself [points], whatever the cause: enough to
 # rank harmless disturbances, too little for an alarm. The root keeps it from saturating early.
 _MAX_UNUSUAL = 1.5
@@ -161,9 +164,10 @@ class HealthReference:
         if not (np.isfinite(self.profiles.shifts).all() and (self.profiles.harm >= 0).all()):
             raise ConfigError("health reference: a profile is out of range")
         classifiers = [
-            _Classifier(covariance, self.profiles, limit)
-            for covariance, limit in zip(
+            _Classifier(covariance, self.profiles, unknown_harm, limit)
+            for covariance, unknown_harm, limit in zip(
                 (self.covariance + self.gap, self.change_covariance),
+                (UNKNOWN_HARM, UNKNOWN_CHANGE_HARM),
                 self.distance_limits,
                 strict=True,
             )
@@ -252,7 +256,9 @@ def _membership(members: Sequence[str], groups: Sequence[str]) -> Array:
 class _Classifier:
     """The classes in whitened space."""
 
-    def __init__(self, covariance: Array, profiles: Profiles, limit: float) -> None:
+    def __init__(
+        self, covariance: Array, profiles: Profiles, unknown_harm: float, limit: float
+    ) -> None:
         try:
             factor = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:
@@ -271,7 +277,7 @@ class _Classifier:
             np.ascontiguousarray(centers.T),
             center_squares,
             variances,
-            np.concatenate([[0.0], profiles.harm, [UNKNOWN_HARM]]),
+            np.concatenate([[0.0], profiles.harm, [unknown_harm]]),
             profile_priors,
             float(unknown_prior),
         )

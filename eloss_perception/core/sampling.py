@@ -23,18 +23,27 @@ def sample_points(points: Points) -> Points:
     Returns:
         (M, 4) float32, contiguous, in the order of the points.
     """
-    points = np.ascontiguousarray(points)
-    return np.asarray(_sample(points, points.view(np.uint32)))
+    flat = np.ascontiguousarray(points).reshape(-1)  # (4 N,): no index has to be worked out
+    return np.asarray(_sample(flat, flat.view(np.uint32)))
 
 
 @numba.njit(cache=True, nogil=True)
-def _sample(points, bits):  # type: ignore[no-untyped-def]
-    sample = np.empty((len(points), 4), np.float32)
+def _sample(flat, bits):  # type: ignore[no-untyped-def]
+    num_points = np.uintp(len(flat) // 4)
+    one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     # Without a branch, which none could foresee: all are written, and most are written over.
-    num_sampled = np.uintp(0)
-    for i in range(len(points)):
-        key = (bits[i, 0] * np.uint32(0x9E3779B1)) ^ (bits[i, 1] * np.uint32(0x85EBCA77))
-        for column in range(4):
-            sample[num_sampled, column] = points[i, column]
-        num_sampled += np.uintp((key & np.uint32(0x30000)) == 0)
-    return sample[:num_sampled]
+    drawn = np.empty(num_points, np.uint32)
+    num_drawn = np.uintp(0)
+    for i in range(num_points):
+        x, y = bits[four * i], bits[four * i + one]
+        key = (x * np.uint32(0x9E3779B1)) ^ (y * np.uint32(0x85EBCA77))
+        drawn[num_drawn] = i
+        num_drawn += np.uintp((key & np.uint32(0x30000)) == 0)
+    sample = np.empty((num_drawn, 4), np.float32)
+    for k in range(num_drawn):
+        start = four * np.uintp(drawn[k])
+        sample[k, 0] = flat[start]
+        sample[k, 1] = flat[start + one]
+        sample[k, 2] = flat[start + two]
+        sample[k, 3] = flat[start + three]
+    return sample

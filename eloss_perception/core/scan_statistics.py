@@ -135,9 +135,12 @@ def _accumulate(sample, range_bins, height_bins, intensity_bins):  # type: ignor
     sums = np.zeros(2, np.int64)
     # Cells of half a metre within 20 m: count, sums of z and z² [mm], of intensity and its square
     # [1/1000], extremes of z [mm].
-    cells = np.zeros((80 * 80, 7), np.int64)
-    cells[:, 5] = 1 << 40
-    cells[:, 6] = -(1 << 40)
+    cells = np.empty((80 * 80, 7), np.int64)
+    for k in range(len(cells)):
+        for column in range(5):
+            cells[k, column] = 0
+        cells[k, 5] = 1 << 40
+        cells[k, 6] = -(1 << 40)
     fine_scale = NUM_FINE_BINS / (SLOPE_MAX - SLOPE_MIN)
     for k in range(num_points):
         x, y, z, intensity = sample[k, 0], sample[k, 1], sample[k, 2], sample[k, 3]
