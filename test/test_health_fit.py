@@ -95,7 +95,7 @@ def test_the_correlations_come_back(reference: HealthReference) -> None:
     difference = np.abs(found - expected)[np.ix_(USUAL, USUAL)]
     assert np.median(difference) < 0.03 and difference.max() < 0.15
     # Frames of one street differ by a tenth of what streets differ by.
-    change = np.sqrt(np.diag(reference.change_covariance))
+    change = np.sqrt(np.diag(reference.change_covariance) / health_fit._CHANGE_SPREAD)
     assert 0.1 < np.median(change / scale) < 0.25
 
 
