@@ -40,9 +40,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "store in a bundle what clean input looks like to it",
         details=(
             "Without --data and --bag the reference is fitted to simulated scans and to\n"
-            "simulated drives under every known disturbance: about 10 minutes on one core.\n"
-            "A new network needs that once. --data and --bag then move it to a vehicle's\n"
-            "own clean scans, 30 at least: where normal lies, how it varies, the threshold.\n"
+            "simulated drives under every known disturbance, some ten thousand scans: a\n"
+            "quarter of an hour on one core. A new network needs that once. --data and --bag\n"
+            "then move it to a vehicle's own clean scans, 30 at least: where normal lies, how\n"
+            "it varies, the threshold.\n"
             "Record the bag while driving, in clear weather, with the sensor clean."
         ),
         example=(
