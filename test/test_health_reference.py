@@ -11,14 +11,9 @@ import numpy.typing as npt
 import pytest
 from health_reference_factory import KNOWN, clean_readings, disturbed_readings, make_reference
 
-from eloss_perception.core import health_reference as module
-from eloss_perception.core.health_reference import (
-    CLEAN,
-    UNKNOWN,
-    UNKNOWN_HARM,
-    HealthReference,
-    Profiles,
-)
+from eloss_perception.core import health_classifier as module
+from eloss_perception.core.health_classifier import CLEAN, UNKNOWN, UNKNOWN_HARM, Profiles
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.errors import ConfigError
 
 REFERENCE = make_reference()

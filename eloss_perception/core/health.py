@@ -19,12 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eloss_perception.core.entropy import eloss
 from eloss_perception.core.fingerprints import Fingerprints, repeated_share
+from eloss_perception.core.health_classifier import CLEAN, Judgement
 from eloss_perception.core.health_memory import RecentFrames, SlowDrift
-from eloss_perception.core.health_reference import (
-    CLEAN,
-    HealthReference,
-    Judgement,
-)
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.health_words import cause_in_words, reason_in_words
 from eloss_perception.errors import ConfigError
 

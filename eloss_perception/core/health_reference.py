@@ -1,17 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a frame's readings say: is this clean input, which known disturbance is it like, what harm?
+"""What clean and disturbed input look like to one network, and what a frame's readings say by it.
 
-A Gaussian classifier with one shared covariance. Its classes are *clean*, every known disturbance
-at every severity (its profile: how it moves the readings, and what it costs the detector), and
-*unknown*: far from clean, near no profile. The posterior's expected harm, in points of average
-precision, is the score; so a disturbance that is plain to see but costs nothing stays quiet, and a
-subtle one that costs much does not. One matrix product a frame.
-
-The form follows *A Simple and Efficient Baseline for Zero-Shot Generative Classification* (arXiv
-2412.12594), where a shared, shrunk covariance serves classification and the detection of what fits
-no class alike. Deviations enter through asinh: linear within a few standard deviations,
-logarithmic beyond, where a disturbance's strength varies with the scene.
+Readings are compared as deviations in clean standard deviations, squashed by asinh: linear within a
+few of them, logarithmic beyond, where a disturbance's strength varies with the scene. What they
+mean is the classifier's to say, ``health_classifier.py``.
 """
 
 from __future__ import annotations
@@ -19,74 +12,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from eloss_perception.core.health_classifier import (
+    CLEAN,
+    UNKNOWN,
+    UNKNOWN_CHANGE_HARM,
+    UNKNOWN_HARM,
+    Classifier,
+    Judgement,
+    Profiles,
+)
 from eloss_perception.core.readings import check_of, checks_of
 from eloss_perception.errors import ConfigError
 
 Array = npt.NDArray[np.float64]
 
-# Log-likelihoods are tempered: readings of one frame are not as independent as a Gaussian has it.
-_TEMPER = 0.8
-# Odds of any disturbance against clean input, before looking; shared by the profiles.
-_PRIOR_ODDS = 0.1
-# The unknown class has the shared covariance times the square of this, and this harm: that of the
-# median dangerous disturbance in simulation.
-_UNKNOWN_SPREAD = 3.0
-UNKNOWN_HARM = 20.0
-# What changes at once and is like nothing known is more often the scene (a lorry passes) than the
-# sensor: not enough for an alarm.
-UNKNOWN_CHANGE_HARM = 4.0
-# What being unlike clean input adds to the score by itself [points], whatever the cause: enough to
-# rank harmless disturbances, too little for an alarm. The root keeps it from saturating early.
-_MAX_UNUSUAL = 1.5
-_UNUSUAL_ROOT = 5.0
-# The same of the plain distance, which tells more and less unusual apart where no class fits.
-_MAX_DISTANT = 0.05
 # Squashed deviation of a reading that is not finite; those of finite ones end at 710.
 _UNREADABLE_DEVIATION = 1000.0
 # Variance of what changes from frame to frame doubles in so many of them; on simulated drives this
 # keeps the share of odd clean frames the same after three seconds as after none.
 _SCENE_FRAMES = 10.0
-# A profile's own variance grows with its mean square shift, in this proportion: the further a
-# disturbance goes, the less exactly it is known how far.
-_SPREAD_PER_SHIFT = 0.2
-CLEAN, UNKNOWN = "clean", "unknown"
-
-
-@dataclass(frozen=True)
-class Profiles:
-    """Known disturbances (K of them): how each moves the readings, and what it costs.
-
-    Attributes:
-        names: (K,) corruption of each profile.
-        severities: (K,) its severity.
-        shifts: (K, R) mean shift of the squashed deviations.
-        harm: (K,) loss of average precision [points], 0 or more.
-    """
-
-    names: tuple[str, ...]
-    severities: tuple[int, ...]
-    shifts: Array
-    harm: Array
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the readings of N frames say.
-
-    Attributes:
-        score: (N,) expected loss of average precision [points], and a little for being unusual; 0
-            to 102.
-        distance: (N,) distance from clean over what one in a hundred clean frames exceeds.
-        probabilities: (N, K + 2) of clean, of each profile, of unknown.
-    """
-
-    score: Array
-    distance: Array
-    probabilities: Array
 
 
 @dataclass(frozen=True)
@@ -132,8 +79,8 @@ class HealthReference:
     eloss_normal: float
     num_frames: int
     source: str
-    _absolute: _Classifier = field(init=False, repr=False, compare=False)
-    _change: _Classifier = field(init=False, repr=False, compare=False)
+    _absolute: Classifier = field(init=False, repr=False, compare=False)
+    _change: Classifier = field(init=False, repr=False, compare=False)
     _checks: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _check_means: Array = field(init=False, repr=False, compare=False)
     _cause_names: tuple[str, ...] = field(init=False, repr=False, compare=False)
@@ -164,7 +111,7 @@ class HealthReference:
         if not (np.isfinite(self.profiles.shifts).all() and (self.profiles.harm >= 0).all()):
             raise ConfigError("health reference: a profile is out of range")
         classifiers = [
-            _Classifier(covariance, self.profiles, unknown_harm, limit)
+            Classifier(covariance, self.profiles, unknown_harm, limit)
             for covariance, unknown_harm, limit in zip(
                 (self.covariance + self.gap, self.change_covariance),
                 (UNKNOWN_HARM, UNKNOWN_CHANGE_HARM),
@@ -251,93 +198,3 @@ class HealthReference:
 def _membership(members: Sequence[str], groups: Sequence[str]) -> Array:
     """(M, G) 1 where a member is of that group."""
     return np.array([[float(member == group) for group in groups] for member in members])
-
-
-class _Classifier:
-    """The classes in whitened space."""
-
-    def __init__(
-        self, covariance: Array, profiles: Profiles, unknown_harm: float, limit: float
-    ) -> None:
-        try:
-            factor = np.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:
-            raise ConfigError("health reference: a covariance is not positive definite") from None
-        whitening = np.linalg.inv(factor).T  # upper triangular
-        centers = profiles.shifts @ whitening  # (K, R)
-        log_prior = np.log(_PRIOR_ODDS)
-        num_readings = len(covariance)
-        unknown_prior = log_prior - _TEMPER * num_readings * np.log(_UNKNOWN_SPREAD)
-        center_squares = (centers**2).sum(axis=1)
-        variances = 1.0 + _SPREAD_PER_SHIFT * center_squares / num_readings  # (K,)
-        profile_priors = log_prior - np.log(max(len(profiles.names), 1))
-        profile_priors = profile_priors - 0.5 * _TEMPER * num_readings * np.log(variances)
-        self._arguments = (
-            np.ascontiguousarray(whitening),
-            np.ascontiguousarray(centers.T),
-            center_squares,
-            variances,
-            np.concatenate([[0.0], profiles.harm, [unknown_harm]]),
-            profile_priors,
-            float(unknown_prior),
-        )
-        self._limit = limit
-        # Compiles before the first frame waits for it.
-        self.judge(np.zeros((1, len(covariance))))
-
-    def judge(self, deviations: Array) -> Judgement:
-        """See ``HealthReference.judge``; deviations (N, R)."""
-        expected, distance, probabilities = _classify(deviations, *self._arguments)
-        distance /= self._limit
-        unusual = _MAX_UNUSUAL * (1.0 - probabilities[:, 0] ** (1.0 / _UNUSUAL_ROOT))
-        distant = _MAX_DISTANT * np.minimum(0.5 * distance, 1.0)
-        return Judgement(expected + unusual + distant, distance, probabilities)
-
-
-@numba.njit(cache=True, nogil=True)
-def _classify(  # type: ignore[no-untyped-def]
-    deviations, whitening, centers, center_squares, variances, harm, profile_priors, unknown_prior
-):
-    """Expected harm (N,), RMS of the whitened deviations (N,) and posterior (N, K + 2).
-
-    One frame after the other and no array in between: a monitor judges a single frame, where calls
-    cost more than sums.
-    """
-    num_frames, num_readings = deviations.shape
-    num_profiles = len(center_squares)
-    expected = np.empty(num_frames)
-    distance = np.empty(num_frames)
-    probabilities = np.empty((num_frames, num_profiles + 2))
-    white = np.empty(num_readings)
-    products = np.empty(num_profiles)
-    for n in range(num_frames):
-        white[:] = 0.0
-        products[:] = 0.0
-        for i in range(num_readings):
-            for j in range(i, num_readings):
-                white[j] += deviations[n, i] * whitening[i, j]
-        from_clean = 0.0
-        for i in range(num_readings):
-            from_clean += white[i] * white[i]
-            for k in range(num_profiles):
-                products[k] += white[i] * centers[i, k]
-        distance[n] = np.sqrt(from_clean / num_readings)
-        # Log odds against clean input, whose own are zero.
-        logits = probabilities[n]
-        logits[0] = 0.0
-        for k in range(num_profiles):
-            from_center = from_clean - 2.0 * products[k] + center_squares[k]
-            explained = from_clean - from_center / variances[k]
-            logits[k + 1] = 0.5 * _TEMPER * explained + profile_priors[k]
-        explained = from_clean * (1.0 - 1.0 / _UNKNOWN_SPREAD**2)
-        logits[num_profiles + 1] = 0.5 * _TEMPER * explained + unknown_prior
-        highest = logits.max()
-        total = 0.0
-        for k in range(num_profiles + 2):
-            logits[k] = np.exp(logits[k] - highest)
-            total += logits[k]
-        expected[n] = 0.0
-        for k in range(num_profiles + 2):
-            logits[k] /= total
-            expected[n] += logits[k] * harm[k]
-    return expected, distance, probabilities

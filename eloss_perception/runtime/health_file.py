@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.health_reference import HealthReference, Profiles
+from eloss_perception.core.health_classifier import Profiles
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.readings import reading_names
 from eloss_perception.errors import BundleError, ConfigError
 

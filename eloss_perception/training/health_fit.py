@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.entropy import eloss
-from eloss_perception.core.health_reference import HealthReference, Profiles
+from eloss_perception.core.health_classifier import Profiles
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.readings import check_of, checks_of
 from eloss_perception.errors import DataError
 

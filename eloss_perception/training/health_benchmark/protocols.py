@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.core.health_reference import CLEAN as CLEAN_CAUSE
+from eloss_perception.core.health_classifier import CLEAN as CLEAN_CAUSE
 from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.training.health_benchmark.collected import Collected
 from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.core.health import HealthMonitor
-from eloss_perception.core.health_reference import HealthReference, Profiles
+from eloss_perception.core.health_classifier import Profiles
+from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.pillars import Pillars
 from eloss_perception.core.readings import NETWORK_CHECKS, check_of
 from eloss_perception.runtime.backends.base import Backend, NetworkOutputs
