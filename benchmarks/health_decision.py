@@ -29,7 +29,7 @@ from eloss_perception.simulation.drive import simulate_drive
 
 _SEED = 850_000
 _THIRD = 12  # frames
-_CAP = 40.0  # a frame's score counts up to here, as in the monitor
+_CAP = 36.0  # a frame's score counts up to here, as in the monitor
 _DANGEROUS, _HARMLESS = 10.0, 2.0
 
 # (T,) scores -> (T,) whether the alarm is on
@@ -80,8 +80,8 @@ def cumulative_sum(slack: float, limit: float) -> Rule:
 
 RULES: dict[str, Rule] = {
     "average, weight 1 (no memory)": average(1.0),
-    "average, weight 0.5": average(0.5),
-    "average, weight 0.35 (chosen)": average(0.35),
+    "average, weight 0.6": average(0.6),
+    "average, weight 0.4 (chosen)": average(0.4),
     "average, weight 0.2": average(0.2),
     "3 frames to raise, 5 to clear": in_a_row(3, 5),
     "2 frames to raise, 3 to clear": in_a_row(2, 3),

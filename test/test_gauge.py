@@ -133,7 +133,7 @@ def test_check_bars_leave_their_plate_where_a_check_departs() -> None:
 def test_the_words_are_level_score_and_likely_cause() -> None:
     lines = shown(health_of(disturbed_readings(REFERENCE, "fog")), "gauge_text")[0].text.split("\n")
     assert lines[0] == "entropy health: WARN"
-    assert lines[1] == "score 12.0, limit 5.0"
+    assert lines[1] == "score 14.4, limit 5.0"
     assert lines[2].startswith("like fog (4")  # 40 points, and a little for being unusual
     assert max(map(len, lines)) <= 28
 

@@ -50,7 +50,7 @@ def test_a_frames_weight_is_bounded() -> None:
     monitor = HealthMonitor(REFERENCE)
     report = monitor.update(np.full(len(REFERENCE.mean), np.nan))
     assert report.score == 100.0
-    assert report.smoothed_score == pytest.approx(0.35 * 40.0)
+    assert report.smoothed_score == pytest.approx(0.4 * 36.0)
 
 
 def test_clean_frames_are_ok() -> None:

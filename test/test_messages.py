@@ -248,7 +248,7 @@ def test_health_diagnostics_say_what_departs_and_what_it_is_like() -> None:
     first, second, _ = values["worst_checks"].split(", ")
     assert {first, second} == {"counts 3.0", "elevation 3.0"}
     assert float(values["smoothed_score"]) > float(values["threshold"])
-    assert values["message"].startswith("like beam missing")
+    assert values["message"].startswith("like lost beams")
     unread = dataclasses.replace(report, check_ratios=np.array([1.0, np.nan, 2.0]))
     unread = dataclasses.replace(unread, check_names=("a", "b", "c"))
     worst = values_of("entropy_health", active(report=unread))["worst_checks"]

@@ -87,7 +87,7 @@ def test_the_smoothed_score_is_what_the_level_follows(harness: Harness) -> None:
     messages = [*play(harness, 6), *play(harness, 4, "fog"), *play(harness, 10)]
     smoothed = 0.0
     for message in messages:
-        smoothed += 0.3 * (min(message.score, 40.0) - smoothed)
+        smoothed += 0.4 * (min(message.score, 36.0) - smoothed)
         assert message.smoothed_score == pytest.approx(smoothed, rel=1e-4)
     rising = next(m for m in messages if m.level != EntropyHealth.OK)
     assert rising.smoothed_score >= rising.threshold

@@ -27,7 +27,7 @@ from eloss_perception.errors import ConfigError
 
 # A frame's weight in the average over time ends here [points]: the first frame of the worst
 # disturbance is a WARN, the second one an ERROR, and ten clean ones bring it back to OK.
-_MAX_SCORE = 40.0
+_MAX_SCORE = 36.0
 # A frame is remembered as clean if that is what it most likely is. One with a plain but harmless
 # disturbance is not: a memory of half clean and half disturbed frames is like nothing known.
 _MIN_CLEAN = 0.5
@@ -58,7 +58,7 @@ class HealthSettings(BaseModel):
     warn_ratio: float = Field(1.0, gt=0, description="score / threshold from which the level WARNs")
     error_ratio: float = Field(3.0, gt=0, description="score / threshold of an ERROR")
     smoothing: float = Field(
-        0.35, gt=0, le=1, description="weight of the newest frame in the average over time"
+        0.4, gt=0, le=1, description="weight of the newest frame in the average over time"
     )
     recent_frames: int = Field(
         10, ge=0, description="clean frames that a frame is compared with; 0 for none"

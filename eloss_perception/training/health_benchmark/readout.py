@@ -89,6 +89,7 @@ def restricted(
         std=reference.std[columns],
         covariance=reference.covariance[square],
         change_covariance=reference.change_covariance[square],
+        gap=reference.gap[square],
         check_limits=reference.check_limits[kept],
         profiles=replace(reference.profiles, shifts=reference.profiles.shifts[:, columns]),
         distance_limits=(1.0, 1.0),
