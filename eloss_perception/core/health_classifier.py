@@ -124,9 +124,14 @@ class Classifier:
         # Compiles before the first frame waits for it.
         self.judge(np.zeros((1, len(covariance))))
 
-    def judge(self, deviations: Array) -> Judgement:
-        """Says what (N, R) squashed deviations mean."""
-        expected, distance, probabilities = _classify(deviations, *self._arguments)
+    def judge(self, deviations: Array, spread: float = 1.0) -> Judgement:
+        """Says what (N, R) squashed deviations mean.
+
+        Args:
+            deviations: (N, R) squashed deviations.
+            spread: Factor of the shared covariance.
+        """
+        expected, distance, probabilities = _classify(deviations, spread, *self._arguments)
         distance /= self._limit
         unusual = _MAX_UNUSUAL * (1.0 - probabilities[:, 0] ** (1.0 / _UNUSUAL_ROOT))
         distant = _MAX_DISTANT * np.minimum(0.5 * distance, 1.0)
@@ -135,7 +140,15 @@ class Classifier:
 
 @numba.njit(cache=True, nogil=True)
 def _classify(  # type: ignore[no-untyped-def]
-    deviations, whitening, centers, center_squares, variances, harm, profile_priors, unknown_prior
+    deviations,
+    spread,
+    whitening,
+    centers,
+    center_squares,
+    variances,
+    harm,
+    profile_priors,
+    unknown_prior,
 ):
     """Expected harm (N,), RMS of the whitened deviations (N,) and posterior (N, K + 2).
 
@@ -160,16 +173,16 @@ def _classify(  # type: ignore[no-untyped-def]
             from_clean += white[i] * white[i]
             for k in range(num_profiles):
                 products[k] += white[i] * centers[i, k]
-        distance[n] = np.sqrt(from_clean / num_readings)
+        distance[n] = np.sqrt(from_clean / (spread * num_readings))
         # Log odds against clean input, whose own are zero.
         logits = probabilities[n]
         logits[0] = 0.0
         for k in range(num_profiles):
             from_center = from_clean - 2.0 * products[k] + center_squares[k]
             explained = from_clean - from_center / variances[k]
-            logits[k + 1] = 0.5 * _TEMPER * explained + profile_priors[k]
+            logits[k + 1] = 0.5 * _TEMPER * explained / spread + profile_priors[k]
         explained = from_clean * (1.0 - 1.0 / _UNKNOWN_SPREAD**2)
-        logits[num_profiles + 1] = 0.5 * _TEMPER * explained + unknown_prior
+        logits[num_profiles + 1] = 0.5 * _TEMPER * explained / spread + unknown_prior
         highest = logits.max()
         total = 0.0
         for k in range(num_profiles + 2):

@@ -166,8 +166,8 @@ class HealthReference:
             frames_ago: Frames between them and these: the scene moves on, and what is forgiven
                 grows with it.
         """
-        forgiven = np.sqrt(1.0 + frames_ago / _SCENE_FRAMES)
-        return self._change.judge(self.deviations(readings, before) / forgiven)
+        spread = 1.0 + frames_ago / _SCENE_FRAMES
+        return self._change.judge(self.deviations(readings, before), spread)
 
     def score(self, readings: Array) -> Array:
         """(N,) scores of (N, R) readings, each frame by itself; infinite where not finite."""
