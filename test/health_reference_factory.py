@@ -39,7 +39,8 @@ def make_reference(
 ) -> HealthReference:
     """A valid reference; ``changes`` replace fields of it as they are."""
     names = reading_names(layer_names)
-    mean = np.ones(len(names))
+    # Logarithms of counts are large; all else is about one.
+    mean = np.array([10.0 if check_of(name) == "counts" else 1.0 for name in names])
     std = np.full(len(names), OTHER_STD)
     mean[: len(layer_names)] = np.resize(ENTROPY, len(layer_names))
     std[: len(layer_names)] = ENTROPY_STD

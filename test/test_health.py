@@ -95,7 +95,26 @@ def test_the_level_falls_below_part_of_the_limit_that_raised_it() -> None:
     ):
         monitor = HealthMonitor(replace(REFERENCE, threshold=score / ratio), settings)
         monitor._level = before
+        monitor._was_odd = True
         assert monitor.update(readings[0]).level == expected, ratio
+
+
+def test_one_odd_frame_raises_no_level_and_the_second_does() -> None:
+    monitor = HealthMonitor(REFERENCE)
+    clean(monitor, 10)
+    reports = [monitor.update(disturbed_readings(REFERENCE, "beam_missing", k)) for k in range(2)]
+    assert reports[0].score > 25 and reports[0].smoothed_score > REFERENCE.threshold
+    assert [report.level for report in reports] == [OK, ERROR]
+
+
+def test_a_scan_without_a_point_in_range_is_blind() -> None:
+    monitor = HealthMonitor(REFERENCE)
+    clean(monitor, 10)
+    readings = clean_readings(REFERENCE, 50)
+    readings[REFERENCE.reading_names.index("counts.in_range")] = 0.0
+    report = monitor.update(readings)
+    assert report.level == WARN and report.likely_cause == "blind"
+    assert report.reason.startswith("no point in range")
 
 
 def test_a_repeated_scan_is_stale() -> None:

@@ -52,7 +52,7 @@ def test_a_severe_fault_is_an_error_within_three_frames_and_over_within_ten(
 ) -> None:
     assert set(levels(play(harness, 12))) == {OK}
     faulty = play(harness, 6, disturbance)
-    assert levels(faulty)[0] >= WARN
+    assert levels(faulty)[1] >= WARN
     assert set(levels(faulty)[2:]) == {ERROR}
     assert {message.likely_cause for message in faulty} == {disturbance}
     after = play(harness, 10)

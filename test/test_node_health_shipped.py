@@ -100,7 +100,7 @@ def test_a_severe_fault_is_an_error_within_three_frames_and_over_within_ten(
     drive: Drive, name: str, causes: set[str]
 ) -> None:
     faulty = drive.go(3, lambda points: corrupt(points, name, 5, seed=1))
-    assert levels(faulty)[0] >= WARN
+    assert levels(faulty)[1] >= WARN
     assert levels(faulty)[2] == ERROR
     assert not causes or faulty[2].likely_cause in causes
     assert max(faulty[2].check_ratio) > 1.0

@@ -39,6 +39,7 @@ _REPEATED = "stale_scan"
 _REPEATED_HARM = 80.0
 _MIN_REPEATED = 0.15
 _UNREADABLE = "unreadable"
+_BLIND = "blind"
 
 
 class HealthLevel(IntEnum):
@@ -125,12 +126,14 @@ class HealthMonitor:
     def __init__(self, reference: HealthReference, settings: HealthSettings | None = None) -> None:
         self.reference = reference
         self.settings = settings or HealthSettings()
+        self._num_points_index = reference.reading_names.index("counts.in_range")
         self.reset()
 
     def reset(self) -> None:
         """Forgets the past: the level is OK until frames say otherwise."""
         self._level = HealthLevel.OK
         self._smoothed = 0.0
+        self._was_odd = False
         self._recent = RecentFrames(self.settings.recent_frames)
         self._drift = SlowDrift(self.reference.std, self.settings.max_drift)
         self._last: npt.NDArray[np.float64] | None = None
@@ -185,6 +188,8 @@ class HealthMonitor:
         reference = self.reference
         if not np.isfinite(readings).all():
             return 100.0, _UNREADABLE, False
+        if readings[self._num_points_index] <= 0.0:
+            return 100.0, _BLIND, False
         if repeated >= _MIN_REPEATED:
             return _REPEATED_HARM * repeated, _REPEATED, False
         judgement = reference.judge((readings - self._drift.offset)[None])
@@ -206,7 +211,13 @@ class HealthMonitor:
         return "" if name == CLEAN else name
 
     def _follow(self, score: float) -> None:
-        """Moves the average over time, and the level with it."""
+        """Moves the average over time, and the level with it.
+
+        The level rises with the second odd frame in a row, or with one that nothing in a scene can
+        excuse.
+        """
+        was_odd, self._was_odd = self._was_odd, self._is_odd(score)
+        may_rise = (was_odd and self._was_odd) or score >= _MAX_SCORE
         weight = self.settings.smoothing
         self._smoothed += weight * (min(score, _MAX_SCORE) - self._smoothed)
         ratio = self._smoothed / self.reference.threshold
@@ -215,7 +226,11 @@ class HealthMonitor:
             HealthLevel.WARN: self.settings.warn_ratio,
         }
         for level, limit in limits.items():
-            if ratio >= (limit * _CLEAR_RATIO if self._level >= level else limit):
+            if self._level >= level:
+                if ratio >= limit * _CLEAR_RATIO:
+                    self._level = level
+                    return
+            elif ratio >= limit and may_rise:
                 self._level = level
                 return
         self._level = HealthLevel.OK
@@ -246,7 +261,7 @@ class HealthMonitor:
     def _reason(self, readings: npt.NDArray[np.float64], score: float, cause: str) -> str:
         if self._is_odd(score):
             says = f"{cause_in_words(cause)} ({score:.0f} points expected to be lost)"
-            if cause == _REPEATED:
+            if cause in (_REPEATED, _BLIND):
                 return says
             deviations = self.reference.deviations(readings)
             return f"{says}: {reason_in_words(self.reference.reading_names, deviations)}"

@@ -34,8 +34,8 @@ _PRIOR_ODDS = 0.1
 _UNKNOWN_SPREAD = 3.0
 UNKNOWN_HARM = 20.0
 # What changes at once and is like nothing known is more often the scene (a lorry passes) than the
-# sensor: not enough for an alarm.
-UNKNOWN_CHANGE_HARM = 4.0
+# sensor: not enough for an alarm, being unusual included.
+UNKNOWN_CHANGE_HARM = 3.0
 # What being unlike clean input adds to the score by itself [points], whatever the cause: enough to
 # rank harmless disturbances, too little for an alarm. The root keeps it from saturating early.
 _MAX_UNUSUAL = 1.5

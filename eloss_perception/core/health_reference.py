@@ -10,7 +10,7 @@ mean is the classifier's to say, ``health_classifier.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ _UNREADABLE_DEVIATION = 1000.0
 # Variance of what changes from frame to frame doubles in so many of them; on simulated drives this
 # keeps the share of odd clean frames the same after three seconds as after none.
 _SCENE_FRAMES = 10.0
+# What these take away at once a vehicle alongside takes away as well, and does so many times an
+# hour on simulated drives: as a change they are no alarm, only by themselves.
+_LIKE_TRAFFIC = frozenset({"incomplete_echo", "local_dropout"})
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,10 @@ class HealthReference:
         if not (np.isfinite(self.profiles.shifts).all() and (self.profiles.harm >= 0).all()):
             raise ConfigError("health reference: a profile is out of range")
         classifiers = [
-            Classifier(covariance, self.profiles, unknown_harm, limit)
-            for covariance, unknown_harm, limit in zip(
+            Classifier(covariance, profiles, unknown_harm, limit)
+            for covariance, profiles, unknown_harm, limit in zip(
                 (self.covariance + self.gap, self.change_covariance),
+                (self.profiles, _of_changes(self.profiles)),
                 (UNKNOWN_HARM, UNKNOWN_CHANGE_HARM),
                 self.distance_limits,
                 strict=True,
@@ -193,6 +197,15 @@ class HealthReference:
         causes = self.causes(self.judge(readings))
         names = list(causes)
         return [names[i] for i in np.argmax(list(causes.values()), axis=0)]
+
+
+def _of_changes(profiles: Profiles) -> Profiles:
+    """The profiles as changes are judged by: those like a passing vehicle do not alarm."""
+    like_traffic = np.array([name in _LIKE_TRAFFIC for name in profiles.names], np.bool_)
+    return replace(
+        profiles,
+        harm=np.where(like_traffic, np.minimum(profiles.harm, UNKNOWN_CHANGE_HARM), profiles.harm),
+    )
 
 
 def _membership(members: Sequence[str], groups: Sequence[str]) -> Array:

@@ -77,6 +77,7 @@ _CAUSES = {
     "": "unusual",
     "unknown": "like nothing known",
     "unreadable": "a reading is not finite",
+    "blind": "no point in range",
     "stale_scan": "the same scan again",
 }
 
