@@ -126,7 +126,8 @@ class HealthMonitor:
     def __init__(self, reference: HealthReference, settings: HealthSettings | None = None) -> None:
         self.reference = reference
         self.settings = settings or HealthSettings()
-        self._num_points_index = reference.reading_names.index("counts.in_range")
+        names = reference.reading_names
+        self._counts_in_range = [i for i, name in enumerate(names) if name == "counts.in_range"]
         self.reset()
 
     def reset(self) -> None:
@@ -188,7 +189,7 @@ class HealthMonitor:
         reference = self.reference
         if not np.isfinite(readings).all():
             return 100.0, _UNREADABLE, False
-        if readings[self._num_points_index] <= 0.0:
+        if (readings[self._counts_in_range] <= 0.0).any():
             return 100.0, _BLIND, False
         if repeated >= _MIN_REPEATED:
             return _REPEATED_HARM * repeated, _REPEATED, False
