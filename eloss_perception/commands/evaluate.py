@@ -14,6 +14,7 @@ from eloss_perception.commands.parsing import (
     fraction,
     positive_int,
     seed,
+    settings_from,
 )
 from eloss_perception.commands.terminal import progress_bar, say
 
@@ -149,9 +150,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> EvaluationSettings:
     """Return the settings that the command line changes, checked."""
-    from pydantic import ValidationError
-
-    from eloss_perception.errors import ConfigError
     from eloss_perception.training.evaluation import EvaluationSettings
 
     named = {
@@ -161,12 +159,4 @@ def _settings(args: argparse.Namespace) -> EvaluationSettings:
         "block_length": args.block,
         "seed": args.seed,
     }
-    try:
-        return EvaluationSettings(
-            **{key: value for key, value in named.items() if value is not None}
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{key} = {first['input']!r}: {message}") from None
+    return settings_from(EvaluationSettings, named)

@@ -15,6 +15,7 @@ from eloss_perception.commands.parsing import (
     fraction,
     positive_int,
     seed,
+    settings_from,
 )
 from eloss_perception.commands.terminal import progress_bar, say
 
@@ -212,9 +213,6 @@ def _data(args: argparse.Namespace, settings: HealthBenchmarkSettings) -> Benchm
 
 def _settings(args: argparse.Namespace) -> HealthBenchmarkSettings:
     """Return the settings that the command line changes, checked."""
-    from pydantic import ValidationError
-
-    from eloss_perception.errors import ConfigError
     from eloss_perception.training.health_benchmark.settings import HealthBenchmarkSettings
 
     named = {
@@ -227,15 +225,7 @@ def _settings(args: argparse.Namespace) -> HealthBenchmarkSettings:
         "block_length": args.block,
         "seed": args.seed,
     }
-    try:
-        return HealthBenchmarkSettings(
-            **{key: value for key, value in named.items() if value is not None}
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{key} = {first['input']!r}: {message}") from None
+    return settings_from(HealthBenchmarkSettings, named)
 
 
 def _compare(first: Path, second: Path) -> int:

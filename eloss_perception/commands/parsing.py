@@ -7,10 +7,14 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 # argparse gives the type of `add_subparsers` no public name.
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Model = TypeVar("Model", bound="BaseModel")
 
 
 def add_command(
@@ -81,3 +85,22 @@ def seconds(text: str) -> float:
     if not 0.0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} must be at least 0")
     return value
+
+
+def settings_from(model: type[Model], named: dict[str, object]) -> Model:
+    """The settings that a command line changes, checked; what is None keeps its default.
+
+    Raises:
+        ConfigError: Naming the first setting that is not valid.
+    """
+    from pydantic import ValidationError
+
+    from eloss_perception.errors import ConfigError
+
+    try:
+        return model(**{key: value for key, value in named.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{key} = {first['input']!r}: {message}") from None
