@@ -324,7 +324,9 @@ def test_paused_means_paused(tmp_path: Path) -> None:
     from sensor_msgs.msg import PointCloud2
     from std_srvs.srv import SetBool
 
-    player = start("player", str(write_bag(tmp_path / "bag")), "--start-paused")
+    # The service may be found before the topic: without waiting the first scans would go unheard.
+    options = ("--start-paused", "--wait-for-subscribers", "1")
+    player = start("player", str(write_bag(tmp_path / "bag")), *options)
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node("listener", context=context)
