@@ -84,13 +84,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except SystemError as error:
         # What becomes of a Ctrl-C in the moment when compiled code returns to Python.
-        if not isinstance(error.__cause__, KeyboardInterrupt):
+        if not _came_from_interrupt(error):
             raise
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has left; without this Python complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _came_from_interrupt(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C is anywhere behind an error; one call may wrap the next one's."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _fail(message: str) -> int:

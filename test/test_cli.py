@@ -177,6 +177,15 @@ def test_interrupt_that_compiled_code_turned_into_a_system_error(fake, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_ctrl_c_behind_two_system_errors_is_one():
+    inner = SystemError("returned a result with an exception set")
+    inner.__cause__ = KeyboardInterrupt()
+    outer = SystemError("returned a result with an exception set")
+    outer.__context__ = inner
+    assert cli._came_from_interrupt(outer)
+    assert not cli._came_from_interrupt(SystemError("of another kind"))
+
+
 def test_ctrl_c_during_work(tmp_path):
     command = [sys.executable, "-m", "eloss_perception.cli", "simulate", "--frames", "9999"]
     process = subprocess.Popen(
