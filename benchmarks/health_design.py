@@ -127,7 +127,7 @@ def fit(bundle: Bundle, names: tuple[str, ...], data: Collected) -> HealthRefere
     stages = dict(zip(bundle.facts.layer_names, bundle.facts.layer_stages, strict=True))
     reference = fit_reference(
         data.clean, data.clean, data.profiles, tuple(layers), tuple(stages[n] for n in layers),
-        names, "simulation", 1.0, 10.0,
+        names, "simulation", 1.0,
     )  # fmt: skip
     # The sensor is known here: no gap to bridge.
     return replace(reference, gap=np.zeros_like(reference.gap))

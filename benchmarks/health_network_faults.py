@@ -106,7 +106,7 @@ def main() -> None:
     )
     sound, sound_confidence, precision = run(detector, frames)
     # Normal is what the sound network says of these very scans: what is asked is what a fault does.
-    reference = move_reference(bundle.require_health(), sound, "these scans", 1.0, 10.0, 60.0)
+    reference = move_reference(bundle.require_health(), sound, "these scans", 1.0, 60.0)
     scores = reference.score(sound)
     result = {}
     print(f"{'':34}{'AP lost':>8}{'score':>8}{'network':>9}{'scan':>7}{'confid.':>9}{'alarmed':>9}")

@@ -68,7 +68,6 @@ def fit(clean: Array, **changes: object) -> HealthReference:
         "names": NAMES,
         "source": "drawn",
         "false_alarms_per_hour": 1.0,
-        "rate_hz": 10.0,
     }
     reference = fit_reference(clean, **(arguments | changes))
     # These frames are of a sensor that is known: there is no gap to bridge.
@@ -129,7 +128,7 @@ def test_the_threshold_is_exceeded_at_the_stated_rate(per_hour: float) -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         seen = MIN_THRESHOLD + rng.exponential(3.0, 400)
-        threshold = alarm_threshold(seen, per_hour, 10.0, 60.0)
+        threshold = alarm_threshold(seen, per_hour)
         places = MIN_THRESHOLD + rng.exponential(3.0, 20 * 720)  # 20 hours
         ratios.append((places > threshold).sum() / 20 / per_hour)
     assert 0.5 < np.median(ratios) < 2.0
@@ -137,19 +136,19 @@ def test_the_threshold_is_exceeded_at_the_stated_rate(per_hour: float) -> None:
 
 def test_quiet_scores_give_the_least_threshold() -> None:
     scores = np.random.default_rng(0).uniform(0, 0.5, 300)
-    assert alarm_threshold(scores, 1.0, 10.0, 60.0) == MIN_THRESHOLD
-    assert alarm_threshold(np.full(50, 0.3), 1.0, 10.0, 60.0) == MIN_THRESHOLD
+    assert alarm_threshold(scores, 1.0) == MIN_THRESHOLD
+    assert alarm_threshold(np.full(50, 0.3), 1.0) == MIN_THRESHOLD
 
 
 def test_fewer_false_alarms_ask_for_a_higher_threshold() -> None:
     scores = MIN_THRESHOLD + np.random.default_rng(0).exponential(3.0, 400)
     rates = (0.1, 1.0, 10.0, 100.0)
-    thresholds = [alarm_threshold(scores, rate, 10.0, 60.0) for rate in rates]
+    thresholds = [alarm_threshold(scores, rate) for rate in rates]
     assert thresholds == sorted(thresholds, reverse=True) and len(set(thresholds)) == 4
 
 
 def move(old: HealthReference, clean: Array, frames_apart_s: float = 60.0) -> HealthReference:
-    return move_reference(old, clean, "a car", 1.0, 10.0, frames_apart_s)
+    return move_reference(old, clean, "a car", 1.0, frames_apart_s)
 
 
 def test_a_moved_reference_is_normal_elsewhere_and_keeps_its_profiles(
@@ -223,12 +222,12 @@ def test_what_is_alike_in_all_frames_is_told_no_finer_than_it_resolves() -> None
 def test_a_sensor_that_is_not_known_widens_what_is_clean_until_its_scans_are() -> None:
     clean = draw(1500, 0)
     other_units = draw(1500, 60) + STD * np.random.default_rng(61).normal(0, 2, (1500, 1))
-    arguments = ("drawn", 1.0, 10.0)
+    arguments = ("drawn", 1.0)
     shipped = fit_reference(clean, other_units, drives(), LAYERS, STAGES, NAMES, *arguments)
     known = replace(shipped, gap=np.zeros_like(shipped.gap))
     another = draw(400, 70) + 2.0 * STD
     assert (shipped.score(another) < shipped.threshold).mean() > 0.95
     assert (known.score(another) < known.threshold).mean() < 0.5
-    moved = move_reference(shipped, another[:100], "another", 1.0, 10.0, 60.0)
+    moved = move_reference(shipped, another[:100], "another", 1.0, 60.0)
     assert not moved.gap.any()
     assert (moved.score(another[100:]) < moved.threshold).mean() > 0.95

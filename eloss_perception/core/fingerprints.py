@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-NUM_SECTORS = 16
+from eloss_perception.core.sectors import NUM_SECTORS, sector_of
 
 Fingerprints = npt.NDArray[np.uint64]
 
@@ -47,12 +47,7 @@ def _sum_hashes(points, bits):  # type: ignore[no-untyped-def]
         x, y = points[i, 0], points[i, 1]
         if not (abs(x) + abs(y) < 1e6):  # neither NaN nor anything that is no return
             continue
-        # Diamond angle in [0, 4): monotone in the azimuth, counter-clockwise from +x.
-        ratio = y / (abs(x) + abs(y) + np.float32(1e-6))
-        angle = ratio if x >= 0.0 else 2.0 - ratio
-        if angle < 0.0:
-            angle += 4.0
-        sector = np.uintp(min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1))
+        sector = sector_of(x, y)
         # Mixing steps of SplitMix64 (Steele et al. 2014), as in core/pillars.py.
         mixed = np.uint64(bits[i, 0]) << np.uint64(32) | np.uint64(bits[i, 1])
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.ground import GROUND_READINGS, fit_ground
+from eloss_perception.core.sectors import NUM_SECTORS, sector_of
 
 # Upper edges of the range bins [m]; a last bin holds what lies beyond.
 RANGE_EDGES = (2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 65.0)
@@ -31,7 +32,6 @@ NUM_FINE_BINS = 224
 HEIGHT_EDGES = (-2.4, -1.9, -1.5, -1.0, -0.3, 0.5, 2.0)
 # Intensities; the first bin is "none at all", the last one "as much as can be told".
 INTENSITY_EDGES = (0.002, 0.05, 0.12, 0.2, 0.3, 0.42, 0.6, 0.996)
-NUM_SECTORS = 16
 # The lowest ring of each sector is found as the k-th lowest slope, so that a stray point does not
 # pose as one.
 _LOWEST_RANK = 4
@@ -166,12 +166,7 @@ def _accumulate(sample, range_bins, height_bins, intensity_bins):  # type: ignor
         if slope >= SLOPE_MIN and slope < SLOPE_MAX:
             fine_bin = min(int((slope - SLOPE_MIN) * fine_scale), NUM_FINE_BINS - 1)
             fine[np.uintp(fine_bin)] += 1
-        # Diamond angle in [0, 4): monotone in the azimuth, counter-clockwise from +x.
-        ratio = y / (abs(x) + abs(y) + np.float32(1e-6))
-        angle = ratio if x >= 0.0 else 2.0 - ratio
-        if angle < 0.0:
-            angle += 4.0
-        sector = np.uintp(min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1))
+        sector = sector_of(x, y)
         sectors[sector] += 1
         reach[sector] += np.int64(min(flat, np.float32(100.0)) * np.float32(100.0))
         all_slopes[k] = slope

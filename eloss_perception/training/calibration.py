@@ -81,7 +81,6 @@ def calibrate_from_simulation(
         names=reading_names(bundle.facts.layer_names),
         source=f"{num_scans} simulated scans and {num_drives} simulated drives",
         false_alarms_per_hour=false_alarms_per_hour,
-        rate_hz=rate_hz,
     )
     write_reference(path, reference, false_alarms_per_hour, rate_hz)
     return reference
@@ -127,6 +126,6 @@ def recalibrate(
     check_readings(clean)
     names = [f"scan {i}" for i in range(len(rows))] if labels is None else labels
     check_clean(old, clean, names)
-    reference = move_reference(old, clean, source, false_alarms_per_hour, rate_hz, frames_apart_s)
+    reference = move_reference(old, clean, source, false_alarms_per_hour, frames_apart_s)
     write_reference(path, reference, false_alarms_per_hour, rate_hz)
     return reference

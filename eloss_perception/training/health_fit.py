@@ -72,7 +72,6 @@ def fit_reference(
     names: tuple[str, ...],
     source: str,
     false_alarms_per_hour: float,
-    rate_hz: float,
 ) -> HealthReference:
     """Fits a reference from simulation.
 
@@ -85,7 +84,6 @@ def fit_reference(
         names: Of the R readings.
         source: The data in words.
         false_alarms_per_hour: Rate that the threshold is for.
-        rate_hz: Scans a second.
 
     Raises:
         DataError: If a reading is not finite, or too many readings never vary.
@@ -144,7 +142,7 @@ def fit_reference(
         distance_limits=limits,
         check_limits=_check_limits(reference, varied),
     )
-    threshold = alarm_threshold(reference.score(varied), false_alarms_per_hour, rate_hz, 1.0)
+    threshold = alarm_threshold(reference.score(varied), false_alarms_per_hour)
     return replace(reference, threshold=threshold)
 
 
@@ -153,7 +151,6 @@ def move_reference(
     clean: Array,
     source: str,
     false_alarms_per_hour: float,
-    rate_hz: float,
     frames_apart_s: float,
 ) -> HealthReference:
     """Moves a reference to the sensor, mounting and places of clean frames.
@@ -168,7 +165,6 @@ def move_reference(
         clean: (N, R) readings of clean frames.
         source: The data in words.
         false_alarms_per_hour: Rate that the threshold is for.
-        rate_hz: Scans a second.
         frames_apart_s: Time between these frames [s]; large for frames of different places.
 
     Raises:
@@ -200,13 +196,11 @@ def move_reference(
         check_limits=_check_limits(moved, clean),
     )
     scores = moved.score(clean)
-    threshold = alarm_threshold(scores, false_alarms_per_hour, rate_hz, frames_apart_s)
+    threshold = alarm_threshold(scores, false_alarms_per_hour)
     return replace(moved, threshold=threshold)
 
 
-def alarm_threshold(
-    scores: Array, false_alarms_per_hour: float, rate_hz: float, frames_apart_s: float
-) -> float:
+def alarm_threshold(scores: Array, false_alarms_per_hour: float) -> float:
     """Score that clean input exceeds in so many events an hour; ``MIN_THRESHOLD`` at least.
 
     Frames of one place exceed it together, so what counts is the share of places, one every five
@@ -216,8 +210,6 @@ def alarm_threshold(
     Args:
         scores: (N,) scores of clean frames.
         false_alarms_per_hour: Events allowed.
-        rate_hz: Scans a second; a single odd scan raises no alarm at a high rate.
-        frames_apart_s: Time between the frames [s].
     """
     share = min(0.5, false_alarms_per_hour * _EVENT_S / 3600.0)
     high = float(np.quantile(scores, 0.95))

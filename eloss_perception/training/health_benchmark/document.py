@@ -283,6 +283,5 @@ def _moved(
         clean.readings,
         f"{len(clean)} clean frames",
         stated.false_alarms_per_hour,
-        stated.rate_hz,
         settings.frames_apart_s,
     )

@@ -1,0 +1,21 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sectors of a turn, without trigonometry."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+NUM_SECTORS = 16
+
+
+@numba.njit(cache=True, nogil=True, inline="always", error_model="numpy")
+def sector_of(x, y):  # type: ignore[no-untyped-def]
+    """Sector of a finite point, counter-clockwise from +x, as an unsigned index."""
+    # Diamond angle in [0, 4): monotone in the azimuth.
+    ratio = y / (abs(x) + abs(y) + np.float32(1e-6))
+    angle = ratio if x >= 0.0 else 2.0 - ratio
+    if angle < 0.0:
+        angle += 4.0
+    return np.uintp(min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1))
