@@ -43,6 +43,7 @@ from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig
 from eloss_perception.model.folding import fold_batch_norm
 from eloss_perception.model.network import POINTPILLARS, PillarNetwork
 from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import ONNX_NAME, YAML_NAME, default_bundle_path
 from eloss_perception.simulation.scene import simulate_scan
 from eloss_perception.training.data.loading import load_batches
@@ -141,15 +142,18 @@ def without_readings(model: onnx.ModelProto) -> onnx.ModelProto:
     return bare
 
 
-def time_readout(path: Path, pillars: Pillars, num_threads: int, rounds: int) -> dict[str, float]:
+def time_readout(
+    path: Path, grid: PillarGrid, pillars: Pillars, num_threads: int, rounds: int
+) -> dict[str, float]:
     """Times of an exported network on one frame, without and with its readings."""
     model = onnx.load(str(path))
+    settings = BackendSettings(num_threads=num_threads)
     times: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
     with tempfile.TemporaryDirectory() as folder:
         bare = Path(folder) / "bare.onnx"
         onnx.save(without_readings(model), str(bare))
         for _ in range(NUM_SESSIONS):
-            backends = [load_backend("onnxruntime_cpu", p, num_threads) for p in (bare, path)]
+            backends = [load_backend("onnxruntime_cpu", p, grid, settings) for p in (bare, path)]
             for i in range(-3, max(1, rounds // NUM_SESSIONS)):  # the first ones warm up
                 for k in ((0, 1), (1, 0))[i % 2]:
                     time_taken = milliseconds(lambda k=k: backends[k].run(pillars))  # type: ignore[misc]
@@ -172,7 +176,7 @@ def light_readout(num_threads: int, rounds: int) -> dict[str, float]:
     path = default_bundle_path()
     grid = PillarGrid(**yaml.safe_load((path / YAML_NAME).read_text())["grid"])
     pillars = pillarize(simulate_scan(3).points, grid)
-    return time_readout(path / ONNX_NAME, pillars, num_threads, rounds)
+    return time_readout(path / ONNX_NAME, grid, pillars, num_threads, rounds)
 
 
 def full_readout(num_threads: int, rounds: int) -> dict[str, float]:
@@ -183,7 +187,7 @@ def full_readout(num_threads: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ONNX_NAME
         write_onnx(fold_batch_norm(network), pillars, path, half_weights=False)
-        return time_readout(path, pillars, num_threads, rounds)
+        return time_readout(path, grid, pillars, num_threads, rounds)
 
 
 def medians(values: Iterable[tuple[float, float]]) -> tuple[float, float]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from eloss_perception.core.health import HealthMonitor
 from eloss_perception.core.health_reference import HealthReference
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
 from eloss_perception.simulation.corruptions import CORRUPTIONS, corrupt
@@ -120,7 +121,7 @@ def conditions() -> list[tuple[str, int]]:
 
 def collect(bundle: Bundle, num_drives: int, path: Path) -> None:
     """Reads the drives: clean throughout, and their second third under each condition."""
-    detector = Detector(bundle, num_threads=1)
+    detector = Detector(bundle, settings=BackendSettings(num_threads=1))
     clean, corrupted = [], []
     for drive in range(num_drives):
         scans = [frame.scan.points for frame in simulate_drive(_SEED + drive, 3 * _THIRD)]

@@ -25,6 +25,7 @@ import numpy as np
 
 from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.readings import check_of, checks_of, reading_names
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
 from eloss_perception.simulation.scene import simulate_scan
@@ -60,7 +61,7 @@ class Row(NamedTuple):
 def collect(bundle: Bundle, num_scans: int, num_drives: int, cache: Path) -> Collected:
     """Reads scans and drives, or the cache of an earlier run."""
     if not cache.exists():
-        detector = Detector(bundle, num_threads=1)
+        detector = Detector(bundle, settings=BackendSettings(num_threads=1))
         clean = np.array(
             [detector.detect(simulate_scan(_CLEAN_SEED + i).points).readings
              for i in range(num_scans)]

@@ -27,6 +27,7 @@ from eloss_perception.kitti.calibration import camera_view_mask
 from eloss_perception.kitti.convert import boxes_to_kitti
 from eloss_perception.kitti.dataset import KittiDataset, KittiFrames
 from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import DetectionThresholds, Detector
 from eloss_perception.training.evaluation import EvaluationFrame
@@ -102,7 +103,9 @@ def main() -> None:
     if arguments.data is not None:
         frames = KittiDataset(arguments.data, arguments.split)
     detector = Detector(
-        bundle, num_threads=1, thresholds=DetectionThresholds(score=EVALUATION_SCORE)
+        bundle,
+        settings=BackendSettings(num_threads=1),
+        thresholds=DetectionThresholds(score=EVALUATION_SCORE),
     )
     sound, sound_confidence, precision = run(detector, frames)
     # Normal is what the sound network says of these very scans: what is asked is what a fault does.
@@ -114,7 +117,9 @@ def main() -> None:
         for name, fault in FAULTS.items():
             path = Path(folder) / "model.onnx"
             write_damaged(bundle.onnx_path, fault, path)
-            detector.backend = load_backend("onnxruntime_cpu", path, 1)
+            detector.backend = load_backend(
+                "onnxruntime_cpu", path, bundle.grid, BackendSettings(num_threads=1)
+            )
             readings, confidence, ap = run(detector, frames)
             row = {
                 "ap_lost": precision - ap,

@@ -63,12 +63,12 @@ def full_scan(seed: int) -> np.ndarray:
 
 
 def read(
-    outputs: NetworkOutputs, points: np.ndarray, pillars: Pillars, detector: Detector
+    outputs: NetworkOutputs, points: np.ndarray, pillars: Pillars
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the frame's health is judged by, as the detector reads it."""
     sample = sample_points(points)
     entropy, log_rms = outputs.layer_entropy, outputs.layer_log_rms
-    readings = make_readings(entropy, log_rms, sample, pillars, detector.grid)
+    readings = make_readings(entropy, log_rms, sample, pillars.counts)
     return readings, sector_fingerprints(sample)
 
 
@@ -113,9 +113,7 @@ def measure(num_scans: int, repeats: int) -> dict[str, list[float]]:
                 ),
             )
             counts = pillars.counts
-            readings, fingerprints = timed(
-                "readings", lambda: read(outputs, points, pillars, detector)
-            )
+            readings, fingerprints = timed("readings", lambda: read(outputs, points, pillars))
             # Other noise in every round: a repeated scan would be judged in no time.
             noise = rng.normal(0.0, 0.05, len(readings)) * monitor.reference.std
             prints = fingerprints + np.uint64(repeat + 2)

@@ -144,9 +144,12 @@ def test_unknown_names_are_refused_with_the_valid_ones() -> None:
 
 
 def test_a_network_that_is_none_is_a_backend_error(tmp_path: Path) -> None:
+    from eloss_perception.core.grid import PillarGrid
     from eloss_perception.runtime.backends import load_backend
+    from eloss_perception.runtime.backends.base import BackendSettings
 
+    grid = PillarGrid((0.0, -8.0, -3.0, 16.0, 8.0, 1.0), (0.5, 0.5), 100, 8)
     broken = tmp_path / "model.onnx"
     broken.write_bytes(b"not a network")
     with pytest.raises(BackendError, match="cannot load"):
-        load_backend("onnxruntime_cpu", broken, 1)
+        load_backend("onnxruntime_cpu", broken, grid, BackendSettings())

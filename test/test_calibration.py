@@ -18,6 +18,7 @@ from calibration_factory import drive_scan, standing_scan, write_bundle
 from health_reference_factory import disturbed_readings, make_reference
 
 from eloss_perception.errors import BundleError, DataError
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, write_facts
 from eloss_perception.runtime.detector import Detector
 from eloss_perception.training import calibration
@@ -84,7 +85,7 @@ def test_a_recalibrated_bundle_finds_the_scans_normal(bundle: Path) -> None:
     assert (health.num_frames, health.false_alarms_per_hour, health.rate_hz) == (40, 3.0, 15.0)
     assert health.source == "forty places; profiles of disturbances from made up for tests"
     assert health.threshold == found.threshold == reference.threshold
-    detector = Detector(loaded, num_threads=1)
+    detector = Detector(loaded, settings=BackendSettings(num_threads=1))
     rows = np.array([detector.detect(points).readings for points in scans])
     np.testing.assert_allclose(found.mean, np.median(rows, axis=0))
     assert (found.score(rows) > found.threshold).mean() < 0.05
@@ -126,7 +127,7 @@ def test_calibration_from_simulation_stores_a_reference(
     """With cheap scans in place of the simulator's, and two profiles."""
 
     def collect(bundle: Bundle, num_drives: int, num_threads: int, progress) -> ProfileReadings:
-        detector = Detector(bundle, num_threads=num_threads)
+        detector = Detector(bundle, settings=BackendSettings(num_threads=num_threads))
         rows = np.array([detector.detect(drive_scan(i)).readings for i in range(500, 520)])
         noise = np.random.default_rng(0).normal(0, 0.01, (2, *rows.shape))
         progress(20)
@@ -145,7 +146,7 @@ def test_calibration_from_simulation_stores_a_reference(
     assert reference.num_frames == 60 and "fog" in reference.profiles.names
     assert "60 simulated scans and 3 simulated drives" in reference.source
     assert reference.source == loaded.facts.health.source
-    detector = Detector(loaded, num_threads=1)
+    detector = Detector(loaded, settings=BackendSettings(num_threads=1))
     scores = reference.score(
         np.array([detector.detect(drive_scan(i)).readings for i in range(900, 930)])
     )

@@ -25,6 +25,7 @@ from eloss_perception.errors import BackendError, BundleError, ConfigError
 from eloss_perception.model.folding import fold_batch_norm
 from eloss_perception.model.network import NetworkConfig, PillarNetwork
 from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.onnxruntime_cpu import session_options
 from eloss_perception.training import onnx_graph, parity
 from eloss_perception.training.export import _on_range, export_network
@@ -92,7 +93,10 @@ def test_an_anchor_network_survives_the_export_in_either_precision(tmp_path: Pat
     num_weights = sum(p.numel() for p in network.parameters())
     assert full.stat().st_size - half.stat().st_size > 1.7 * num_weights
     # Rounding moves the outputs, but little.
-    a, b = (load_backend("onnxruntime_cpu", path, 1).run(scans()[0]) for path in (full, half))
+    a, b = (
+        load_backend("onnxruntime_cpu", path, GRID, BackendSettings()).run(scans()[0])
+        for path in (full, half)
+    )
     assert 0.0 < np.abs(a.class_logits - b.class_logits).max() < 0.05
     # The file is not the one of a network whose weights differ.
     with torch.no_grad():
@@ -163,7 +167,7 @@ def test_a_network_without_a_reading_is_refused(tmp_path: Path) -> None:
     del model.graph.output[3]
     onnx.save(model, str(path))
     with pytest.raises(BackendError, match=r"no output layer_log_rms; export the bundle again"):
-        load_backend("onnxruntime_cpu", path, 1)
+        load_backend("onnxruntime_cpu", path, GRID, BackendSettings())
 
 
 def test_boxes_are_compared_as_sets() -> None:

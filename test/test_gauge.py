@@ -25,7 +25,7 @@ from eloss_perception.ros.gauge import gauge_markers
 from eloss_perception.ros.messages import health_to_msg, unread_health_to_msg
 
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="velodyne")
-COUNTS = PointCounts(900, 10, 60, 30, 1000, 400, 0)
+COUNTS = PointCounts(900, 10, 60, 30, 1000, 400, 0, 20, 100)
 ORIGIN = (0.0, 0.0, 0.0)
 NUM_LAYERS = len(REFERENCE.layer_names)
 

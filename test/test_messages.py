@@ -38,7 +38,7 @@ from eloss_perception.ros.status import DetectorStatus
 
 NAMES = ("Car", "Pedestrian", "Cyclist")
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="velodyne")
-COUNTS = PointCounts(900, 10, 60, 30, 1000, 400, 0)
+COUNTS = PointCounts(900, 10, 60, 30, 1000, 400, 0, 0, 0)
 
 
 def some_boxes(num_boxes: int = 3) -> Boxes3D:
@@ -208,9 +208,9 @@ def test_all_is_well() -> None:
         ({"num_replaced": 1}, {"input": 1}),
         ({"num_received": 3}, {"input": 1}),  # two a second
         ({"saturated_share": 0.9}, {"input": 1}),
-        ({"counts": PointCounts(0, 0, 9, 0, 9, 0, 0)}, {"input": 1}),
-        ({"counts": PointCounts(0, 0, 0, 0, 0, 0, 0)}, {"input": 1}),
-        ({"counts": PointCounts(900, 10, 60, 30, 1000, 400, 7)}, {"pillar_capacity": 1}),
+        ({"counts": PointCounts(0, 0, 9, 0, 9, 0, 0, 0, 0)}, {"input": 1}),
+        ({"counts": PointCounts(0, 0, 0, 0, 0, 0, 0, 0, 0)}, {"input": 1}),
+        ({"counts": PointCounts(900, 10, 60, 30, 1000, 400, 7, 0, 0)}, {"pillar_capacity": 1}),
         ({"max_total_ms": 130.0}, {"processing_time": 1}),
         ({"num_failed": 1, "last_error": "bad"}, {"backend": 2}),
         ({"last_scan_time": 8.5}, {"input": 3, "entropy_health": 3}),

@@ -17,6 +17,7 @@ from node_harness import Harness, wait_for
 
 from eloss_perception.core.health import HealthLevel
 from eloss_perception.msg import EntropyHealth
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
 from eloss_perception.simulation.corruptions import corrupt
@@ -67,7 +68,7 @@ class Drive:
 
 @pytest.fixture(scope="module")
 def street() -> Iterator[Drive]:
-    detector = Detector(Bundle.load(default_bundle_path()), num_threads=1)
+    detector = Detector(Bundle.load(default_bundle_path()), settings=BackendSettings(num_threads=1))
     detector.warm_up()
     harness = Harness(detector, stale_timeout=60.0, publish_gauge=False, publish_markers=False)
     harness.start()

@@ -30,8 +30,7 @@ def read(points: npt.NDArray[np.float32]) -> dict[str, float]:
         np.array([0.7, 0.6], np.float32),
         np.array([-1.0, -2.0], np.float32),
         sample_points(points),
-        pillarize(points, GRID),
-        GRID,
+        pillarize(points, GRID).counts,
     )
     return dict(zip(reading_names(LAYERS), values.tolist(), strict=True))
 

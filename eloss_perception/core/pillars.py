@@ -42,6 +42,9 @@ class PointCounts:
         num_input_points: Points given.
         num_pillars: Pillars kept.
         num_dropped_pillars: Pillars over ``max_pillars``.
+        num_lone_pillars: Kept pillars none of whose eight neighbours is kept; those on the grid's
+            edge are not counted.
+        num_single_pillars: Kept pillars whose cell holds a single point.
     """
 
     num_points: int
@@ -51,6 +54,8 @@ class PointCounts:
     num_input_points: int
     num_pillars: int
     num_dropped_pillars: int
+    num_lone_pillars: int
+    num_single_pillars: int
 
     @property
     def num_in_range(self) -> int:
@@ -135,8 +140,23 @@ def pillarize(points: npt.NDArray[np.float32], grid: PillarGrid) -> Pillars:
         num_input_points=len(points),
         num_pillars=num_pillars,
         num_dropped_pillars=len(occupied) - num_pillars,
+        num_lone_pillars=_count_lone(
+            kept_cells, cell_to_pillar, num_pillars, grid.num_x, grid.num_y
+        ),
+        num_single_pillars=int((cell_counts[kept_cells] == 1).sum()),
     )
     return Pillars(pillar_points, features, cell_to_pillar, counts)
+
+
+class Pillarizer:
+    """:func:`pillarize` for a stream of scans on one grid."""
+
+    def __init__(self, grid: PillarGrid) -> None:
+        self.grid = grid
+
+    def __call__(self, points: npt.NDArray[np.float32]) -> Pillars:
+        """The pillars of one scan; valid until the next call."""
+        return pillarize(points, self.grid)
 
 
 def _nearest_cells(cells: npt.NDArray[np.int64], grid: PillarGrid) -> npt.NDArray[np.int64]:
@@ -258,3 +278,25 @@ def _fill_pillars(  # type: ignore[no-untyped-def]
         features[pillar, 4] = np.log(1.0 + cell_counts[pillar])
         features[pillar, 5] = np.sqrt(center_x * center_x + center_y * center_y)
     return num_kept
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_lone(occupied, cell_to_pillar, num_pillars, num_x, num_y):  # type: ignore[no-untyped-def]
+    """Occupied cells, in ascending order, none of whose eight neighbours is occupied."""
+    num_lone = 0
+    row_start = 0
+    for cell in occupied:
+        while cell >= row_start + num_x:
+            row_start += num_x
+        column = cell - row_start
+        if column == 0 or column == num_x - 1 or cell < num_x or cell >= num_x * (num_y - 1):
+            continue
+        # Beside, then above and below: most have company in their own row.
+        if cell_to_pillar[cell - 1] != num_pillars or cell_to_pillar[cell + 1] != num_pillars:
+            continue
+        num_neighbours = 0
+        for beside in (-1, 0, 1):
+            num_neighbours += cell_to_pillar[cell - num_x + beside] != num_pillars
+            num_neighbours += cell_to_pillar[cell + num_x + beside] != num_pillars
+        num_lone += num_neighbours == 0
+    return num_lone

@@ -12,12 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillars, PointCounts
+from eloss_perception.core.pillars import PointCounts
 from eloss_perception.core.scan_statistics import SCAN_READINGS, scan_readings
 
 _PILLAR_READINGS = ("isolation.lone_pillars", "isolation.single_points")
@@ -51,8 +49,7 @@ def make_readings(
     layer_entropy: npt.NDArray[np.floating],
     layer_log_rms: npt.NDArray[np.floating],
     sample: npt.NDArray[np.float32],
-    pillars: Pillars,
-    grid: PillarGrid,
+    counts: PointCounts,
 ) -> npt.NDArray[np.float64]:
     """The readings of one frame.
 
@@ -61,8 +58,7 @@ def make_readings(
         layer_log_rms: (L,) log RMS of each tapped layer.
         sample: (M, 4) float32, a quarter of the whole scan in the network frame, intensity in
             [0, 1]; see ``core/sampling.py``.
-        pillars: What the network was given of it.
-        grid: Their grid.
+        counts: What the pillarizer counted in it.
 
     Returns:
         (R,) float64 in the order of :func:`reading_names`; the same for any order of the points.
@@ -71,8 +67,8 @@ def make_readings(
         [
             np.asarray(layer_entropy, np.float64),
             np.asarray(layer_log_rms, np.float64),
-            _count_readings(pillars.counts),
-            _pillar_readings(pillars, grid),
+            _count_readings(counts),
+            _pillar_readings(counts),
             scan_readings(sample),
         ]
     )
@@ -87,37 +83,9 @@ def _count_readings(counts: PointCounts) -> list[float]:
     ]
 
 
-def _pillar_readings(pillars: Pillars, grid: PillarGrid) -> list[float]:
+def _pillar_readings(counts: PointCounts) -> list[float]:
     """Log shares of pillars without a neighbour, and of those with a single point."""
-    num_pillars = len(pillars.features)
-    cells = pillars.cell_to_pillar
-    num_lone = _num_lone_pillars(
-        np.flatnonzero(cells != num_pillars), cells, num_pillars, grid.num_x, grid.num_y
-    )
-    num_single = int((pillars.features[:, 4] < math.log(2.5)).sum())
     return [
-        math.log((num_lone + 5.0) / (num_pillars + 5.0)),
-        math.log((num_single + 5.0) / (num_pillars + 5.0)),
+        math.log((counts.num_lone_pillars + 5.0) / (counts.num_pillars + 5.0)),
+        math.log((counts.num_single_pillars + 5.0) / (counts.num_pillars + 5.0)),
     ]
-
-
-@numba.njit(cache=True, nogil=True)
-def _num_lone_pillars(occupied, cell_to_pillar, num_pillars, num_x, num_y):  # type: ignore[no-untyped-def]
-    """Occupied cells, in ascending order, none of whose eight neighbours is occupied."""
-    num_lone = 0
-    row_start = 0
-    for cell in occupied:
-        while cell >= row_start + num_x:
-            row_start += num_x
-        column = cell - row_start
-        if column == 0 or column == num_x - 1 or cell < num_x or cell >= num_x * (num_y - 1):
-            continue
-        # Beside, then above and below: most have company in their own row.
-        if cell_to_pillar[cell - 1] != num_pillars or cell_to_pillar[cell + 1] != num_pillars:
-            continue
-        num_neighbours = 0
-        for beside in (-1, 0, 1):
-            num_neighbours += cell_to_pillar[cell - num_x + beside] != num_pillars
-            num_neighbours += cell_to_pillar[cell + num_x + beside] != num_pillars
-        num_lone += num_neighbours == 0
-    return num_lone

@@ -53,7 +53,7 @@ def load_detector(settings: DetectorNodeSettings) -> Detector:
     bundle = Bundle.load(settings.bundle or default_bundle_path())
     bundle.require_health()
     thresholds = settings.detection_thresholds(bundle.class_names)
-    detector = Detector(bundle, settings.backend, settings.num_threads, thresholds)
+    detector = Detector(bundle, settings.backend, settings.backend_settings(), thresholds)
     detector.warm_up()
     return detector
 

@@ -21,6 +21,7 @@ from eloss_perception.core.health import HealthSettings
 from eloss_perception.core.sensors import SENSORS, SensorModel, find_sensor
 from eloss_perception.errors import ConfigError
 from eloss_perception.runtime.backends import BACKENDS
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.detector import DetectionThresholds
 
 RUN_TIME: dict[str, Any] = {"run_time": True}
@@ -135,6 +136,10 @@ class DetectorNodeSettings(_Settings):
         default=True,
         description="Configure and activate without waiting for a lifecycle manager.",
     )
+
+    def backend_settings(self) -> BackendSettings:
+        """What the backend is told."""
+        return BackendSettings(num_threads=self.num_threads)
 
     def detection_thresholds(self, class_names: Sequence[str]) -> DetectionThresholds:
         """The detector's thresholds for the classes of a bundle."""

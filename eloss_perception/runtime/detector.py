@@ -16,12 +16,12 @@ from eloss_perception.core.decode import decode
 from eloss_perception.core.fingerprints import Fingerprints, sector_fingerprints
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import HeadConfig
-from eloss_perception.core.pillars import PointCounts, pillarize
+from eloss_perception.core.pillars import PointCounts
 from eloss_perception.core.readings import make_readings
 from eloss_perception.core.sampling import sample_points
 from eloss_perception.errors import ConfigError
 from eloss_perception.runtime.backends import load_backend
-from eloss_perception.runtime.backends.base import Backend
+from eloss_perception.runtime.backends.base import Backend, BackendSettings
 from eloss_perception.runtime.bundle import Bundle
 
 
@@ -125,7 +125,7 @@ class PillarDetector:
             BackendError: If the backend fails on the frame.
         """
         start = time.perf_counter()
-        pillars = pillarize(points, self.grid)
+        pillars = self.backend.pillarize(points)
         pillarized = time.perf_counter()
         outputs = self.backend.run(pillars)
         inferred = time.perf_counter()
@@ -141,7 +141,7 @@ class PillarDetector:
         decoded = time.perf_counter()
         sample = sample_points(points)
         readings = make_readings(
-            outputs.layer_entropy, outputs.layer_log_rms, sample, pillars, self.grid
+            outputs.layer_entropy, outputs.layer_log_rms, sample, pillars.counts
         )
         fingerprints = sector_fingerprints(sample)
         read = time.perf_counter()
@@ -174,7 +174,7 @@ class Detector(PillarDetector):
         self,
         bundle: Bundle,
         backend: str = "onnxruntime_cpu",
-        num_threads: int = 2,
+        settings: BackendSettings | None = None,
         thresholds: DetectionThresholds | None = None,
     ) -> None:
         """Loads the network.
@@ -183,6 +183,6 @@ class Detector(PillarDetector):
             ConfigError: If the backend or a class of the thresholds is unknown.
             BackendError: If the backend cannot run the bundle.
         """
-        loaded = load_backend(backend, bundle.onnx_path, num_threads)
+        loaded = load_backend(backend, bundle.onnx_path, bundle.grid, settings or BackendSettings())
         super().__init__(loaded, bundle.grid, bundle.facts.head, bundle.class_names, thresholds)
         self.bundle = bundle

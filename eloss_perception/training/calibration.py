@@ -13,6 +13,7 @@ import numpy.typing as npt
 from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.readings import reading_names
 from eloss_perception.errors import DataError
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, write_reference
 from eloss_perception.runtime.detector import Detector
 from eloss_perception.simulation.scene import simulate_scan
@@ -62,7 +63,7 @@ def calibrate_from_simulation(
     if num_drives < _MIN_DRIVES:
         raise DataError(f"{num_drives} drives are too few; {_MIN_DRIVES} are needed")
     bundle = Bundle.load_uncalibrated(path)
-    detector = Detector(bundle, num_threads=num_threads)
+    detector = Detector(bundle, settings=BackendSettings(num_threads=num_threads))
     clean, varied = [], []
     for index in range(num_scans):
         points = simulate_scan(_CALIBRATION_SEED + index).points
@@ -116,7 +117,7 @@ def recalibrate(
     """
     bundle = Bundle.load(path)
     old = bundle.require_health()
-    detector = Detector(bundle, num_threads=num_threads)
+    detector = Detector(bundle, settings=BackendSettings(num_threads=num_threads))
     rows = []
     for number, points in enumerate(scans, 1):
         rows.append(detector.detect(points).readings)

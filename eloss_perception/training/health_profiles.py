@@ -19,6 +19,7 @@ from eloss_perception.core.health_words import NETWORK_FAULT
 from eloss_perception.kitti.calibration import Calibration, camera_view_mask
 from eloss_perception.kitti.convert import boxes_to_kitti
 from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import ONNX_NAME, Bundle
 from eloss_perception.runtime.detector import Detections, DetectionThresholds, Detector
 from eloss_perception.simulation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -106,16 +107,18 @@ class _Reader:
     """A network that counts the scans it reads."""
 
     def __init__(self, bundle: Bundle, num_threads: int, progress: Callable[[int], None]) -> None:
-        self._num_threads = num_threads
+        self._settings = BackendSettings(num_threads=num_threads)
         # As AP is judged: with the weak boxes.
         thresholds = DetectionThresholds(score=EVALUATION_SCORE)
-        self._detector = Detector(bundle, num_threads=num_threads, thresholds=thresholds)
+        self._detector = Detector(bundle, settings=self._settings, thresholds=thresholds)
         self._progress = progress
         self._num_scans = 0
 
     def use(self, onnx_path: Path) -> None:
         """Goes on with another network of the same shape."""
-        self._detector.backend = load_backend("onnxruntime_cpu", onnx_path, self._num_threads)
+        self._detector.backend = load_backend(
+            "onnxruntime_cpu", onnx_path, self._detector.grid, self._settings
+        )
 
     def detect(self, points: Points) -> Detections:
         """Reads one scan."""

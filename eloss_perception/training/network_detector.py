@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 
 from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillars
+from eloss_perception.core.pillars import Pillarizer, Pillars
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.runtime.backends.base import NetworkOutputs
 from eloss_perception.runtime.detector import DetectionThresholds, PillarDetector
@@ -17,7 +17,8 @@ from eloss_perception.training.onnx_graph import network_inputs
 class TorchNetwork:
     """A network in evaluation mode where a backend is expected; float32, on its own device."""
 
-    def __init__(self, network: PillarNetwork) -> None:
+    def __init__(self, network: PillarNetwork, grid: PillarGrid) -> None:
+        self.pillarize = Pillarizer(grid)
         self._network = network.eval()
 
     @property
@@ -40,5 +41,5 @@ def network_detector(
     thresholds: DetectionThresholds,
 ) -> PillarDetector:
     """The detector of a network that has no bundle yet."""
-    backend = TorchNetwork(network)
+    backend = TorchNetwork(network, grid)
     return PillarDetector(backend, grid, network.config.head, class_names, thresholds)

@@ -18,6 +18,7 @@ from eloss_perception.core.pillars import Pillars
 from eloss_perception.errors import BundleError
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.training.network_detector import TorchNetwork
 from eloss_perception.training.onnx_graph import network_inputs
 
@@ -42,10 +43,10 @@ def check_parity(
     Raises:
         BundleError: If they differ, or a value is not finite.
     """
-    backend = load_backend("onnxruntime_cpu", onnx_path, num_threads=2)
+    backend = load_backend("onnxruntime_cpu", onnx_path, grid, BackendSettings())
     thresholds = np.full(network.config.num_classes, _SCORE_THRESHOLD, np.float32)
     for pillars in scans:
-        expected = TorchNetwork(network).run(pillars)
+        expected = TorchNetwork(network, grid).run(pillars)
         actual = backend.run(pillars)
         for field in ("class_logits", "box_regression"):
             a, b = getattr(expected, field), getattr(actual, field)

@@ -7,8 +7,9 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from eloss_perception.core.grid import PillarGrid
 from eloss_perception.errors import BackendError, ConfigError
-from eloss_perception.runtime.backends.base import Backend
+from eloss_perception.runtime.backends.base import Backend, BackendSettings
 
 # Module and class; imported only when chosen, because each needs a runtime that others lack.
 BACKENDS = {
@@ -16,7 +17,9 @@ BACKENDS = {
 }
 
 
-def load_backend(name: str, onnx_path: Path, num_threads: int) -> Backend:
+def load_backend(
+    name: str, onnx_path: Path, grid: PillarGrid, settings: BackendSettings
+) -> Backend:
     """Starts a backend.
 
     Raises:
@@ -30,5 +33,5 @@ def load_backend(name: str, onnx_path: Path, num_threads: int) -> Backend:
         module = import_module(f"{__name__}.{module_name}")
     except ImportError as error:
         raise BackendError(f"backend {name} is not installed: {error}") from None
-    backend: Backend = getattr(module, class_name)(onnx_path, num_threads)
+    backend: Backend = getattr(module, class_name)(onnx_path, grid, settings)
     return backend

@@ -6,12 +6,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 
-from eloss_perception.core.pillars import Pillars
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import PointCounts
+
+
+class BackendSettings(BaseModel):
+    """How a backend runs; each takes what concerns it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_threads: int = Field(2, ge=1, le=64, description="CPU threads of the network")
+    device_index: int = Field(0, ge=0, description="which GPU")
+    engine_cache: Path | None = Field(
+        None, description="folder of built engines; none is the user's cache folder"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +50,18 @@ class NetworkOutputs:
 OUTPUT_NAMES = tuple(field.name for field in fields(NetworkOutputs))
 
 
+class CountedPillars(Protocol):
+    """What every backend's pillars have in common, wherever their arrays lie."""
+
+    @property
+    def counts(self) -> PointCounts:
+        """What became of the points."""
+
+
 class Backend(Protocol):
     """Runs a bundle's network; equal input gives equal output, bit for bit."""
 
-    def __init__(self, onnx_path: Path, num_threads: int) -> None:
+    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
         """Loads the network.
 
         Raises:
@@ -51,8 +73,28 @@ class Backend(Protocol):
     def description(self) -> str:
         """Runtime, version and device actually used, for diagnostics."""
 
-    def run(self, pillars: Pillars) -> NetworkOutputs:
+    def pillarize(self, points: npt.NDArray[np.float32]) -> CountedPillars:
+        """Sorts points into pillars where the network runs; see ``core/pillars.py``.
+
+        Args:
+            points: (N, 4) float32 x, y, z [m] in the network frame, intensity in [0, 1].
+
+        Returns:
+            What :meth:`run` takes; valid until the next call.
+
+        Raises:
+            CloudError: If ``points`` has another shape or dtype.
+            BackendError: If the device fails.
+        """
+
+    def run(self, pillars: Any) -> NetworkOutputs:
         """Runs one frame.
+
+        Args:
+            pillars: What this backend's :meth:`pillarize` returned.
+
+        Returns:
+            The outputs; their arrays are valid until the next call.
 
         Raises:
             BackendError: If the runtime fails on it.

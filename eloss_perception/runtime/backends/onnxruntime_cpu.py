@@ -8,9 +8,10 @@ from pathlib import Path
 
 import onnxruntime
 
-from eloss_perception.core.pillars import Pillars
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import Pillarizer, Pillars
 from eloss_perception.errors import BackendError
-from eloss_perception.runtime.backends.base import OUTPUT_NAMES, NetworkOutputs
+from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings, NetworkOutputs
 
 _PROVIDER = "CPUExecutionProvider"
 
@@ -18,10 +19,13 @@ _PROVIDER = "CPUExecutionProvider"
 class OnnxRuntimeCpu:
     """See :class:`eloss_perception.runtime.backends.base.Backend`."""
 
-    def __init__(self, onnx_path: Path, num_threads: int) -> None:
+    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
+        self.pillarize = Pillarizer(grid)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(onnx_path), session_options(num_threads), providers=[_PROVIDER]
+                str(onnx_path),
+                session_options(settings.num_threads),
+                providers=[_PROVIDER],
             )
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise BackendError(

@@ -24,12 +24,13 @@ def load_bundle(
         ConfigError: If there is no such backend.
         BackendError: If the backend cannot run it.
     """
+    from eloss_perception.runtime.backends.base import BackendSettings
     from eloss_perception.runtime.bundle import Bundle
     from eloss_perception.runtime.detector import DetectionThresholds, Detector
 
     bundle = Bundle.load(Path(path))
     thresholds = DetectionThresholds(score=EVALUATION_SCORE)
-    detector = Detector(bundle, backend, num_threads, thresholds)
+    detector = Detector(bundle, backend, BackendSettings(num_threads=num_threads), thresholds)
     detector.warm_up()
     return detector, {
         "bundle": Path(path).name,

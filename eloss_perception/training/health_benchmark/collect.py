@@ -23,6 +23,7 @@ from eloss_perception.core import (
 )
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime import detector as detector_module
+from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.runtime.detector import DetectionThresholds, Detector
 from eloss_perception.training.evaluation.settings import EVALUATION_SCORE
@@ -68,7 +69,9 @@ class Collector:
         self.seed = seed
         self._cache = cache
         thresholds = DetectionThresholds(score=EVALUATION_SCORE)
-        self._detector = Detector(bundle, backend, num_threads, thresholds)
+        self._detector = Detector(
+            bundle, backend, BackendSettings(num_threads=num_threads), thresholds
+        )
         self._tap = NetworkTap(self._detector.backend)
         self._detector.backend = self._tap
         # What turns a scan into numbers; the scoring of readings is not part of it.

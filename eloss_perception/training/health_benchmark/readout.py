@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from eloss_perception.core.health import HealthMonitor
 from eloss_perception.core.health_classifier import Profiles
 from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.pillars import Pillars
 from eloss_perception.core.readings import NETWORK_CHECKS, check_of
-from eloss_perception.runtime.backends.base import Backend, NetworkOutputs
+from eloss_perception.runtime.backends.base import Backend, CountedPillars, NetworkOutputs
 
 Readings = NDArray[np.float64]
 
@@ -40,7 +39,11 @@ class NetworkTap:
         """The backend's own."""
         return self._backend.description
 
-    def run(self, pillars: Pillars) -> NetworkOutputs:
+    def pillarize(self, points: NDArray[np.float32]) -> CountedPillars:
+        """The backend's own."""
+        return self._backend.pillarize(points)
+
+    def run(self, pillars: Any) -> NetworkOutputs:
         """Runs one frame and keeps the outputs."""
         self.outputs = self._backend.run(pillars)
         return self.outputs
