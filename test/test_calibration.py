@@ -126,7 +126,9 @@ def test_calibration_from_simulation_stores_a_reference(
 ) -> None:
     """With cheap scans in place of the simulator's, and two profiles."""
 
-    def collect(bundle: Bundle, num_drives: int, num_threads: int, progress) -> ProfileReadings:
+    def collect(
+        bundle: Bundle, num_drives: int, backend: str, num_threads: int, progress
+    ) -> ProfileReadings:
         detector = Detector(bundle, settings=BackendSettings(num_threads=num_threads))
         rows = np.array([detector.detect(drive_scan(i)).readings for i in range(500, 520)])
         noise = np.random.default_rng(0).normal(0, 0.01, (2, *rows.shape))

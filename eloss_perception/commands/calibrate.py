@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from eloss_perception.commands.parsing import (
     Subparsers,
+    add_backend_arguments,
     add_command,
     positive_float,
     positive_int,
@@ -71,6 +72,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="HZ",
         help="scans a second (default: as in the bag, else 10)",
     )
+    add_backend_arguments(parser)
     _add_source_arguments(parser)
 
 
@@ -197,6 +199,8 @@ def _from_simulation(args: argparse.Namespace, folder: Path, rate_hz: float) -> 
             num_drives,
             args.false_alarms_per_hour,
             rate_hz,
+            args.backend,
+            args.threads,
             progress=advance,
         )
 
@@ -230,6 +234,8 @@ def _from_scans(
             args.false_alarms_per_hour,
             rate_hz,
             clean.frames_apart_s,
+            args.backend,
+            args.threads,
             labels=clean.labels,
             progress=advance,
         )

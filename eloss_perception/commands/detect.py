@@ -8,7 +8,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from eloss_perception.commands.parsing import Subparsers, add_command, fraction, positive_int
+from eloss_perception.commands.parsing import (
+    Subparsers,
+    add_backend_arguments,
+    add_command,
+    fraction,
+)
 from eloss_perception.commands.scans import ScanFile, find_scans
 from eloss_perception.commands.terminal import format_table, say, track
 
@@ -68,8 +73,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--split", default="val", help="of KITTI roots (default: val)")
     parser.add_argument("--score", type=fraction, metavar="P", help="least score of a box")
-    parser.add_argument("--backend", default="onnxruntime_cpu", metavar="NAME")
-    parser.add_argument("--threads", type=positive_int, default=2, metavar="N")
+    add_backend_arguments(parser)
     parser.add_argument("--no-pictures", dest="pictures", action="store_false")
 
 
@@ -77,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Detect in every scan, then print the table."""
     from eloss_perception.core.scan_files import read_scan_file
     from eloss_perception.core.sensors import find_sensor
+    from eloss_perception.runtime.backends.base import BackendSettings
     from eloss_perception.runtime.bundle import Bundle, default_bundle_path
     from eloss_perception.runtime.detector import DetectionThresholds, Detector
 
@@ -86,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         DetectionThresholds() if args.score is None else DetectionThresholds(score=args.score)
     )
     bundle = Bundle.load(args.bundle or default_bundle_path())
-    detector = Detector(bundle, args.backend, args.threads, thresholds)
+    detector = Detector(bundle, args.backend, BackendSettings(num_threads=args.threads), thresholds)
     detector.warm_up()
     rows = []
     for scan in track(scans, len(scans), "scans"):

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eloss_perception.commands.parsing import (
+    DEFAULT_BACKEND,
     Subparsers,
+    add_backend_arguments,
     add_command,
     fraction,
     positive_int,
@@ -59,8 +61,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="averaged network of a training run, in torch, without an export",
     )
-    parser.add_argument("--backend", metavar="NAME", help="of a bundle (default: onnxruntime_cpu)")
-    parser.add_argument("--threads", type=positive_int, default=2, metavar="N")
+    add_backend_arguments(parser, default=None)
     parser.add_argument(
         "--full-scan",
         action="store_true",
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     detector: AnyDetector
     if args.checkpoint is None:
         path = args.bundle or default_bundle_path()
-        detector, about = load_bundle(path, args.backend or "onnxruntime_cpu", args.threads)
+        detector, about = load_bundle(path, args.backend or DEFAULT_BACKEND, args.threads)
     elif args.backend is None:
         detector, about = load_checkpoint(args.checkpoint, args.threads)
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eloss_perception.commands.parsing import (
     Subparsers,
+    add_backend_arguments,
     add_command,
     fraction,
     positive_int,
@@ -119,8 +120,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--block", type=positive_int, metavar="N", help="consecutive frames drawn together"
     )
     what.add_argument("--seed", type=seed, metavar="N", help="of corruptions and resampling")
-    parser.add_argument("--backend", default="onnxruntime_cpu", metavar="NAME")
-    parser.add_argument("--threads", type=positive_int, default=2, metavar="N")
+    add_backend_arguments(parser)
     parser.add_argument(
         "--cache",
         type=Path,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Model = TypeVar("Model", bound="BaseModel")
 
+DEFAULT_BACKEND = "onnxruntime_cpu"
+
 
 def add_command(
     subparsers: Subparsers,
@@ -85,6 +87,21 @@ def seconds(text: str) -> float:
     if not 0.0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} must be at least 0")
     return value
+
+
+def add_backend_arguments(
+    parser: argparse.ArgumentParser, default: str | None = DEFAULT_BACKEND
+) -> None:
+    """Add ``--backend`` and ``--threads``; a default of None tells that none was named."""
+    parser.add_argument(
+        "--backend",
+        default=default,
+        metavar="NAME",
+        help=f"what runs the network, as the node's parameter (default: {DEFAULT_BACKEND})",
+    )
+    parser.add_argument(
+        "--threads", type=positive_int, default=2, metavar="N", help="of a CPU (default: 2)"
+    )
 
 
 def settings_from(model: type[Model], named: dict[str, object]) -> Model:

@@ -41,6 +41,7 @@ def calibrate_from_simulation(
     num_drives: int = 60,
     false_alarms_per_hour: float = 1.0,
     rate_hz: float = 10.0,
+    backend: str = "onnxruntime_cpu",
     num_threads: int = 2,
     progress: Progress = lambda done: None,
 ) -> HealthReference:
@@ -52,7 +53,8 @@ def calibrate_from_simulation(
         num_drives: Short drives on which every corruption is tried, each down another street.
         false_alarms_per_hour: Events in an hour of clean driving that may raise an alarm.
         rate_hz: Scans a second.
-        num_threads: CPU threads of the network.
+        backend: What runs the network.
+        num_threads: Its CPU threads.
         progress: Called with the number of scans read so far; see :func:`num_scans_to_read`.
 
     Raises:
@@ -63,7 +65,7 @@ def calibrate_from_simulation(
     if num_drives < _MIN_DRIVES:
         raise DataError(f"{num_drives} drives are too few; {_MIN_DRIVES} are needed")
     bundle = Bundle.load_uncalibrated(path)
-    detector = Detector(bundle, settings=BackendSettings(num_threads=num_threads))
+    detector = Detector(bundle, backend, BackendSettings(num_threads=num_threads))
     clean, varied = [], []
     for index in range(num_scans):
         points = simulate_scan(_CALIBRATION_SEED + index).points
@@ -71,7 +73,7 @@ def calibrate_from_simulation(
         varied.append(detector.detect(sensor_variant(points, seed=index)).readings)
         progress(2 * (index + 1))
     profiles = collect_profiles(
-        bundle, num_drives, num_threads, lambda done: progress(2 * num_scans + done)
+        bundle, num_drives, backend, num_threads, lambda done: progress(2 * num_scans + done)
     )
     reference = fit_reference(
         np.array(clean),
@@ -94,6 +96,7 @@ def recalibrate(
     false_alarms_per_hour: float = 1.0,
     rate_hz: float = 10.0,
     frames_apart_s: float = 60.0,
+    backend: str = "onnxruntime_cpu",
     num_threads: int = 2,
     labels: Sequence[str] | None = None,
     progress: Progress = lambda done: None,
@@ -107,7 +110,8 @@ def recalibrate(
         false_alarms_per_hour: Events in an hour of clean driving that may raise an alarm.
         rate_hz: Scans a second.
         frames_apart_s: Time between the scans [s]; large for scans of different places.
-        num_threads: CPU threads of the network.
+        backend: What runs the network.
+        num_threads: Its CPU threads.
         labels: What each scan is called in messages; its number where None.
         progress: Called with the number of scans read so far.
 
@@ -117,7 +121,7 @@ def recalibrate(
     """
     bundle = Bundle.load(path)
     old = bundle.require_health()
-    detector = Detector(bundle, settings=BackendSettings(num_threads=num_threads))
+    detector = Detector(bundle, backend, BackendSettings(num_threads=num_threads))
     rows = []
     for number, points in enumerate(scans, 1):
         rows.append(detector.detect(points).readings)

@@ -59,6 +59,7 @@ def num_profile_scans(num_layers: int, num_drives: int) -> int:
 def collect_profiles(
     bundle: Bundle,
     num_drives: int,
+    backend: str = "onnxruntime_cpu",
     num_threads: int = 2,
     progress: Callable[[int], None] = lambda num_scans: None,
 ) -> ProfileReadings:
@@ -67,10 +68,11 @@ def collect_profiles(
     Args:
         bundle: The network.
         num_drives: D drives, each down another street.
-        num_threads: CPU threads of the network.
+        backend: What runs the network.
+        num_threads: Its CPU threads.
         progress: Called with the number of scans read so far, of :func:`num_profile_scans`.
     """
-    reader = _Reader(bundle, num_threads, progress)
+    reader = _Reader(bundle, backend, num_threads, progress)
     before: list[Readings] = []
     last_frames: list[DriveFrame] = []
     for index in range(num_drives):
@@ -106,18 +108,21 @@ def _corrupted(points: Points, index: int, name: str, severity: int) -> Points:
 class _Reader:
     """A network that counts the scans it reads."""
 
-    def __init__(self, bundle: Bundle, num_threads: int, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, bundle: Bundle, backend: str, num_threads: int, progress: Callable[[int], None]
+    ) -> None:
+        self._backend = backend
         self._settings = BackendSettings(num_threads=num_threads)
         # As AP is judged: with the weak boxes.
         thresholds = DetectionThresholds(score=EVALUATION_SCORE)
-        self._detector = Detector(bundle, settings=self._settings, thresholds=thresholds)
+        self._detector = Detector(bundle, backend, self._settings, thresholds)
         self._progress = progress
         self._num_scans = 0
 
     def use(self, onnx_path: Path) -> None:
         """Goes on with another network of the same shape."""
         self._detector.backend = load_backend(
-            "onnxruntime_cpu", onnx_path, self._detector.grid, self._settings
+            self._backend, onnx_path, self._detector.grid, self._settings
         )
 
     def detect(self, points: Points) -> Detections:
