@@ -49,6 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help=f"a short drive of {QUICK_NUM_FRAMES / RATE_HZ:g} s",
     )
     add("--bundle", type=Path, metavar="DIR", help="default: the shipped one")
+    add("--backend", metavar="NAME", help="what runs the network (default: the node's)")
     add(
         "--corrupt",
         action="append",
@@ -92,6 +93,7 @@ def settings_from_arguments(args: argparse.Namespace) -> DemoSettings:
         kitti=args.kitti,
         num_frames=num_frames,
         bundle=args.bundle,
+        backend=args.backend,
         corruptions=corruptions,
         seed=args.seed,
     )

@@ -30,6 +30,7 @@ _SETTLE_S = 1.3
 def play_and_record(
     bag: Path,
     bundle: Path,
+    backend: str | None,
     corruptions: Sequence[CorruptionWindow],
     output: Path,
     console: Console,
@@ -40,6 +41,7 @@ def play_and_record(
     Args:
         bag: What to play.
         bundle: The detector's model.
+        backend: What runs it; None for the node's default.
         corruptions: What the player does to the scans.
         output: Gets the folders `recording` and `logs`.
         console: Told how it goes.
@@ -82,6 +84,7 @@ def play_and_record(
             [
                 *(*program, "eloss_perception.ros.process", "--ros-args"),
                 *("-p", f"bundle:={bundle}"),
+                *(() if backend is None else ("-p", f"backend:={backend}")),
                 *("-r", f"~/input/pointcloud:={drives.POINTS_TOPIC}"),
             ],
         )

@@ -66,7 +66,7 @@ def _run(settings: DemoSettings, console: Console, stop: StopSignal) -> int:
 
     from eloss_perception.demo.play import play_and_record
 
-    num_sent = play_and_record(bag, bundle, corruptions, output, console, stop)
+    num_sent = play_and_record(bag, bundle, settings.backend, corruptions, output, console, stop)
     stop.raise_if_set()
 
     from eloss_perception.demo.pictures import DemoPictures, draw_camera

@@ -29,6 +29,7 @@ class DemoSettings:
         kitti: Folder with a KITTI tracking sequence; None for a simulated drive.
         num_frames: Scans to play; None for 150 simulated ones, or the whole sequence.
         bundle: Model bundle; None for the one that is shipped.
+        backend: What runs the network; None for the node's default.
         corruptions: What the sensor suffers; None for rain, fog and then lost beams in a simulated
             drive, and nothing in a real one.
         seed: Of the simulated drive.
@@ -38,6 +39,7 @@ class DemoSettings:
     kitti: Path | None = None
     num_frames: int | None = None
     bundle: Path | None = None
+    backend: str | None = None
     corruptions: tuple[CorruptionWindow, ...] | None = None
     seed: int = DEFAULT_SEED
 
