@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""TensorRT on an NVIDIA GPU, from JetPack or the user's installation.
+
+A scan is uploaded once, pillarized on the GPU, run and its outputs brought back: no pillar tensor
+crosses the bus. All memory, on the GPU and on the host, is taken at the start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings, NetworkOutputs
+from eloss_perception.runtime.engines.build import MIN_PILLARS
+from eloss_perception.runtime.engines.cache import EngineCache
+from eloss_perception.runtime.engines.library import load_tensorrt, one_line, product_name
+from eloss_perception.runtime.engines.progress import LoggedProgress
+from eloss_perception.runtime.engines.provide import Device, ProvidedEngine, provide_engine
+
+if TYPE_CHECKING:
+    from eloss_perception.runtime.gpu import CudaContext, DeviceBuffer, DevicePillars
+
+# Most points of one scan; a 128-beam sensor gives 0.3 million.
+_MAX_POINTS = 1 << 20
+
+_INPUT_NAMES = ("points", "features", "cell_to_pillar")
+
+
+class TensorRt:
+    """See :class:`eloss_perception.runtime.backends.base.Backend`."""
+
+    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
+        trt = load_tensorrt()
+        # Only here: without a GPU the rest of the package must load.
+        from eloss_perception.runtime.gpu import CudaContext, DevicePillarizer
+
+        self._cuda = CudaContext(settings.device_index)
+        try:
+            device = Device(self._cuda.device_name, self._cuda.compute_capability)
+            self._provided: ProvidedEngine = provide_engine(
+                trt, onnx_path, grid, device, EngineCache(settings.engine_cache), LoggedProgress()
+            )
+            self.pillarize = DevicePillarizer(self._cuda, grid, _MAX_POINTS)
+            self._frame = _Frame(trt, self._provided, self._cuda, onnx_path)
+            self._few = _FewPillars(self._cuda, grid)
+        except BaseException:
+            self._cuda.close()
+            raise
+        self._description = (
+            f"{product_name(trt)}, {device.name} ({device.compute_capability}), "
+            f"{self._provided.precision}"
+        )
+
+    @property
+    def description(self) -> str:
+        """Runtime, version and device actually used."""
+        return self._description
+
+    def run(self, pillars: DevicePillars) -> NetworkOutputs:
+        """Runs one frame."""
+        if pillars.num_pillars < MIN_PILLARS:
+            return self._frame.run(self._few.pad(pillars), MIN_PILLARS)
+        inputs = (pillars.points, pillars.features, pillars.cell_to_pillar)
+        return self._frame.run(inputs, pillars.num_pillars)
+
+    def close(self) -> None:
+        """Gives all memory back; nothing else may be called afterwards."""
+        self._frame.close()
+        self._cuda.close()
+
+
+class _Frame:
+    """An engine's execution context with its buffers, which every frame uses again."""
+
+    def __init__(
+        self, trt: Any, provided: ProvidedEngine, cuda: CudaContext, onnx_path: Path
+    ) -> None:
+        engine = provided.engine
+        self._cuda = cuda
+        self._log = provided.log
+        # Its scratch memory for the largest frame is taken here, so that no frame has to.
+        self._context: Any = engine.create_execution_context()
+        if self._context is None:
+            raise BackendError(
+                f"TensorRT cannot make room for {onnx_path} on the GPU: "
+                f"{self._log.reason('out of memory')}"
+            )
+        self._input_shapes = {}
+        for name in _INPUT_NAMES:
+            self._input_shapes[name] = tuple(engine.get_tensor_shape(name))
+        self._addresses: dict[str, int] = {}
+        self._num_pillars = -1
+        self._outputs: list[tuple[DeviceBuffer, npt.NDArray[np.float32]]] = []
+        for name in OUTPUT_NAMES:
+            shape = tuple(engine.get_tensor_shape(name))
+            if engine.get_tensor_dtype(name) != trt.DataType.FLOAT or min(shape, default=-1) < 0:
+                raise BackendError(
+                    f"{onnx_path}: output {name} is {engine.get_tensor_dtype(name)} {shape}; it "
+                    "must be float32 of fixed size; export the bundle again"
+                )
+            array: npt.NDArray[np.float32] = cuda.pinned(shape, np.dtype(np.float32))
+            buffer = cuda.allocate(array.nbytes)
+            self._set_address(name, buffer)
+            self._outputs.append((buffer, array))
+        self._results = NetworkOutputs(*(array[0] for _, array in self._outputs))
+
+    def run(self, inputs: tuple[DeviceBuffer, ...], num_pillars: int) -> NetworkOutputs:
+        """Runs the network on inputs that lie on the GPU, in the order of ``_INPUT_NAMES``."""
+        for name, buffer in zip(_INPUT_NAMES, inputs, strict=True):
+            self._set_address(name, buffer)
+        if num_pillars != self._num_pillars:
+            self._set_shapes(num_pillars)
+        try:
+            done = self._context.execute_async_v3(self._cuda.stream)
+        except Exception as error:  # pybind11 turns what the library throws into several types
+            raise self._failure(one_line(error)) from None
+        if not done:
+            raise self._failure("it gave no reason")
+        for buffer, array in self._outputs:
+            self._cuda.download(buffer, array)
+        self._cuda.synchronize()  # what failed on the GPU is reported here
+        return self._results
+
+    def close(self) -> None:
+        """Ends the execution context, before the CUDA context that its memory belongs to."""
+        self._context = None
+
+    def _set_address(self, name: str, buffer: DeviceBuffer) -> None:
+        if self._addresses.get(name) == buffer.pointer:
+            return
+        if not self._context.set_tensor_address(name, buffer.pointer):
+            raise self._failure(f"it refuses the buffer of {name}")
+        self._addresses[name] = buffer.pointer
+
+    def _set_shapes(self, num_pillars: int) -> None:
+        self._num_pillars = -1  # in case that one is refused
+        for name, shape in self._input_shapes.items():
+            if shape[0] == -1 and not self._context.set_input_shape(
+                name, (num_pillars, *shape[1:])
+            ):
+                raise self._failure(f"it refuses {num_pillars} pillars")
+        self._num_pillars = num_pillars
+
+    def _failure(self, otherwise: str) -> BackendError:
+        return BackendError(f"TensorRT failed on a frame: {self._log.reason(otherwise)}")
+
+
+class _FewPillars:
+    """Makes a frame of no pillar or one into a frame of two, which is what engines take.
+
+    The rows that are added belong to no cell, so the result is that of the frame itself. It costs
+    a trip to the host and back, for a scan that nobody is in a hurry for.
+    """
+
+    def __init__(self, cuda: CudaContext, grid: PillarGrid) -> None:
+        self._cuda = cuda
+        shapes = (
+            (MIN_PILLARS, grid.max_points_per_pillar, NUM_POINT_FEATURES),
+            (MIN_PILLARS, NUM_PILLAR_FEATURES),
+        )
+        self._rows = [cuda.pinned(shape, np.dtype(np.float32)) for shape in shapes]
+        self._cells = cuda.pinned((grid.num_cells,), np.dtype(np.int32))
+        self._buffers = [cuda.allocate(array.nbytes) for array in (*self._rows, self._cells)]
+
+    def pad(self, pillars: DevicePillars) -> tuple[DeviceBuffer, ...]:
+        """Points, features and cells of the same frame with two pillars."""
+        for rows, buffer in zip(self._rows, (pillars.points, pillars.features), strict=True):
+            rows[:] = 0.0
+            if pillars.num_pillars:
+                self._cuda.download(buffer, rows[: pillars.num_pillars])
+        self._cuda.download(pillars.cell_to_pillar, self._cells)
+        self._cuda.synchronize()
+        # An empty cell holds the number of pillars.
+        self._cells[self._cells == pillars.num_pillars] = MIN_PILLARS
+        for buffer, array in zip(self._buffers, (*self._rows, self._cells), strict=True):
+            self._cuda.upload(array, buffer)
+        return tuple(self._buffers)

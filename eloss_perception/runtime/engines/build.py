@@ -1,0 +1,180 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle's network becomes a TensorRT engine.
+
+One API for TensorRT 10.3 to 11 and for TensorRT-RTX: what a version lacks is left out. Precision is
+what the file says and nothing else, since TensorRT 11 has no builder flag for it any more: networks
+are strongly typed. TF32 is off, because the health reference was measured in float32.
+
+What is guaranteed: one engine gives equal outputs for equal inputs, for the network holds no
+operator that TensorRT documents as non-deterministic (random fills, scatters into one place twice).
+What is not: a second build may time the tactics differently and choose others, whose sums run in
+another order. That is why the engine is cached, and why only one of several builders' is kept.
+An editable timing cache would pin the tactics, but only from the second build on, after someone
+has chosen them by hand; a plain one belongs to the same machine and version as the engine itself.
+TensorRT-RTX does without timing, and a timing cache would make it ask for a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.backends.base import OUTPUT_NAMES
+from eloss_perception.runtime.engines.library import TensorRtLog, one_line, product_name
+from eloss_perception.runtime.engines.progress import BuildWatch, Progress
+
+# The exporter treats 0 and 1 as special, so the networks are made for two pillars and more.
+MIN_PILLARS = 2
+
+# Scratch memory of the fastest kernels, and of any that a step of the build tries. Far more than
+# these networks ask for, and a part of what the smallest Jetson shares between CPU and GPU.
+WORKSPACE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class PillarProfile:
+    """Numbers of pillars that an engine is made for, and points a pillar.
+
+    Attributes:
+        least: Fewest pillars.
+        typical: Number of pillars that tactics are timed with.
+        most: Most pillars.
+        points_per_pillar: Places for points in a pillar.
+    """
+
+    least: int
+    typical: int
+    most: int
+    points_per_pillar: int
+
+    @classmethod
+    def of(cls, grid: PillarGrid) -> PillarProfile:
+        """The profile that covers every frame of a grid; half full is typical."""
+        most = max(MIN_PILLARS, grid.max_pillars)
+        return cls(MIN_PILLARS, max(MIN_PILLARS, most // 2), most, grid.max_points_per_pillar)
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """A serialized engine.
+
+    Attributes:
+        plan: What TensorRT deserializes.
+        precision: What its convolutions compute in: ``float32``, ``float16`` or ``int8``.
+    """
+
+    plan: bytes
+    precision: str
+
+
+def build_engine(
+    trt: Any, model: bytes, path: Path, profile: PillarProfile, progress: Progress
+) -> BuiltEngine:
+    """Builds the engine of a network for the current GPU.
+
+    Args:
+        trt: The module, see ``library.py``.
+        model: Content of the ONNX file.
+        path: Where it lies, for messages.
+        profile: The numbers of pillars.
+        progress: Told how far along the build is, where TensorRT says so.
+
+    Raises:
+        BackendError: If TensorRT refuses the network, or fails; names the operator in question.
+    """
+    log = TensorRtLog(trt)
+    failed = f"{product_name(trt)} cannot build {path}"
+    try:
+        builder = trt.Builder(log.logger)
+        config = builder.create_builder_config()
+        network = builder.create_network(_creation_flags(trt))
+    except Exception as error:  # TensorRT's constructors raise TypeError without a usable GPU
+        raise BackendError(f"{failed}: {log.reason(one_line(error))}") from None
+    parser = trt.OnnxParser(network, log.logger)
+    if not parser.parse(model, str(path)):
+        raise BackendError(
+            f"{product_name(trt)} refuses {path}: {_parser_errors(parser) or log.reason('')}"
+        )
+    _check_outputs(trt, network, path)
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    if hasattr(trt.BuilderFlag, "TF32"):
+        config.clear_flag(trt.BuilderFlag.TF32)
+    config.add_optimization_profile(_optimization_profile(builder, network, profile, path))
+    watch = BuildWatch(trt, progress) if hasattr(trt, "IProgressMonitor") else None
+    if watch is not None:
+        config.progress_monitor = watch.monitor
+    precision = _precision(trt, network)
+    try:
+        # `network` and `parser` must live until here: the weights are theirs.
+        plan = builder.build_serialized_network(network, config)
+    except Exception as error:
+        raise BackendError(f"{failed}: {log.reason(one_line(error))}") from None
+    interrupt = (watch.interrupt if watch is not None else None) or log.interrupt
+    if interrupt is not None:
+        raise interrupt
+    if plan is None:
+        raise BackendError(f"{failed}: {log.reason('it gave no reason')}")
+    return BuiltEngine(bytes(plan), precision)
+
+
+def _creation_flags(trt: Any) -> int:
+    """Strongly typed; from TensorRT 11 on always so, and one day without the flag."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _parser_errors(parser: Any) -> str:
+    """What the parser found, each with the operator and node that it found it in."""
+    found = []
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        operator, node = error.node_operator(), error.node_name()
+        where = f"operator {operator} (node {node}): " if operator else ""
+        found.append(f"{where}{error.desc()}")
+    return one_line("; ".join(dict.fromkeys(found)))
+
+
+def _check_outputs(trt: Any, network: Any, path: Path) -> None:
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    missing = set(OUTPUT_NAMES) - {output.name for output in outputs}
+    if missing:
+        raise BackendError(
+            f"{path} has no output {', '.join(sorted(missing))}; export the bundle again"
+        )
+    for output in outputs:
+        if output.name in OUTPUT_NAMES and output.dtype != trt.DataType.FLOAT:
+            raise BackendError(f"{path}: output {output.name} is {output.dtype}, not float32")
+
+
+def _optimization_profile(builder: Any, network: Any, profile: PillarProfile, path: Path) -> Any:
+    shapes = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        shape = tuple(tensor.shape)
+        if -1 not in shape:
+            continue
+        if shape[0] != -1 or -1 in shape[1:]:
+            raise BackendError(
+                f"{path}: input {tensor.name} has shape {shape}: only the number of "
+                "pillars may be open; export the bundle again"
+            )
+        numbers = (profile.least, profile.typical, profile.most)
+        shapes.set_shape(tensor.name, *((number, *shape[1:]) for number in numbers))
+    return shapes
+
+
+def _precision(trt: Any, network: Any) -> str:
+    """What the convolutions of a strongly typed network compute in."""
+    precision = "float32"
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type == trt.LayerType.QUANTIZE:
+            return "int8"
+        is_convolution = layer.type == trt.LayerType.CONVOLUTION
+        if is_convolution and layer.get_input(0).dtype == trt.DataType.HALF:
+            precision = "float16"
+    return precision

@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A lock between processes that is a courtesy: without it work is done twice, not wrongly."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+# Longer than any build takes. The system releases the lock of a process that dies, so this is for
+# one that hangs.
+_PATIENCE_S = 1800.0
+
+
+@contextmanager
+def held_lock(
+    path: Path, waiting: Callable[[], None], patience_s: float = _PATIENCE_S
+) -> Iterator[bool]:
+    """Holds a lock file's lock (``flock``) while the context lasts.
+
+    Args:
+        path: The lock file; it stays, because removing it would let two hold it.
+        waiting: Called on every try that finds the lock taken.
+        patience_s: After which time it goes on without [s].
+
+    Yields:
+        Whether the lock is held: not so in a folder that cannot be written to or on a file system
+        without locks, nor after ``patience_s``.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        _LOG.debug("no lock at %s: %s", path, error)
+        yield False
+        return
+    try:
+        yield _acquire(file, path, waiting, patience_s)
+    finally:
+        os.close(file)  # releases it
+
+
+def _acquire(file: int, path: Path, waiting: Callable[[], None], patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
+                _LOG.debug("no locks at %s: %s", path, error)
+                return False
+        if time.monotonic() >= deadline:
+            _LOG.warning("another process has held %s for too long; going on without", path)
+            return False
+        waiting()
+        time.sleep(_POLL_S)

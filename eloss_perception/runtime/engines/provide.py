@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The engine of a network on this machine: from the cache, or built and kept there."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.engines.build import BuiltEngine, PillarProfile, build_engine
+from eloss_perception.runtime.engines.cache import EngineCache, EngineKey
+from eloss_perception.runtime.engines.library import TensorRtLog
+from eloss_perception.runtime.engines.progress import Progress
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Device:
+    """The GPU that an engine is for.
+
+    Attributes:
+        name: As the driver calls it.
+        compute_capability: ``sm_87``.
+    """
+
+    name: str
+    compute_capability: str
+
+
+@dataclass(frozen=True)
+class ProvidedEngine:
+    """An engine that is ready to run.
+
+    Attributes:
+        engine: TensorRT's ``ICudaEngine``.
+        runtime: TensorRT's ``Runtime``; has to live as long as the engine.
+        log: What they log to; has to live as long as they do.
+        precision: What the convolutions compute in.
+        path: Its entry in the cache; ``None`` where it could not be kept.
+        num_bytes: Size of the serialized engine.
+        build_s: What building it took [s]; ``None`` for one from the cache.
+    """
+
+    engine: Any
+    runtime: Any
+    log: TensorRtLog
+    precision: str
+    path: Path | None
+    num_bytes: int
+    build_s: float | None
+
+
+def provide_engine(
+    trt: Any,
+    onnx_path: Path,
+    grid: PillarGrid,
+    device: Device,
+    cache: EngineCache,
+    progress: Progress,
+) -> ProvidedEngine:
+    """Opens the cached engine of a network, or builds, keeps and opens it.
+
+    Args:
+        trt: The TensorRT module.
+        onnx_path: The network.
+        grid: Its grid.
+        device: The current GPU.
+        cache: Where engines are kept.
+        progress: Told how far along a build is.
+
+    Raises:
+        BackendError: If the network cannot be read, built or opened.
+    """
+    try:
+        model = onnx_path.read_bytes()
+    except OSError as error:
+        raise BackendError(f"cannot read {onnx_path}: {error}") from None
+    key = EngineKey(
+        onnx_sha256=hashlib.sha256(model).hexdigest(),
+        runtime=trt.__name__,
+        version=str(trt.__version__),
+        device_name=device.name,
+        compute_capability=device.compute_capability,
+        profile=PillarProfile.of(grid),
+    )
+    log = TensorRtLog(trt)
+    runtime = trt.Runtime(log.logger)
+    found = _open_cached(runtime, cache, key, log)
+    if found is None:
+        with cache.building(key, lambda: progress("another process is building it", 0.0)):
+            # It may be there by now: the process that held the lock has built it.
+            found = _open_cached(runtime, cache, key, log)
+            if found is None:
+                return _build(trt, runtime, model, onnx_path, key, cache, progress, log)
+    engine, built = found
+    return ProvidedEngine(
+        engine, runtime, log, built.precision, cache.path(key), len(built.plan), build_s=None
+    )
+
+
+def _open_cached(
+    runtime: Any, cache: EngineCache, key: EngineKey, log: TensorRtLog
+) -> tuple[Any, BuiltEngine] | None:
+    built = cache.load(key)
+    if built is None:
+        return None
+    engine = runtime.deserialize_cuda_engine(built.plan)
+    if engine is None:
+        reason = log.reason("it gave no reason")
+        _LOG.warning(
+            "TensorRT refuses its own engine %s, so it is built again: %s", cache.path(key), reason
+        )
+        cache.discard(key)
+        return None
+    return engine, built
+
+
+def _build(
+    trt: Any,
+    runtime: Any,
+    model: bytes,
+    onnx_path: Path,
+    key: EngineKey,
+    cache: EngineCache,
+    progress: Progress,
+    log: TensorRtLog,
+) -> ProvidedEngine:
+    _LOG.info(
+        "building the TensorRT engine of %s for %s; this is done once and may take minutes",
+        onnx_path,
+        key.device_name,
+    )
+    start = time.monotonic()
+    built = build_engine(trt, model, onnx_path, key.profile, progress)
+    build_s = time.monotonic() - start
+    engine = runtime.deserialize_cuda_engine(built.plan)
+    if engine is None:
+        raise BackendError(
+            f"TensorRT cannot open the engine that it built of {onnx_path}: "
+            f"{log.reason('it gave no reason')}"
+        )
+    path = cache.store(key, built)
+    _LOG.info("the engine took %.0f s to build; it is %s", build_s, path or "not kept")
+    return ProvidedEngine(engine, runtime, log, built.precision, path, len(built.plan), build_s)
