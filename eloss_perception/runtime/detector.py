@@ -181,8 +181,15 @@ class Detector(PillarDetector):
 
         Raises:
             ConfigError: If the backend or a class of the thresholds is unknown.
-            BackendError: If the backend cannot run the bundle.
+            BackendError: If the backend cannot run the bundle, or would run it wrongly because it
+                was quantized for another.
         """
-        loaded = load_backend(backend, bundle.onnx_path, bundle.grid, settings or BackendSettings())
+        loaded = load_backend(
+            backend,
+            bundle.onnx_path,
+            bundle.grid,
+            settings or BackendSettings(),
+            bundle.facts.quantization,
+        )
         super().__init__(loaded, bundle.grid, bundle.facts.head, bundle.class_names, thresholds)
         self.bundle = bundle

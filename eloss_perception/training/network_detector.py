@@ -33,6 +33,9 @@ class TorchNetwork:
         outputs = self._network(*(value.to(device) for value in network_inputs(pillars)))
         return NetworkOutputs(*(value[0].float().cpu().numpy() for value in outputs))
 
+    def close(self) -> None:
+        """The network is its owner's."""
+
 
 def network_detector(
     network: PillarNetwork,

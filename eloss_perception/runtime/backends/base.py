@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import PointCounts
+from eloss_perception.errors import BackendError
 
 
 class BackendSettings(BaseModel):
@@ -48,6 +50,18 @@ class NetworkOutputs:
 
 # What a network's outputs are called in its file, in the order of `NetworkOutputs`.
 OUTPUT_NAMES = tuple(field.name for field in fields(NetworkOutputs))
+
+
+class Quantization(Protocol):
+    """What a backend has to know of a quantized network; ``facts.quantization`` of a bundle."""
+
+    @property
+    def precision(self) -> str:
+        """`int8` or `float16`."""
+
+    @property
+    def target(self) -> str:
+        """What it was quantized for: `cpu` or `tensorrt`."""
 
 
 class CountedPillars(Protocol):
@@ -99,3 +113,24 @@ class Backend(Protocol):
         Raises:
             BackendError: If the runtime fails on it.
         """
+
+    def close(self) -> None:
+        """Gives back what the network holds; nothing else may be called afterwards."""
+
+
+def refuse_missing_outputs(onnx_path: Path, names: Collection[str]) -> None:
+    """Checks that a network has the outputs that are read.
+
+    Raises:
+        BackendError: If it lacks one.
+    """
+    missing = set(OUTPUT_NAMES) - set(names)
+    if missing:
+        raise BackendError(
+            f"{onnx_path} has no output {', '.join(sorted(missing))}; export the bundle again"
+        )
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a runtime said, short enough for a health message."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -9,53 +9,24 @@ from pathlib import Path
 import onnxruntime
 
 from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillarizer, Pillars
-from eloss_perception.errors import BackendError
-from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings, NetworkOutputs
+from eloss_perception.core.pillars import Pillars
+from eloss_perception.runtime.backends.base import BackendSettings
+from eloss_perception.runtime.backends.onnxruntime_session import CPU, OnnxRuntimeBackend
+from eloss_perception.runtime.backends.padded_inputs import NetworkInputs
 
-_PROVIDER = "CPUExecutionProvider"
 
-
-class OnnxRuntimeCpu:
+class OnnxRuntimeCpu(OnnxRuntimeBackend):
     """See :class:`eloss_perception.runtime.backends.base.Backend`."""
 
     def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
-        self.pillarize = Pillarizer(grid)
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(onnx_path),
-                session_options(settings.num_threads),
-                providers=[_PROVIDER],
-            )
-        except Exception as error:  # ONNX Runtime's exceptions share no public base class
-            raise BackendError(
-                f"ONNX Runtime cannot load {onnx_path}: {_one_line(error)}"
-            ) from None
-        if self._session.get_providers() != [_PROVIDER]:
-            raise BackendError(f"asked for {_PROVIDER}, got {self._session.get_providers()}")
-        missing = set(OUTPUT_NAMES) - {output.name for output in self._session.get_outputs()}
-        if missing:
-            raise BackendError(
-                f"{onnx_path} has no output {', '.join(sorted(missing))}; export the bundle again"
-            )
+        super().__init__(
+            onnx_path, grid, session_options(settings.num_threads), [(CPU, {})], _inputs
+        )
+        self._description += f", {settings.num_threads} threads"
 
-    @property
-    def description(self) -> str:
-        """Runtime, version and device actually used."""
-        return f"ONNX Runtime {onnxruntime.__version__}, {_PROVIDER}"
 
-    def run(self, pillars: Pillars) -> NetworkOutputs:
-        """Runs one frame."""
-        inputs = {
-            "points": pillars.points,
-            "features": pillars.features,
-            "cell_to_pillar": pillars.cell_to_pillar[None],
-        }
-        try:
-            outputs = self._session.run(OUTPUT_NAMES, inputs)
-        except Exception as error:  # as above
-            raise BackendError(f"ONNX Runtime failed on a frame: {_one_line(error)}") from None
-        return NetworkOutputs(*(output[0] for output in outputs))
+def _inputs(pillars: Pillars) -> NetworkInputs:
+    return NetworkInputs(pillars.points, pillars.features, pillars.cell_to_pillar[None])
 
 
 def session_options(num_threads: int) -> onnxruntime.SessionOptions:
@@ -71,7 +42,3 @@ def session_options(num_threads: int) -> onnxruntime.SessionOptions:
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.log_severity_level = 3
     return options
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

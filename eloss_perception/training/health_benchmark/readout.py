@@ -48,6 +48,10 @@ class NetworkTap:
         self.outputs = self._backend.run(pillars)
         return self.outputs
 
+    def close(self) -> None:
+        """Frees the backend's network."""
+        self._backend.close()
+
 
 class Replay(NamedTuple):
     """What a monitor said of a stream of frames.

@@ -1,0 +1,159 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the ONNX Runtime backends share: a session that runs where it was asked to, or not at all.
+
+Left alone, ONNX Runtime runs on the CPU whatever it cannot run elsewhere: a provider whose
+libraries are missing, single operators, and a frame on which the GPU failed. Here each is an error
+or is said in the description.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import Pillarizer, Pillars
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.backends.base import (
+    OUTPUT_NAMES,
+    NetworkOutputs,
+    in_one_line,
+    refuse_missing_outputs,
+)
+from eloss_perception.runtime.backends.padded_inputs import NetworkInputs
+
+CPU = "CPUExecutionProvider"
+
+# Where one of these runs is where the network runs. Shapes and indices may stay on the CPU.
+_HEAVY_OPERATORS = frozenset({"Conv", "ConvTranspose", "FusedConv", "Gemm", "MatMul"})
+
+# A provider by name, with its options.
+Provider = tuple[str, Mapping[str, str]]
+
+
+class OnnxRuntimeBackend:
+    """See :class:`eloss_perception.runtime.backends.base.Backend`; on the given providers."""
+
+    def __init__(
+        self,
+        onnx_path: Path,
+        grid: PillarGrid,
+        options: onnxruntime.SessionOptions,
+        providers: Sequence[Provider],
+        inputs: Callable[[Pillars], NetworkInputs],
+    ) -> None:
+        """Loads the network.
+
+        Args:
+            onnx_path: The network.
+            grid: The pillar grid.
+            options: Options of the session.
+            providers: Where it runs, in order of preference.
+            inputs: Makes the network's inputs from a frame's pillars.
+
+        Raises:
+            BackendError: If the first provider cannot be had, or ONNX Runtime would not run the
+                network there.
+        """
+        self.pillarize = Pillarizer(grid)
+        self._inputs = inputs
+        asked = providers[0][0]
+        available = onnxruntime.get_available_providers()
+        if asked not in available:
+            raise BackendError(
+                f"the installed ONNX Runtime {onnxruntime.__version__} has no {asked} "
+                f"(it has {', '.join(available)}); GPU builds come in the package onnxruntime-gpu"
+            )
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(onnx_path),
+                options,
+                providers=[(name, dict(values)) for name, values in providers if name in available],
+                enable_fallback=0,
+            )
+            # The argument above is new; this exists in every version.
+            self._session.disable_fallback()
+        except Exception as error:  # ONNX Runtime's exceptions share no public base class
+            raise BackendError(
+                f"ONNX Runtime cannot load {onnx_path}: {in_one_line(error)}"
+            ) from None
+        got = self._session.get_providers()
+        if got[0] != asked:
+            raise BackendError(
+                f"asked for {asked}, ONNX Runtime uses {got[0]}: a library that it needs "
+                "(CUDA, cuDNN, TensorRT) is missing or of another version"
+            )
+        refuse_missing_outputs(onnx_path, {output.name for output in self._session.get_outputs()})
+        self._description = (
+            f"ONNX Runtime {onnxruntime.__version__}, {asked}{self._elsewhere(asked)}"
+        )
+        self._binding = self._session.io_binding()
+        self._outputs: tuple[npt.NDArray[np.float32], ...] = ()
+
+    @property
+    def description(self) -> str:
+        """Runtime, version and device actually used."""
+        return self._description
+
+    def run(self, pillars: Pillars) -> NetworkOutputs:
+        """Runs one frame."""
+        inputs = self._inputs(pillars)
+        try:
+            # By address: nothing is copied on the way in, and nothing allocated for the way out.
+            for name, array in zip(inputs._fields, inputs, strict=True):
+                self._binding.bind_input(
+                    name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data
+                )
+            if not self._outputs:
+                self._outputs = self._bind_outputs()
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # as above
+            raise BackendError(f"ONNX Runtime failed on a frame: {in_one_line(error)}") from None
+        return NetworkOutputs(*(output[0] for output in self._outputs))
+
+    def close(self) -> None:
+        """Frees the network."""
+        del self._binding, self._session
+
+    def _bind_outputs(self) -> tuple[npt.NDArray[np.float32], ...]:
+        """Runs the bound inputs once to learn the outputs' shapes, which do not change."""
+        for name in OUTPUT_NAMES:
+            self._binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(self._binding)
+        shapes = [value.shape for value in self._binding.copy_outputs_to_cpu()]
+        self._binding.clear_binding_outputs()
+        outputs = tuple(np.empty(shape, np.float32) for shape in shapes)
+        for name, array in zip(OUTPUT_NAMES, outputs, strict=True):
+            self._binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        return outputs
+
+    def _elsewhere(self, asked: str) -> str:
+        """What runs on other providers, for the description.
+
+        Raises:
+            BackendError: If the network's arithmetic runs on the CPU instead.
+        """
+        if asked == CPU or not hasattr(self._session, "get_provider_graph_assignment_info"):
+            return ""  # ONNX Runtime before 1.24 does not tell
+        nodes = [
+            (part.ep_name, node.op_type)
+            for part in self._session.get_provider_graph_assignment_info()
+            for node in part.get_nodes()
+        ]
+        on_cpu = Counter(kind for provider, kind in nodes if provider == CPU)
+        heavy = {kind: count for kind, count in on_cpu.items() if kind in _HEAVY_OPERATORS}
+        if heavy:
+            listed = ", ".join(f"{count} {kind}" for kind, count in sorted(heavy.items()))
+            raise BackendError(f"asked for {asked}, but ONNX Runtime runs {listed} on the CPU")
+        counts = Counter(provider for provider, _ in nodes if provider != asked)
+        return "".join(
+            f", {count} of {len(nodes)} operators on {provider}"
+            for provider, count in sorted(counts.items())
+        )

@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime on an NVIDIA GPU through TensorRT; operators that it lacks run through CUDA."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnxruntime
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.backends.base import BackendSettings
+from eloss_perception.runtime.backends.cuda_device import require_cuda_device
+from eloss_perception.runtime.backends.onnxruntime_cuda import cuda_provider, gpu_session_options
+from eloss_perception.runtime.backends.onnxruntime_session import OnnxRuntimeBackend, Provider
+from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
+from eloss_perception.runtime.bundle import sha256_of
+from eloss_perception.runtime.engines.cache import default_cache_dir
+
+
+class OnnxRuntimeTensorRt(OnnxRuntimeBackend):
+    """See :class:`eloss_perception.runtime.backends.base.Backend`."""
+
+    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
+        require_cuda_device(settings.device_index)
+        # This provider has no option for TF32 (ONNX Runtime issue 26029). Read once, by the first
+        # library of NVIDIA's that computes; nothing of ours wants TF32 anywhere.
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+        options = gpu_session_options()
+        # TensorRT fuses quantized operators itself, and does not know what ONNX Runtime makes of
+        # them.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        providers = [
+            _tensorrt_provider(onnx_path, grid, settings),
+            cuda_provider(settings.device_index),
+        ]
+        super().__init__(onnx_path, grid, options, providers, PaddedInputs(grid))
+
+
+def _tensorrt_provider(onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> Provider:
+    folder = _cache_folder(onnx_path, settings.engine_cache)
+    return "TensorrtExecutionProvider", {
+        "device_id": str(settings.device_index),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        # Another run then takes the tactics of this one instead of timing them again.
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+        # With no precision asked for, TensorRT takes each tensor's from the file.
+        "trt_fp16_enable": "0",
+        "trt_int8_enable": "0",
+        # Without a profile, the engine is built anew, for minutes, whenever a scan fills more
+        # pillars than any before it.
+        "trt_profile_min_shapes": _shapes(1, grid),
+        "trt_profile_opt_shapes": _shapes(PaddedInputs.num_rows(grid.max_pillars // 2), grid),
+        "trt_profile_max_shapes": _shapes(PaddedInputs.num_rows(grid.max_pillars), grid),
+    }
+
+
+def _shapes(num_rows: int, grid: PillarGrid) -> str:
+    points = f"{num_rows}x{grid.max_points_per_pillar}x{NUM_POINT_FEATURES}"
+    return f"points:{points},features:{num_rows}x{NUM_PILLAR_FEATURES}"
+
+
+def _cache_folder(onnx_path: Path, engine_cache: Path | None) -> Path:
+    """A folder for this network and this ONNX Runtime, whose own file names tell neither.
+
+    Raises:
+        BackendError: If it cannot be made.
+    """
+    name = f"onnxruntime-{onnxruntime.__version__}-{sha256_of(onnx_path)[:16]}"
+    folder = (engine_cache or default_cache_dir()) / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(f"cannot make the engine cache {folder}: {error.strerror}") from None
+    return folder

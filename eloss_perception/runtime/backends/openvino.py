@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO on the CPU: int8 networks run two to three times as fast as on ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import openvino
+
+from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import Pillarizer, Pillars
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.backends.base import (
+    OUTPUT_NAMES,
+    BackendSettings,
+    NetworkOutputs,
+    in_one_line,
+    refuse_missing_outputs,
+)
+from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
+
+
+class OpenVino:
+    """See :class:`eloss_perception.runtime.backends.base.Backend`."""
+
+    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
+        self.pillarize = Pillarizer(grid)
+        try:
+            network = openvino.Core().compile_model(
+                str(onnx_path), "CPU", _properties(settings.num_threads)
+            )
+            self._request = network.create_infer_request()
+            precision = network.get_property("INFERENCE_PRECISION_HINT").to_string()
+        except Exception as error:  # OpenVINO raises RuntimeError and its own, undocumented kinds
+            raise BackendError(f"OpenVINO cannot load {onnx_path}: {in_one_line(error)}") from None
+        if precision != "f32":
+            raise BackendError(f"asked OpenVINO for f32, got {precision}")
+        refuse_missing_outputs(
+            onnx_path, {name for output in network.outputs for name in output.names}
+        )
+        # For every number of pillars that it has not met, OpenVINO prepares code anew, which costs
+        # 8 ms of the light network's 47.
+        self._inputs = PaddedInputs(grid)
+        self._num_threads = settings.num_threads
+
+    @property
+    def description(self) -> str:
+        """Runtime, version and device actually used."""
+        version = openvino.get_version().partition("-")[0]
+        return f"OpenVINO {version}, CPU, f32, {self._num_threads} threads"
+
+    def run(self, pillars: Pillars) -> NetworkOutputs:
+        """Runs one frame."""
+        inputs = self._inputs(pillars)._asdict()
+        try:
+            outputs = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+        except Exception as error:  # as above
+            raise BackendError(f"OpenVINO failed on a frame: {in_one_line(error)}") from None
+        return NetworkOutputs(*(outputs[name][0] for name in OUTPUT_NAMES))
+
+    def close(self) -> None:
+        """Frees the network."""
+        del self._request
+
+
+def _properties(num_threads: int) -> dict[str, object]:
+    return {
+        # Without it, CPUs that have bfloat16 compute in it, and readings leave their reference.
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": num_threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        # Threads tied to a core wait there for whatever else runs on it.
+        "ENABLE_CPU_PINNING": False,
+    }
