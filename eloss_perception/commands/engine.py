@@ -83,11 +83,11 @@ def _build(bundle: Bundle, cache: Path | None, device_index: int) -> int:
     from eloss_perception.runtime.engines.provide import Device, provide_engine
 
     trt = load_tensorrt()
-    from eloss_perception.runtime.gpu import CudaContext
+    from eloss_perception.runtime.gpu.cuda import CudaContext
 
     cuda = CudaContext(device_index)
     try:
-        device = Device(cuda.device_name, cuda.compute_capability)
+        device = Device.of(cuda)
         with _shown_progress() as progress:
             provided = provide_engine(
                 trt, bundle.onnx_path, bundle.grid, device, EngineCache(cache), progress

@@ -25,7 +25,8 @@ from eloss_perception.runtime.engines.progress import LoggedProgress
 from eloss_perception.runtime.engines.provide import Device, ProvidedEngine, provide_engine
 
 if TYPE_CHECKING:
-    from eloss_perception.runtime.gpu import CudaContext, DeviceBuffer, DevicePillars
+    from eloss_perception.runtime.gpu.cuda import CudaContext, DeviceBuffer
+    from eloss_perception.runtime.gpu.pillarizer import DevicePillars
 
 # Most points of one scan; a 128-beam sensor gives 0.3 million.
 _MAX_POINTS = 1 << 20
@@ -38,12 +39,12 @@ class TensorRt:
 
     def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
         trt = load_tensorrt()
-        # Only here: without a GPU the rest of the package must load.
-        from eloss_perception.runtime.gpu import CudaContext, DevicePillarizer
+        from eloss_perception.runtime.gpu.cuda import CudaContext
+        from eloss_perception.runtime.gpu.pillarizer import DevicePillarizer
 
         self._cuda = CudaContext(settings.device_index)
         try:
-            device = Device(self._cuda.device_name, self._cuda.compute_capability)
+            device = Device.of(self._cuda)
             self._provided: ProvidedEngine = provide_engine(
                 trt, onnx_path, grid, device, EngineCache(settings.engine_cache), LoggedProgress()
             )
@@ -117,6 +118,7 @@ class _Frame:
             self._set_address(name, buffer)
         if num_pillars != self._num_pillars:
             self._set_shapes(num_pillars)
+        self._cuda.activate()  # the node may call from another thread than it was set up on
         try:
             done = self._context.execute_async_v3(self._cuda.stream)
         except Exception as error:  # pybind11 turns what the library throws into several types

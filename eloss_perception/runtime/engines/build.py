@@ -24,7 +24,7 @@ from typing import Any
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backends.base import OUTPUT_NAMES
-from eloss_perception.runtime.engines.library import TensorRtLog, one_line, product_name
+from eloss_perception.runtime.engines.library import one_line, product_name, shared_log
 from eloss_perception.runtime.engines.progress import BuildWatch, Progress
 
 # The exporter treats 0 and 1 as special, so the networks are made for two pillars and more.
@@ -86,7 +86,8 @@ def build_engine(
     Raises:
         BackendError: If TensorRT refuses the network, or fails; names the operator in question.
     """
-    log = TensorRtLog(trt)
+    log = shared_log(trt)
+    log.errors.clear()
     failed = f"{product_name(trt)} cannot build {path}"
     try:
         builder = trt.Builder(log.logger)
@@ -113,9 +114,8 @@ def build_engine(
         plan = builder.build_serialized_network(network, config)
     except Exception as error:
         raise BackendError(f"{failed}: {log.reason(one_line(error))}") from None
-    interrupt = (watch.interrupt if watch is not None else None) or log.interrupt
-    if interrupt is not None:
-        raise interrupt
+    if watch is not None and watch.interrupt is not None:
+        raise watch.interrupt
     if plan is None:
         raise BackendError(f"{failed}: {log.reason('it gave no reason')}")
     return BuiltEngine(bytes(plan), precision)
@@ -132,9 +132,13 @@ def _parser_errors(parser: Any) -> str:
     found = []
     for index in range(parser.num_errors):
         error = parser.get_error(index)
-        operator, node = error.node_operator(), error.node_name()
-        where = f"operator {operator} (node {node}): " if operator else ""
-        found.append(f"{where}{error.desc()}")
+        # Some importers throw, and then only the name of the function has the operator's in it.
+        where = f"operator {error.node_operator()} (node {error.node_name()})"
+        reason = error.desc()
+        found.append(
+            f"{where if error.node_operator() else error.func()}: "
+            f"{'not supported' if reason == 'false' else reason}"
+        )
     return one_line("; ".join(dict.fromkeys(found)))
 
 

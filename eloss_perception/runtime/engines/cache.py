@@ -15,7 +15,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class EngineCache:
         path = self.path(key)
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             _LOG.warning("cannot read the engine cache: %s", error)
@@ -116,7 +116,8 @@ class EngineCache:
             os.replace(partial, path)
         except OSError as error:
             _LOG.warning("cannot keep the engine, so each start builds it again: %s", error)
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             return None
         return path
 
@@ -148,10 +149,8 @@ class EngineCache:
     def _sweep(self, path: Path) -> None:
         """Removes what builders that were killed while writing left; we hold the lock."""
         for partial in self.folder.glob(f"{path.name}.*.partial"):
-            try:
+            with suppress(OSError):
                 partial.unlink(missing_ok=True)
-            except OSError as error:
-                _LOG.debug("cannot remove %s: %s", partial, error)
 
 
 def _header(key: EngineKey, engine: BuiltEngine) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -71,17 +72,25 @@ def product_name(trt: Any) -> str:
     return f"{name} {trt.__version__}"
 
 
+@lru_cache
+def shared_log(trt: Any) -> TensorRtLog:
+    """The log of a module.
+
+    There is one, and it lives on: TensorRT ignores a second logger while anything made with the
+    first is alive, and the first has to outlive all that.
+    """
+    return TensorRtLog(trt)
+
+
 class TensorRtLog:
     """What TensorRT logs: errors are kept, all of it goes to Python's logging.
 
     Attributes:
-        logger: The object that TensorRT's constructors take; it must outlive what they make, so
-            keep this one.
+        logger: The object that TensorRT's constructors take.
     """
 
     def __init__(self, trt: Any) -> None:
         self.errors: deque[str] = deque(maxlen=_KEPT_ERRORS)
-        self.interrupt: BaseException | None = None
         self.logger = _logger_type(trt)(self)
 
     def add(self, is_error: bool, message: str) -> None:
@@ -108,8 +117,8 @@ def _logger_type(trt: Any) -> Any:
             try:
                 # Severities count down: internal errors are 0, errors 1.
                 self._log.add(int(severity) <= int(trt.ILogger.ERROR), message)
-            except BaseException as error:  # Ctrl-C too: the caller is C++ and would swallow it
-                self._log.interrupt = self._log.interrupt or error
+            except Exception:  # must not pass through C++; a line of log is not worth more
+                _LOG.exception("cannot log what TensorRT says")
 
     return Logger
 

@@ -9,14 +9,17 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.engines.build import BuiltEngine, PillarProfile, build_engine
 from eloss_perception.runtime.engines.cache import EngineCache, EngineKey
-from eloss_perception.runtime.engines.library import TensorRtLog
+from eloss_perception.runtime.engines.library import TensorRtLog, shared_log
 from eloss_perception.runtime.engines.progress import Progress
+
+if TYPE_CHECKING:
+    from eloss_perception.runtime.gpu.cuda import CudaContext
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,6 +36,12 @@ class Device:
     name: str
     compute_capability: str
 
+    @classmethod
+    def of(cls, cuda: CudaContext) -> Device:
+        """The GPU of a CUDA context."""
+        major, minor = cuda.compute_capability
+        return cls(cuda.device_name, f"sm_{major}{minor}")
+
 
 @dataclass(frozen=True)
 class ProvidedEngine:
@@ -41,7 +50,7 @@ class ProvidedEngine:
     Attributes:
         engine: TensorRT's ``ICudaEngine``.
         runtime: TensorRT's ``Runtime``; has to live as long as the engine.
-        log: What they log to; has to live as long as they do.
+        log: What they log to.
         precision: What the convolutions compute in.
         path: Its entry in the cache; ``None`` where it could not be kept.
         num_bytes: Size of the serialized engine.
@@ -90,7 +99,7 @@ def provide_engine(
         compute_capability=device.compute_capability,
         profile=PillarProfile.of(grid),
     )
-    log = TensorRtLog(trt)
+    log = shared_log(trt)
     runtime = trt.Runtime(log.logger)
     found = _open_cached(runtime, cache, key, log)
     if found is None:

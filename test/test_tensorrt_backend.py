@@ -1,0 +1,231 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The TensorRT backend, on a TensorRT and a GPU that are the CPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from fake_tensorrt import FakeTensorRt, install_fake_tensorrt
+from host_cuda import HostCuda, install_host_cuda
+from tiny_bundle import write_tiny_bundle
+
+from eloss_perception.errors import BackendError, CloudError
+from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings
+from eloss_perception.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from eloss_perception.runtime.backends.tensorrt import TensorRt
+from eloss_perception.runtime.bundle import Bundle
+
+LIGHT = Bundle.load(Path(__file__).resolve().parents[1] / "models" / "pillars_light")
+
+
+@pytest.fixture(autouse=True)
+def _host_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_host_cuda(monkeypatch)
+
+
+@pytest.fixture
+def trt(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRt:
+    return install_fake_tensorrt(monkeypatch)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> BackendSettings:
+    return BackendSettings(num_threads=1, engine_cache=tmp_path / "engines")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return Bundle.load(write_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle"))
+
+
+def start(bundle: Bundle, settings: BackendSettings) -> TensorRt:
+    return TensorRt(bundle.onnx_path, bundle.grid, settings)
+
+
+def scan(bundle: Bundle, num_points: int, seed: int = 0) -> np.ndarray:
+    limits = bundle.grid.point_cloud_range
+    points = np.random.default_rng(seed).uniform(
+        (*limits[:3], 0.0), (*limits[3:], 1.0), (num_points, 4)
+    )
+    return points.astype(np.float32)
+
+
+def outputs_of(backend: TensorRt | OnnxRuntimeCpu, points: np.ndarray) -> list[np.ndarray]:
+    outputs = backend.run(backend.pillarize(points))  # type: ignore[arg-type]
+    return [getattr(outputs, name).copy() for name in OUTPUT_NAMES]
+
+
+@pytest.mark.usefixtures("trt")
+def test_the_shipped_network_gives_what_it_gives_on_the_cpu(settings: BackendSettings) -> None:
+    backend = start(LIGHT, settings)
+    cpu = OnnxRuntimeCpu(LIGHT.onnx_path, LIGHT.grid, settings)
+    # Many pillars, few, none, a single one, none again, many: each frame must forget the last.
+    for seed, num_points in enumerate((30_000, 40, 0, 1, 0, 2, 20_000)):
+        points = scan(LIGHT, num_points, seed)
+        expected = outputs_of(cpu, points)
+        for value, right in zip(outputs_of(backend, points), expected, strict=True):
+            assert value.dtype == np.float32
+            np.testing.assert_allclose(value, right, rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("trt")
+def test_a_frame_takes_no_memory_and_only_the_outputs_leave_the_gpu(
+    tiny: Bundle, settings: BackendSettings
+) -> None:
+    backend = start(tiny, settings)
+    (cuda,) = HostCuda.opened
+    at_start = cuda.allocations
+    held = backend.run(backend.pillarize(scan(tiny, 100)))
+    cuda.downloaded_bytes = 0
+    for num_points in (5000, 0, 1, 20_000):
+        again = backend.run(backend.pillarize(scan(tiny, num_points)))
+        assert again.class_logits is held.class_logits
+    assert cuda.allocations == at_start
+    cuda.downloaded_bytes = 0
+    backend.run(backend.pillarize(scan(tiny, 5000)))
+    outputs = [getattr(held, name) for name in OUTPUT_NAMES]
+    assert cuda.downloaded_bytes == sum(output.nbytes for output in outputs)
+
+
+def test_shapes_are_set_only_when_the_number_of_pillars_changes(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
+) -> None:
+    backend = start(tiny, settings)
+    pillars = backend.pillarize(scan(tiny, 500))
+    for _ in range(3):
+        backend.run(pillars)
+    assert trt.num_shapes_set == 2  # points and features, once
+    backend.run(backend.pillarize(scan(tiny, 900)))
+    assert trt.num_shapes_set == 4
+
+
+def test_the_description_names_version_device_and_precision(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
+) -> None:
+    backend = start(tiny, settings)
+    assert backend.description == "TensorRT 10.3.0, Orin (sm_87), float32"
+    other = start(tiny, settings.model_copy(update={"device_index": 1}))
+    assert other.description == "TensorRT 10.3.0, NVIDIA RTX A2000 (sm_86), float32"
+    assert trt.num_builds == 2  # an engine is for one kind of GPU
+
+
+def test_a_cloud_of_another_type_is_the_clouds_error(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
+) -> None:
+    with pytest.raises(CloudError):
+        start(tiny, settings).pillarize(np.zeros((5, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("Cask convolution\nexecution: out of memory", "Cask convolution execution: out of memory"),
+        ("raise", "CUDA error 700"),
+    ],
+)
+def test_a_frame_that_fails_is_an_error_and_the_next_one_may_work(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings, error: str, said: str
+) -> None:
+    backend = start(tiny, settings)
+    points = scan(tiny, 500)
+    right = outputs_of(backend, points)
+    trt.frame_error = error
+    with pytest.raises(BackendError, match=f"TensorRT failed on a frame: {said}$"):
+        outputs_of(backend, points)
+    trt.frame_error = ""
+    for value, expected in zip(outputs_of(backend, points), right, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_too_little_memory_is_an_error_at_the_start_and_all_is_given_back(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trt.has_memory = False
+    with pytest.raises(BackendError, match=r"cannot make room for .*GPU memory \(1 bytes\)"):
+        start(tiny, settings)
+    trt.has_memory = True
+    monkeypatch.setattr(HostCuda, "memory_bytes", 1000)
+    with pytest.raises(BackendError, match="OUT_OF_MEMORY"):
+        start(tiny, settings)
+    assert [cuda.closed for cuda in HostCuda.opened] == [True, True]
+
+
+def test_closing_gives_the_memory_back(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
+) -> None:
+    backend = start(tiny, settings)
+    backend.close()
+    backend.close()
+    assert HostCuda.opened[-1].closed
+    outputs_of(start(tiny, settings), scan(tiny, 100))  # what a retry does
+
+
+def test_without_tensorrt_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, tiny: Bundle, settings: BackendSettings
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # type: ignore[arg-type]
+    with pytest.raises(BackendError, match="TensorRT's Python module is not installed"):
+        start(tiny, settings)
+
+
+@pytest.mark.parametrize("version", ["8.5.2.2", "10.2.0", "", "nonsense"])
+def test_a_tensorrt_that_is_too_old_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tiny: Bundle, settings: BackendSettings, version: str
+) -> None:
+    install_fake_tensorrt(monkeypatch, version)
+    with pytest.raises(BackendError, match=r"too old: 10\.3 needed"):
+        start(tiny, settings)
+
+
+@pytest.mark.parametrize(
+    ("version", "without", "creation_flags"),
+    [
+        ("10.3.0", (), 1 << 1),
+        ("10.16.1.11", (), 1 << 1),
+        ("11.1.0.106", (), 1 << 0),
+        # What a later version may well leave out.
+        (
+            "12.0",
+            ("NetworkDefinitionCreationFlag.STRONGLY_TYPED", "BuilderFlag.TF32"),
+            0,
+        ),
+        ("11.0.0", ("IProgressMonitor",), 1 << 0),
+    ],
+)
+def test_every_version_builds_strongly_typed_without_tf32(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny: Bundle,
+    settings: BackendSettings,
+    version: str,
+    without: tuple[str, ...],
+    creation_flags: int,
+) -> None:
+    trt = install_fake_tensorrt(monkeypatch, version, without)
+    outputs_of(start(tiny, settings), scan(tiny, 100))
+    (built,) = trt.networks
+    assert built["creation_flags"] == creation_flags
+    assert built["builder_flags"] == []
+    assert built["workspace"] == 1 << 30
+    assert built["profile"] == {
+        "points": [[2, 20, 4], [4000, 20, 4], [8000, 20, 4]],
+        "features": [[2, 6], [4000, 6], [8000, 6]],
+    }
+
+
+def test_a_network_without_a_reading_is_refused(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings, tmp_path: Path
+) -> None:
+    model = onnx.load(str(tiny.onnx_path))
+    del model.graph.output[2]
+    path = tmp_path / "model.onnx"
+    onnx.save(model, str(path))
+    with pytest.raises(BackendError, match="no output layer_entropy; export the bundle again"):
+        TensorRt(path, tiny.grid, settings)
+    with pytest.raises(BackendError, match="cannot read"):
+        TensorRt(tmp_path / "none.onnx", tiny.grid, settings)
+    assert trt.num_builds == 0
