@@ -1,0 +1,271 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""One GPU: its memory, its stream, its copies.
+
+Everything happens on the device's *primary* context, the one that TensorRT, ONNX Runtime and torch
+use as well: addresses and streams can be handed to them as they are. Which context is current is a
+property of each thread, and a node may be set up on one thread and run on another, so every method
+makes it current on the thread that calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.gpu.driver import CudaLibrary
+
+
+class _PrimaryContext:
+    """A device's primary context, retained; released when the last that needs it is gone.
+
+    The driver frees all memory of a context with its last release. Pinned arrays may outlive the
+    :class:`CudaContext` they came from, so each of them holds on to this.
+    """
+
+    def __init__(self, library: CudaLibrary, device: Any) -> None:
+        self.library = library
+        self._device = device
+        self._handle: Any = None
+        self._handle = library.call("cuDevicePrimaryCtxRetain", device)
+
+    def activate(self) -> None:
+        self.library.call("cuCtxSetCurrent", self._handle)
+
+    @contextlib.contextmanager
+    def borrowed(self) -> Iterator[None]:
+        """Makes it current for a moment: garbage is collected on any thread, also another's."""
+        self.library.call("cuCtxPushCurrent", self._handle)
+        try:
+            yield
+        finally:
+            self.library.call("cuCtxPopCurrent")
+
+    def __del__(self) -> None:
+        if self._handle is None:  # the constructor failed
+            return
+        with contextlib.suppress(Exception):  # nobody is there to be told
+            self.library.call("cuDevicePrimaryCtxRelease", self._device)
+
+
+class DeviceBuffer:
+    """A piece of device memory; contents undefined until written.
+
+    Attributes:
+        pointer: Device address; 0 once freed.
+        num_bytes: Size.
+    """
+
+    def __init__(self, primary: _PrimaryContext, num_bytes: int) -> None:
+        self.pointer = 0
+        self.num_bytes = num_bytes
+        self._primary = primary
+        with primary.borrowed():
+            # The driver refuses 0 bytes.
+            self.pointer = int(primary.library.call("cuMemAlloc", max(num_bytes, 1)))
+
+    def free(self) -> None:
+        """Gives the memory back; a second call does nothing."""
+        pointer, self.pointer = self.pointer, 0
+        if pointer:
+            with self._primary.borrowed():
+                self._primary.library.call("cuMemFree", pointer)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.free()
+
+
+class _PinnedMemory:
+    """Page-locked host memory, for numpy to make an array of and to free with its last view."""
+
+    def __init__(self, primary: _PrimaryContext, shape: tuple[int, ...], dtype: Any) -> None:
+        self._pointer = 0
+        self._primary = primary
+        num_bytes = max(int(np.prod(shape)) * dtype.itemsize, 1)
+        with primary.borrowed():
+            self._pointer = int(primary.library.call("cuMemHostAlloc", num_bytes, 0))
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (self._pointer, False),
+            "shape": shape,
+            "typestr": dtype.str,
+        }
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception), self._primary.borrowed():
+            if self._pointer:
+                self._primary.library.call("cuMemFreeHost", self._pointer)
+
+
+class CudaContext:
+    """One GPU's primary context and one stream on it.
+
+    Used by one thread at a time; which one may change between calls.
+
+    Attributes:
+        library: The CUDA libraries, for what is not wrapped here.
+        device_name: For example ``Orin``.
+        compute_capability: Major and minor, for example (8, 7).
+    """
+
+    def __init__(self, device_index: int = 0) -> None:
+        """Opens a GPU.
+
+        Raises:
+            BackendError: If cuda-python or the driver is missing, or there is no such GPU.
+        """
+        self.library = CudaLibrary()
+        num_devices = int(self.library.call("cuDeviceGetCount"))
+        if not 0 <= device_index < num_devices:
+            raise BackendError(f"there is no GPU {device_index}: CUDA sees {num_devices}")
+        device = self.library.call("cuDeviceGet", device_index)
+        name = bytes(self.library.call("cuDeviceGetName", 256, device))
+        self.device_name = name.split(b"\0")[0].decode()
+        attributes = self.library.driver.CUdevice_attribute
+        major = attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+        minor = attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+        self.compute_capability = (
+            int(self.library.call("cuDeviceGetAttribute", major, device)),
+            int(self.library.call("cuDeviceGetAttribute", minor, device)),
+        )
+        self._buffers: weakref.WeakSet[DeviceBuffer] = weakref.WeakSet()
+        self._primary_context: _PrimaryContext | None = _PrimaryContext(self.library, device)
+        self._primary_context.activate()
+        # Not the legacy default stream: that one waits for all others in the process.
+        non_blocking = int(self.library.driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
+        self._stream = self.library.call("cuStreamCreate", non_blocking)
+
+    @property
+    def stream(self) -> int:
+        """Handle of the stream, as TensorRT and ONNX Runtime take it."""
+        return int(self._stream)
+
+    def activate(self) -> None:
+        """Makes the context current on the calling thread, for calls that are not made through it.
+
+        Raises:
+            BackendError: If the context is closed or the device has failed.
+        """
+        self._primary.activate()
+
+    def allocate(self, num_bytes: int) -> DeviceBuffer:
+        """Takes device memory; freed by :meth:`DeviceBuffer.free` or with the buffer or context.
+
+        Raises:
+            BackendError: If there is not enough.
+        """
+        buffer = DeviceBuffer(self._primary, num_bytes)
+        self._buffers.add(buffer)
+        return buffer
+
+    def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """A page-locked host array, which copies to and from the device run beside the CPU with.
+
+        Returns:
+            An array of this shape and dtype, contents undefined; it stays valid after
+            :meth:`close`.
+
+        Raises:
+            BackendError: If there is not enough memory.
+        """
+        return np.asarray(_PinnedMemory(self._primary, shape, np.dtype(dtype)))
+
+    def upload(self, array: npt.NDArray[Any], buffer: DeviceBuffer) -> None:
+        """Starts copying a C-contiguous host array to the start of a buffer.
+
+        With a pinned array this returns at once: it must not be written before the copy is done.
+
+        Raises:
+            BackendError: If the array does not fit, or the device has failed.
+        """
+        self._check_copy(array, buffer)
+        self.activate()
+        if array.nbytes:
+            self.library.call(
+                "cuMemcpyHtoDAsync", buffer.pointer, array.ctypes.data, array.nbytes, self._stream
+            )
+
+    def download(self, buffer: DeviceBuffer, array: npt.NDArray[Any]) -> None:
+        """Starts filling a C-contiguous host array from the start of a buffer.
+
+        The array is filled once :meth:`synchronize` has returned.
+
+        Raises:
+            BackendError: If the buffer holds less than the array, or the device has failed.
+        """
+        self._check_copy(array, buffer)
+        self.activate()
+        if array.nbytes:
+            self.library.call(
+                "cuMemcpyDtoHAsync", array.ctypes.data, buffer.pointer, array.nbytes, self._stream
+            )
+
+    def clear(self, buffer: DeviceBuffer) -> None:
+        """Starts filling a buffer with zeros.
+
+        Raises:
+            BackendError: If the device has failed.
+        """
+        self.activate()
+        self.library.call("cuMemsetD8Async", buffer.pointer, 0, buffer.num_bytes, self._stream)
+
+    def synchronize(self) -> None:
+        """Waits until all that was started on the stream is done.
+
+        Raises:
+            BackendError: If any of it failed: a kernel's error shows here, not where it started.
+        """
+        self.activate()
+        self.library.call("cuStreamSynchronize", self._stream)
+
+    def close(self) -> None:
+        """Waits for the stream, then frees it and all device memory; a second call does nothing.
+
+        The device may have failed, so nothing here raises. A context in which a kernel failed stays
+        unusable as long as anything in the process holds it.
+        """
+        primary, self._primary_context = self._primary_context, None
+        if primary is None:
+            return
+        with contextlib.suppress(BackendError), primary.borrowed():
+            # Each by itself: after a failure the others must still be tried.
+            with contextlib.suppress(BackendError):
+                self.library.call("cuStreamSynchronize", self._stream)
+            for buffer in list(self._buffers):
+                with contextlib.suppress(BackendError):
+                    buffer.free()
+            with contextlib.suppress(BackendError):
+                self.library.call("cuStreamDestroy", self._stream)
+
+    def __enter__(self) -> CudaContext:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+    @property
+    def _primary(self) -> _PrimaryContext:
+        if self._primary_context is None:
+            raise BackendError("the CUDA context is closed")
+        return self._primary_context
+
+    @staticmethod
+    def _check_copy(array: npt.NDArray[Any], buffer: DeviceBuffer) -> None:
+        if not array.flags.c_contiguous:
+            raise BackendError("only a C-contiguous array can be copied to or from the GPU")
+        if array.nbytes > buffer.num_bytes or not buffer.pointer:
+            raise BackendError(
+                f"{array.nbytes} bytes do not fit a device buffer of "
+                f"{buffer.num_bytes if buffer.pointer else 0}"
+            )

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""CUDA C to kernels that can be launched."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from pathlib import Path
+from typing import Any
+
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.gpu.cuda import CudaContext
+from eloss_perception.runtime.gpu.driver import CudaLibrary
+
+_BLOCK_SIZE = 256
+# A fused multiply-add rounds once where the CPU rounds twice, which would change last bits.
+_OPTIONS = [b"--fmad=false", b"--std=c++14"]
+
+
+def compile_cuda(
+    library: CudaLibrary, source: bytes, name: str, compute_capability: tuple[int, int]
+) -> bytes:
+    """Compiles CUDA C for one kind of GPU, a second or less.
+
+    Args:
+        name: What error messages call the source.
+
+    Returns:
+        Machine code where the compiler knows the GPU. That runs on every driver of the same major
+        version, where PTX of a newer compiler than the driver is refused. For a GPU that is newer
+        than the compiler, PTX, which the driver then translates.
+
+    Raises:
+        BackendError: If NVRTC is not installed or refuses the source.
+    """
+    _, supported = library.call_nvrtc("nvrtcGetSupportedArchs")
+    wanted = 10 * compute_capability[0] + compute_capability[1]
+    known = [architecture for architecture in supported if architecture <= wanted]
+    if not known:
+        raise BackendError(f"this NVRTC does not compile for compute capability {wanted / 10:g}")
+    kind = "CUBIN" if wanted in known else "PTX"
+    architecture = f"sm_{wanted}" if kind == "CUBIN" else f"compute_{max(known)}"
+    options = [*_OPTIONS, f"--gpu-architecture={architecture}".encode()]
+    program = library.call_nvrtc("nvrtcCreateProgram", source, name.encode(), 0, [], [])
+    try:
+        try:
+            library.call_nvrtc("nvrtcCompileProgram", program, len(options), options)
+        except BackendError as error:
+            raise BackendError(f"{name}: {error}: {_compile_log(library, program)}") from None
+        image = bytearray(int(library.call_nvrtc(f"nvrtcGet{kind}Size", program)))
+        library.call_nvrtc(f"nvrtcGet{kind}", program, image)
+    finally:
+        with contextlib.suppress(BackendError):
+            library.call_nvrtc("nvrtcDestroyProgram", program)
+    return bytes(image)
+
+
+def _compile_log(library: CudaLibrary, program: Any) -> str:
+    with contextlib.suppress(BackendError):
+        log = bytearray(int(library.call_nvrtc("nvrtcGetProgramLogSize", program)))
+        library.call_nvrtc("nvrtcGetProgramLog", program, log)
+        return " ".join(log.rstrip(b"\0").decode(errors="replace").split())[:300]
+    return "no log"
+
+
+class KernelModule:
+    """The kernels of one source file, all taking the same single parameter.
+
+    Attributes:
+        parameter: Read at each launch; may be written between launches.
+    """
+
+    def __init__(self, context: CudaContext, path: Path, parameter: ctypes.Structure) -> None:
+        """Compiles and loads a CUDA C file.
+
+        Raises:
+            BackendError: If it cannot be read or compiled.
+        """
+        self.parameter = parameter
+        self._context = context
+        try:
+            source = path.read_bytes()
+        except OSError as error:
+            raise BackendError(f"{path}: {error.strerror}: install the package again") from None
+        image = compile_cuda(context.library, source, path.name, context.compute_capability)
+        context.activate()
+        self._module = context.library.call("cuModuleLoadData", image)
+        self._functions: dict[str, Any] = {}
+        # The driver takes an array of the parameters' addresses.
+        self._addresses = (ctypes.c_void_p * 1)(ctypes.addressof(parameter))
+
+    def launch(self, name: str, num_items: int, max_blocks: int = 1 << 16) -> None:
+        """Starts a kernel on the context's stream, on a thread where the context is current.
+
+        Args:
+            num_items: How many items its threads share out; with none, nothing is started.
+            max_blocks: Each thread takes several items where there are more than this allows.
+
+        Raises:
+            BackendError: If the driver refuses it.
+        """
+        if num_items < 1:
+            return
+        library = self._context.library
+        function = self._functions.get(name)
+        if function is None:
+            function = library.call("cuModuleGetFunction", self._module, name.encode())
+            self._functions[name] = function
+        num_blocks = min(-(-num_items // _BLOCK_SIZE), max_blocks)
+        library.call(
+            "cuLaunchKernel",
+            function,
+            *(num_blocks, 1, 1),
+            *(_BLOCK_SIZE, 1, 1),
+            0,  # shared memory
+            self._context.stream,
+            ctypes.addressof(self._addresses),
+            0,
+        )
