@@ -9,7 +9,6 @@ writes its tensors at the addresses it is given.
 
 from __future__ import annotations
 
-import ctypes
 import enum
 import json
 import sys
@@ -20,7 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from host_cuda import HostCuda
+from fake_cuda import FakeCuda
 
 
 class DataType(enum.IntEnum):
@@ -61,11 +60,15 @@ class FakeTensorRt:
         refused_operators: What the parser does not take.
         build_error: Logged in place of building.
         refused_engines: How many engines are not opened from now on.
+        cuda: Where its engines run.
         has_memory: Whether there is room for an execution context.
         frame_error: Logged in place of running; "raise" raises instead.
     """
 
-    def __init__(self, version: str = "10.3.0", name: str = "tensorrt") -> None:
+    def __init__(
+        self, version: str = "10.3.0", name: str = "tensorrt", cuda: FakeCuda | None = None
+    ) -> None:
+        self.cuda = cuda if cuda is not None else FakeCuda()
         self.__version__ = version
         self.__name__ = name
         self.num_builds = 0
@@ -305,15 +308,16 @@ class _Context:
         return all(a <= b <= c for a, b, c in zip(least, shape, most, strict=True))
 
     def execute_async_v3(self, stream: int) -> bool:
-        trt, cuda = self._engine.trt, HostCuda.opened[-1]
-        assert stream == cuda.stream
+        trt = self._engine.trt
+        assert stream in trt.cuda.streams
+        assert trt.cuda._stack(), "no CUDA context on this thread"
         assert all(-1 not in shape for shape in self._shapes.values())
         if trt.frame_error == "raise":
             raise RuntimeError("CUDA error\n700")
         if trt.frame_error:
             trt.error(trt.frame_error)
             return False
-        cuda.launch(self._run)
+        trt.cuda.enqueue(self._run)
         return True
 
     def _run(self) -> None:
@@ -325,15 +329,18 @@ class _Context:
     def _at(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         dtype = np.dtype(_NUMPY[self._engine.tensors[name].dtype])
         num_bytes = int(np.prod(shape)) * dtype.itemsize
-        memory = (ctypes.c_uint8 * num_bytes).from_address(self._addresses[name])
-        return np.frombuffer(memory, dtype).reshape(shape)
+        memory = self._engine.trt.cuda.memory(self._addresses[name], num_bytes)
+        return memory.view(dtype).reshape(shape)
 
 
-def install_fake_tensorrt(
-    monkeypatch: pytest.MonkeyPatch, version: str = "10.3.0", without: tuple[str, ...] = ()
+def install(
+    monkeypatch: pytest.MonkeyPatch,
+    cuda: FakeCuda,
+    version: str = "10.3.0",
+    without: tuple[str, ...] = (),
 ) -> FakeTensorRt:
     """Makes `import tensorrt` find a fake one; `without` names what this version lacks."""
-    trt = FakeTensorRt(version)
+    trt = FakeTensorRt(version, cuda=cuda)
     for name in without:
         holder, _, member = name.rpartition(".")
         delattr(getattr(trt, holder) if holder else trt, member)

@@ -4,14 +4,19 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import threading
 from pathlib import Path
 
+import fake_cuda
+import fake_tensorrt
 import numpy as np
 import onnx
 import pytest
-from fake_tensorrt import FakeTensorRt, install_fake_tensorrt
-from host_cuda import HostCuda, install_host_cuda
+from cuda_on_cpu import needs_compiler
+from fake_cuda import FakeCuda
+from fake_tensorrt import FakeTensorRt
 from tiny_bundle import write_tiny_bundle
 
 from eloss_perception.errors import BackendError, CloudError
@@ -23,14 +28,17 @@ from eloss_perception.runtime.bundle import Bundle
 LIGHT = Bundle.load(Path(__file__).resolve().parents[1] / "models" / "pillars_light")
 
 
-@pytest.fixture(autouse=True)
-def _host_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    install_host_cuda(monkeypatch)
+pytestmark = needs_compiler
 
 
 @pytest.fixture
-def trt(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRt:
-    return install_fake_tensorrt(monkeypatch)
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    return fake_cuda.install(monkeypatch)
+
+
+@pytest.fixture
+def trt(monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> FakeTensorRt:
+    return fake_tensorrt.install(monkeypatch, cuda)
 
 
 @pytest.fixture
@@ -70,26 +78,37 @@ def test_the_shipped_network_gives_what_it_gives_on_the_cpu(settings: BackendSet
         expected = outputs_of(cpu, points)
         for value, right in zip(outputs_of(backend, points), expected, strict=True):
             assert value.dtype == np.float32
-            np.testing.assert_allclose(value, right, rtol=0, atol=1e-5)
+            np.testing.assert_array_equal(value, right)
 
 
-@pytest.mark.usefixtures("trt")
-def test_a_frame_takes_no_memory_and_only_the_outputs_leave_the_gpu(
-    tiny: Bundle, settings: BackendSettings
+def test_a_frame_takes_no_memory_and_only_outputs_and_counts_leave_the_gpu(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
 ) -> None:
+    cuda = trt.cuda
     backend = start(tiny, settings)
-    (cuda,) = HostCuda.opened
-    at_start = cuda.allocations
     held = backend.run(backend.pillarize(scan(tiny, 100)))
-    cuda.downloaded_bytes = 0
+    at_start = cuda.num_allocations
     for num_points in (5000, 0, 1, 20_000):
+        cuda.num_bytes_up = cuda.num_bytes_down = 0
         again = backend.run(backend.pillarize(scan(tiny, num_points)))
         assert again.class_logits is held.class_logits
-    assert cuda.allocations == at_start
-    cuda.downloaded_bytes = 0
-    backend.run(backend.pillarize(scan(tiny, 5000)))
-    outputs = [getattr(held, name) for name in OUTPUT_NAMES]
-    assert cuda.downloaded_bytes == sum(output.nbytes for output in outputs)
+        assert cuda.num_bytes_up == 16 * num_points
+        assert cuda.num_bytes_down == 32 + sum(getattr(held, name).nbytes for name in OUTPUT_NAMES)
+    assert cuda.num_allocations == at_start
+
+
+def test_it_may_be_called_from_another_thread(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
+) -> None:
+    backend = start(tiny, settings)
+    points = scan(tiny, 500)
+    pillars = backend.pillarize(points)
+    expected = outputs_of(backend, points)
+    results: list[np.ndarray] = []
+    thread = threading.Thread(target=lambda: results.append(backend.run(pillars).layer_entropy))
+    thread.start()
+    thread.join()
+    np.testing.assert_array_equal(results[0], expected[2])
 
 
 def test_shapes_are_set_only_when_the_number_of_pillars_changes(
@@ -108,9 +127,10 @@ def test_the_description_names_version_device_and_precision(
     trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
 ) -> None:
     backend = start(tiny, settings)
-    assert backend.description == "TensorRT 10.3.0, Orin (sm_87), float32"
-    other = start(tiny, settings.model_copy(update={"device_index": 1}))
-    assert other.description == "TensorRT 10.3.0, NVIDIA RTX A2000 (sm_86), float32"
+    assert backend.description == "TensorRT 10.3.0, Fake GPU (sm_87), float32"
+    trt.cuda.compute_capability = (8, 6)
+    other = start(tiny, settings)
+    assert other.description == "TensorRT 10.3.0, Fake GPU (sm_86), float32"
     assert trt.num_builds == 2  # an engine is for one kind of GPU
 
 
@@ -143,26 +163,45 @@ def test_a_frame_that_fails_is_an_error_and_the_next_one_may_work(
 
 
 def test_too_little_memory_is_an_error_at_the_start_and_all_is_given_back(
-    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings, monkeypatch: pytest.MonkeyPatch
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
 ) -> None:
     trt.has_memory = False
     with pytest.raises(BackendError, match=r"cannot make room for .*GPU memory \(1 bytes\)"):
         start(tiny, settings)
     trt.has_memory = True
-    monkeypatch.setattr(HostCuda, "memory_bytes", 1000)
+    trt.cuda.failures["cuMemAlloc"] = fake_cuda.OUT_OF_MEMORY
     with pytest.raises(BackendError, match="OUT_OF_MEMORY"):
         start(tiny, settings)
-    assert [cuda.closed for cuda in HostCuda.opened] == [True, True]
+    gc.collect()
+    assert trt.cuda.num_allocated == trt.cuda.num_retained == 0
 
 
 def test_closing_gives_the_memory_back(
     trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
 ) -> None:
     backend = start(tiny, settings)
+    points = scan(tiny, 100)
+    right = outputs_of(backend, points)
     backend.close()
     backend.close()
-    assert HostCuda.opened[-1].closed
-    outputs_of(start(tiny, settings), scan(tiny, 100))  # what a retry does
+    del backend
+    gc.collect()
+    assert trt.cuda.num_allocated == trt.cuda.num_retained == 0
+    for value, expected in zip(outputs_of(start(tiny, settings), points), right, strict=True):
+        np.testing.assert_array_equal(value, expected)  # what a retry does
+
+
+@pytest.mark.parametrize(
+    "function", ["cuMemcpyHtoDAsync", "cuLaunchKernel", "cuMemcpyDtoHAsync", "cuStreamSynchronize"]
+)
+def test_a_lost_device_is_an_error_of_the_frame(
+    trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings, function: str
+) -> None:
+    backend = start(tiny, settings)
+    trt.cuda.failures[function] = 700
+    with pytest.raises(BackendError, match=f"{function} failed: CUDA_ERROR_ILLEGAL_ADDRESS"):
+        backend.run(backend.pillarize(scan(tiny, 100)))
+    backend.close()
 
 
 def test_without_tensorrt_it_says_so(
@@ -175,9 +214,13 @@ def test_without_tensorrt_it_says_so(
 
 @pytest.mark.parametrize("version", ["8.5.2.2", "10.2.0", "", "nonsense"])
 def test_a_tensorrt_that_is_too_old_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tiny: Bundle, settings: BackendSettings, version: str
+    monkeypatch: pytest.MonkeyPatch,
+    cuda: FakeCuda,
+    tiny: Bundle,
+    settings: BackendSettings,
+    version: str,
 ) -> None:
-    install_fake_tensorrt(monkeypatch, version)
+    fake_tensorrt.install(monkeypatch, cuda, version)
     with pytest.raises(BackendError, match=r"too old: 10\.3 needed"):
         start(tiny, settings)
 
@@ -199,13 +242,14 @@ def test_a_tensorrt_that_is_too_old_is_refused(
 )
 def test_every_version_builds_strongly_typed_without_tf32(
     monkeypatch: pytest.MonkeyPatch,
+    cuda: FakeCuda,
     tiny: Bundle,
     settings: BackendSettings,
     version: str,
     without: tuple[str, ...],
     creation_flags: int,
 ) -> None:
-    trt = install_fake_tensorrt(monkeypatch, version, without)
+    trt = fake_tensorrt.install(monkeypatch, cuda, version, without)
     outputs_of(start(tiny, settings), scan(tiny, 100))
     (built,) = trt.networks
     assert built["creation_flags"] == creation_flags

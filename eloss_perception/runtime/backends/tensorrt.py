@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings, NetworkOutputs
 from eloss_perception.runtime.engines.build import MIN_PILLARS
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
     from eloss_perception.runtime.gpu.cuda import CudaContext, DeviceBuffer
     from eloss_perception.runtime.gpu.pillarizer import DevicePillars
 
-# Most points of one scan; a 128-beam sensor gives 0.3 million.
-_MAX_POINTS = 1 << 20
-
+# Attributes of `DevicePillars` as well.
 _INPUT_NAMES = ("points", "features", "cell_to_pillar")
 
 
@@ -48,9 +45,8 @@ class TensorRt:
             self._provided: ProvidedEngine = provide_engine(
                 trt, onnx_path, grid, device, EngineCache(settings.engine_cache), LoggedProgress()
             )
-            self.pillarize = DevicePillarizer(self._cuda, grid, _MAX_POINTS)
+            self.pillarize = DevicePillarizer(self._cuda, grid, min_rows=MIN_PILLARS)
             self._frame = _Frame(trt, self._provided, self._cuda, onnx_path)
-            self._few = _FewPillars(self._cuda, grid)
         except BaseException:
             self._cuda.close()
             raise
@@ -66,10 +62,7 @@ class TensorRt:
 
     def run(self, pillars: DevicePillars) -> NetworkOutputs:
         """Runs one frame."""
-        if pillars.num_pillars < MIN_PILLARS:
-            return self._frame.run(self._few.pad(pillars), MIN_PILLARS)
-        inputs = (pillars.points, pillars.features, pillars.cell_to_pillar)
-        return self._frame.run(inputs, pillars.num_pillars)
+        return self._frame.run(pillars)
 
     def close(self) -> None:
         """Gives all memory back; nothing else may be called afterwards."""
@@ -97,7 +90,7 @@ class _Frame:
         for name in _INPUT_NAMES:
             self._input_shapes[name] = tuple(engine.get_tensor_shape(name))
         self._addresses: dict[str, int] = {}
-        self._num_pillars = -1
+        self._num_rows = -1
         self._outputs: list[tuple[DeviceBuffer, npt.NDArray[np.float32]]] = []
         for name in OUTPUT_NAMES:
             shape = tuple(engine.get_tensor_shape(name))
@@ -112,12 +105,12 @@ class _Frame:
             self._outputs.append((buffer, array))
         self._results = NetworkOutputs(*(array[0] for _, array in self._outputs))
 
-    def run(self, inputs: tuple[DeviceBuffer, ...], num_pillars: int) -> NetworkOutputs:
-        """Runs the network on inputs that lie on the GPU, in the order of ``_INPUT_NAMES``."""
-        for name, buffer in zip(_INPUT_NAMES, inputs, strict=True):
-            self._set_address(name, buffer)
-        if num_pillars != self._num_pillars:
-            self._set_shapes(num_pillars)
+    def run(self, pillars: DevicePillars) -> NetworkOutputs:
+        """Runs the network on inputs that lie on the GPU."""
+        for name in _INPUT_NAMES:
+            self._set_address(name, getattr(pillars, name))
+        if pillars.num_rows != self._num_rows:
+            self._set_shapes(pillars.num_rows)
         self._cuda.activate()  # the node may call from another thread than it was set up on
         try:
             done = self._context.execute_async_v3(self._cuda.stream)
@@ -141,46 +134,12 @@ class _Frame:
             raise self._failure(f"it refuses the buffer of {name}")
         self._addresses[name] = buffer.pointer
 
-    def _set_shapes(self, num_pillars: int) -> None:
-        self._num_pillars = -1  # in case that one is refused
+    def _set_shapes(self, num_rows: int) -> None:
+        self._num_rows = -1  # in case that one is refused
         for name, shape in self._input_shapes.items():
-            if shape[0] == -1 and not self._context.set_input_shape(
-                name, (num_pillars, *shape[1:])
-            ):
-                raise self._failure(f"it refuses {num_pillars} pillars")
-        self._num_pillars = num_pillars
+            if shape[0] == -1 and not self._context.set_input_shape(name, (num_rows, *shape[1:])):
+                raise self._failure(f"it refuses {num_rows} pillars")
+        self._num_rows = num_rows
 
     def _failure(self, otherwise: str) -> BackendError:
         return BackendError(f"TensorRT failed on a frame: {self._log.reason(otherwise)}")
-
-
-class _FewPillars:
-    """Makes a frame of no pillar or one into a frame of two, which is what engines take.
-
-    The rows that are added belong to no cell, so the result is that of the frame itself. It costs
-    a trip to the host and back, for a scan that nobody is in a hurry for.
-    """
-
-    def __init__(self, cuda: CudaContext, grid: PillarGrid) -> None:
-        self._cuda = cuda
-        shapes = (
-            (MIN_PILLARS, grid.max_points_per_pillar, NUM_POINT_FEATURES),
-            (MIN_PILLARS, NUM_PILLAR_FEATURES),
-        )
-        self._rows = [cuda.pinned(shape, np.dtype(np.float32)) for shape in shapes]
-        self._cells = cuda.pinned((grid.num_cells,), np.dtype(np.int32))
-        self._buffers = [cuda.allocate(array.nbytes) for array in (*self._rows, self._cells)]
-
-    def pad(self, pillars: DevicePillars) -> tuple[DeviceBuffer, ...]:
-        """Points, features and cells of the same frame with two pillars."""
-        for rows, buffer in zip(self._rows, (pillars.points, pillars.features), strict=True):
-            rows[:] = 0.0
-            if pillars.num_pillars:
-                self._cuda.download(buffer, rows[: pillars.num_pillars])
-        self._cuda.download(pillars.cell_to_pillar, self._cells)
-        self._cuda.synchronize()
-        # An empty cell holds the number of pillars.
-        self._cells[self._cells == pillars.num_pillars] = MIN_PILLARS
-        for buffer, array in zip(self._buffers, (*self._rows, self._cells), strict=True):
-            self._cuda.upload(array, buffer)
-        return tuple(self._buffers)
