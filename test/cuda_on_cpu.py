@@ -35,8 +35,6 @@ needs_compiler = pytest.mark.skipif(
 class Kernels:
     """The kernels of one source, callable on the CPU."""
 
-    num_workers = 1  # threads of the CPU that run a kernel's threads
-
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
         library.make_launch.restype = ctypes.c_void_p
@@ -52,9 +50,12 @@ class Kernels:
         assert launch, f"there is no kernel {name}"
         return int(launch)
 
-    def run(self, launch: int, grid: int, block: int, order_seed: int | None) -> None:
+    def run(
+        self, launch: int, grid: int, block: int, order_seed: int | None, num_workers: int
+    ) -> None:
+        """Runs each thread of the grid; in order, or shuffled, on one thread of the CPU or more."""
         seed = -1 if order_seed is None else order_seed
-        self._library.run_launch(launch, grid, block, seed, self.num_workers)
+        self._library.run_launch(launch, grid, block, seed, num_workers)
 
 
 @functools.lru_cache

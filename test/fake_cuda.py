@@ -14,10 +14,14 @@ waits for the stream, so that a missing wait shows.
     fake.enqueue(function)                # work of another library on the same stream
 """
 
+# The driver's functions keep the driver's names.
+# ruff: noqa: N802, N815
+
 from __future__ import annotations
 
 import ctypes
 import enum
+import sys
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -60,7 +64,9 @@ class FakeCuda:
         self.supported_architectures = [75, 80, 87, 90]
         self.compute_capability = (8, 7)
         self.order_seed: int | None = None  # of the threads of a kernel; None: ascending
+        self.num_workers = 1  # threads of the CPU that run those of a kernel
         self.compile_options: list[bytes] = []
+        self.modules: list[cuda_on_cpu.Kernels] = []  # loaded
         self._memory: dict[int, tuple[Any, int]] = {}
         self._host: dict[int, Any] = {}
         self._current = threading.local()
@@ -214,12 +220,14 @@ class FakeCuda:
 
     def cuModuleLoadData(self, image: bytes) -> tuple:
         status = self._status("cuModuleLoadData", needs_context=True)
-        return status, cuda_on_cpu.compile_kernels(image.decode())
+        self.modules.append(cuda_on_cpu.compile_kernels(image.decode()))
+        return status, self.modules[-1]
 
     def cuModuleGetFunction(self, module: cuda_on_cpu.Kernels, name: bytes) -> tuple:
         return self._status("cuModuleGetFunction", needs_context=True), (module, name.decode())
 
     def cuModuleUnload(self, module: cuda_on_cpu.Kernels) -> tuple:
+        self.modules.remove(module)
         return (self._status("cuModuleUnload", needs_context=True),)
 
     def cuLaunchKernel(self, function: tuple, *arguments: Any) -> tuple:
@@ -229,7 +237,7 @@ class FakeCuda:
         self.num_launches += 1
         # The driver copies a kernel's parameters when it is launched, not when it runs.
         packed = module.pack(name, parameters)
-        self.enqueue(lambda: module.run(packed, grid, block, self.order_seed))
+        self.enqueue(lambda: module.run(packed, grid, block, self.order_seed, self.num_workers))
         return (status,)
 
 
@@ -241,10 +249,7 @@ class FakeNvrtc:
         self.error: str | None = None
 
     def nvrtcGetSupportedArchs(self) -> tuple:
-        return Status(SUCCESS), len(self._fake.supported_architectures), self._architectures()
-
-    def _architectures(self) -> list[int]:
-        return list(self._fake.supported_architectures)
+        return Status(SUCCESS), self._fake.supported_architectures
 
     def nvrtcCreateProgram(self, source: bytes, name: bytes, *_: Any) -> tuple:
         return Status(SUCCESS), source
@@ -277,5 +282,5 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     """Puts a fresh fake where ``from cuda.bindings import driver, nvrtc`` finds it."""
     fake = FakeCuda()
     bindings = SimpleNamespace(driver=fake, nvrtc=FakeNvrtc(fake))
-    monkeypatch.setitem(__import__("sys").modules, "cuda.bindings", bindings)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
     return fake

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.errors import BackendError
-from eloss_perception.runtime.gpu.driver import CudaLibrary
+from eloss_perception.runtime.gpu.driver import CudaDriver
 
 
 class _PrimaryContext:
@@ -29,29 +29,29 @@ class _PrimaryContext:
     :class:`CudaContext` they came from, so each of them holds on to this.
     """
 
-    def __init__(self, library: CudaLibrary, device: Any) -> None:
-        self.library = library
+    def __init__(self, driver: CudaDriver, device: Any) -> None:
+        self.driver = driver
         self._device = device
         self._handle: Any = None
-        self._handle = library.call("cuDevicePrimaryCtxRetain", device)
+        self._handle = driver.call("cuDevicePrimaryCtxRetain", device)
 
     def activate(self) -> None:
-        self.library.call("cuCtxSetCurrent", self._handle)
+        self.driver.call("cuCtxSetCurrent", self._handle)
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[None]:
         """Makes it current for a moment: garbage is collected on any thread, also another's."""
-        self.library.call("cuCtxPushCurrent", self._handle)
+        self.driver.call("cuCtxPushCurrent", self._handle)
         try:
             yield
         finally:
-            self.library.call("cuCtxPopCurrent")
+            self.driver.call("cuCtxPopCurrent")
 
     def __del__(self) -> None:
         if self._handle is None:  # the constructor failed
             return
         with contextlib.suppress(Exception):  # nobody is there to be told
-            self.library.call("cuDevicePrimaryCtxRelease", self._device)
+            self.driver.call("cuDevicePrimaryCtxRelease", self._device)
 
 
 class DeviceBuffer:
@@ -68,14 +68,14 @@ class DeviceBuffer:
         self._primary = primary
         with primary.borrowed():
             # The driver refuses 0 bytes.
-            self.pointer = int(primary.library.call("cuMemAlloc", max(num_bytes, 1)))
+            self.pointer = int(primary.driver.call("cuMemAlloc", max(num_bytes, 1)))
 
     def free(self) -> None:
         """Gives the memory back; a second call does nothing."""
         pointer, self.pointer = self.pointer, 0
         if pointer:
             with self._primary.borrowed():
-                self._primary.library.call("cuMemFree", pointer)
+                self._primary.driver.call("cuMemFree", pointer)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
@@ -90,7 +90,7 @@ class _PinnedMemory:
         self._primary = primary
         num_bytes = max(int(np.prod(shape)) * dtype.itemsize, 1)
         with primary.borrowed():
-            self._pointer = int(primary.library.call("cuMemHostAlloc", num_bytes, 0))
+            self._pointer = int(primary.driver.call("cuMemHostAlloc", num_bytes, 0))
         self.__array_interface__ = {
             "version": 3,
             "data": (self._pointer, False),
@@ -101,7 +101,7 @@ class _PinnedMemory:
     def __del__(self) -> None:
         with contextlib.suppress(Exception), self._primary.borrowed():
             if self._pointer:
-                self._primary.library.call("cuMemFreeHost", self._pointer)
+                self._primary.driver.call("cuMemFreeHost", self._pointer)
 
 
 class CudaContext:
@@ -110,7 +110,7 @@ class CudaContext:
     Used by one thread at a time; which one may change between calls.
 
     Attributes:
-        library: The CUDA libraries, for what is not wrapped here.
+        driver: The CUDA driver, for what is not wrapped here.
         device_name: For example ``Orin``.
         compute_capability: Major and minor, for example (8, 7).
     """
@@ -121,26 +121,27 @@ class CudaContext:
         Raises:
             BackendError: If cuda-python or the driver is missing, or there is no such GPU.
         """
-        self.library = CudaLibrary()
-        num_devices = int(self.library.call("cuDeviceGetCount"))
+        self.driver = CudaDriver()
+        num_devices = int(self.driver.call("cuDeviceGetCount"))
         if not 0 <= device_index < num_devices:
             raise BackendError(f"there is no GPU {device_index}: CUDA sees {num_devices}")
-        device = self.library.call("cuDeviceGet", device_index)
-        name = bytes(self.library.call("cuDeviceGetName", 256, device))
+        device = self.driver.call("cuDeviceGet", device_index)
+        name = bytes(self.driver.call("cuDeviceGetName", 256, device))
         self.device_name = name.split(b"\0")[0].decode()
-        attributes = self.library.driver.CUdevice_attribute
+        attributes = self.driver.bindings.CUdevice_attribute
         major = attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
         minor = attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
         self.compute_capability = (
-            int(self.library.call("cuDeviceGetAttribute", major, device)),
-            int(self.library.call("cuDeviceGetAttribute", minor, device)),
+            int(self.driver.call("cuDeviceGetAttribute", major, device)),
+            int(self.driver.call("cuDeviceGetAttribute", minor, device)),
         )
+        self._modules: list[Any] = []
         self._buffers: weakref.WeakSet[DeviceBuffer] = weakref.WeakSet()
-        self._primary_context: _PrimaryContext | None = _PrimaryContext(self.library, device)
+        self._primary_context: _PrimaryContext | None = _PrimaryContext(self.driver, device)
         self._primary_context.activate()
         # Not the legacy default stream: that one waits for all others in the process.
-        non_blocking = int(self.library.driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
-        self._stream = self.library.call("cuStreamCreate", non_blocking)
+        non_blocking = int(self.driver.bindings.CUstream_flags.CU_STREAM_NON_BLOCKING)
+        self._stream = self.driver.call("cuStreamCreate", non_blocking)
 
     @property
     def stream(self) -> int:
@@ -177,6 +178,17 @@ class CudaContext:
         """
         return np.asarray(_PinnedMemory(self._primary, shape, np.dtype(dtype)))
 
+    def load_module(self, image: bytes) -> Any:
+        """Loads compiled kernels, until :meth:`close`.
+
+        Raises:
+            BackendError: If the driver refuses them.
+        """
+        self.activate()
+        module = self.driver.call("cuModuleLoadData", image)
+        self._modules.append(module)
+        return module
+
     def upload(self, array: npt.NDArray[Any], buffer: DeviceBuffer) -> None:
         """Starts copying a C-contiguous host array to the start of a buffer.
 
@@ -188,7 +200,7 @@ class CudaContext:
         self._check_copy(array, buffer)
         self.activate()
         if array.nbytes:
-            self.library.call(
+            self.driver.call(
                 "cuMemcpyHtoDAsync", buffer.pointer, array.ctypes.data, array.nbytes, self._stream
             )
 
@@ -203,7 +215,7 @@ class CudaContext:
         self._check_copy(array, buffer)
         self.activate()
         if array.nbytes:
-            self.library.call(
+            self.driver.call(
                 "cuMemcpyDtoHAsync", array.ctypes.data, buffer.pointer, array.nbytes, self._stream
             )
 
@@ -214,7 +226,7 @@ class CudaContext:
             BackendError: If the device has failed.
         """
         self.activate()
-        self.library.call("cuMemsetD8Async", buffer.pointer, 0, buffer.num_bytes, self._stream)
+        self.driver.call("cuMemsetD8Async", buffer.pointer, 0, buffer.num_bytes, self._stream)
 
     def synchronize(self) -> None:
         """Waits until all that was started on the stream is done.
@@ -223,7 +235,7 @@ class CudaContext:
             BackendError: If any of it failed: a kernel's error shows here, not where it started.
         """
         self.activate()
-        self.library.call("cuStreamSynchronize", self._stream)
+        self.driver.call("cuStreamSynchronize", self._stream)
 
     def close(self) -> None:
         """Waits for the stream, then frees it and all device memory; a second call does nothing.
@@ -237,12 +249,15 @@ class CudaContext:
         with contextlib.suppress(BackendError), primary.borrowed():
             # Each by itself: after a failure the others must still be tried.
             with contextlib.suppress(BackendError):
-                self.library.call("cuStreamSynchronize", self._stream)
+                self.driver.call("cuStreamSynchronize", self._stream)
             for buffer in list(self._buffers):
                 with contextlib.suppress(BackendError):
                     buffer.free()
+            for module in self._modules:
+                with contextlib.suppress(BackendError):
+                    self.driver.call("cuModuleUnload", module)
             with contextlib.suppress(BackendError):
-                self.library.call("cuStreamDestroy", self._stream)
+                self.driver.call("cuStreamDestroy", self._stream)
 
     def __enter__(self) -> CudaContext:
         return self

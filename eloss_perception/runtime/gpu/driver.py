@@ -2,75 +2,85 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls into NVIDIA's libraries, every status checked.
 
-``cuda.bindings`` (of cuda-python), not CuPy: a tenth of the download, the same names for CUDA 12 and
-13, and nothing wanted of CuPy's arrays; the kernels are our own and TensorRT takes addresses.
+``cuda.bindings`` of cuda-python, not CuPy: a tenth of the download or less, one name for CUDA 12 and
+13, and of CuPy's arrays nothing is wanted, as the kernels are our own and TensorRT takes addresses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from eloss_perception.errors import BackendError
 
 
-class CudaLibrary:
-    """The driver and the run-time compiler (NVRTC), loaded when made.
+class CudaDriver:
+    """The CUDA driver.
 
     Attributes:
-        driver: ``cuda.bindings.driver``, for its types and constants.
+        bindings: ``cuda.bindings.driver``, for its types and constants.
     """
 
     def __init__(self) -> None:
-        """Loads the bindings and starts the driver.
+        """Starts it.
 
         Raises:
             BackendError: If the bindings are not installed, or there is no driver or no GPU.
         """
-        try:
-            from cuda.bindings import driver, nvrtc
-        except ImportError as error:
-            raise BackendError(
-                f"CUDA needs cuda-python (`pip install cuda-bindings` of the CUDA version): {error}"
-            ) from None
-        self.driver = driver
-        self._nvrtc = nvrtc
+        self.bindings = _load("driver")
         self.call("cuInit", 0)
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """Calls a function of the driver.
+        """Calls a function.
 
         Returns:
-            What it returns besides its status: nothing, a value or a tuple of values.
+            What it returns besides its status: None, a value or a tuple of values.
 
         Raises:
             BackendError: If it fails; the text names the function.
         """
-        status, *values = _call(getattr(self.driver, name, None), name, arguments)
-        if int(status) != 0:
-            raise BackendError(f"{name} failed: {self._reason(status)}")
-        return values[0] if len(values) == 1 else tuple(values) or None
-
-    def call_nvrtc(self, name: str, *arguments: Any) -> Any:
-        """Calls a function of the run-time compiler; as :meth:`call`."""
-        status, *values = _call(getattr(self._nvrtc, name, None), name, arguments)
-        if int(status) != 0:
-            raise BackendError(f"{name} failed: {getattr(status, 'name', status)}")
-        return values[0] if len(values) == 1 else tuple(values) or None
+        return _call(self.bindings, name, arguments, self._reason)
 
     def _reason(self, status: Any) -> str:
-        """Name of a status, and the driver's words for it."""
-        name = getattr(status, "name", str(status))
-        try:
-            found, text = self.driver.cuGetErrorString(status)
-        except Exception:  # a status that the bindings do not know
-            return name
+        found, text = self.bindings.cuGetErrorString(status)
+        name = str(getattr(status, "name", status))
         return f"{name} ({text.decode()})" if int(found) == 0 and text else name
 
 
-def _call(function: Any, name: str, arguments: tuple[Any, ...]) -> Any:
-    if function is None:
-        raise BackendError(f"this version of cuda-python has no {name}")
+class Nvrtc:
+    """NVIDIA's run-time compiler, which needs no GPU."""
+
+    def __init__(self) -> None:
+        """Loads the bindings; the compiler itself is loaded by the first call.
+
+        Raises:
+            BackendError: If they are not installed.
+        """
+        self.bindings = _load("nvrtc")
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Calls a function; as :meth:`CudaDriver.call`."""
+        return _call(self.bindings, name, arguments, lambda status: getattr(status, "name", status))
+
+
+def _load(name: str) -> Any:
     try:
-        return function(*arguments)
-    except Exception as error:  # a library that is not there; its exceptions share no base class
+        from cuda.bindings import driver, nvrtc
+    except ImportError as error:
+        raise BackendError(
+            f"CUDA needs cuda-python (pip install cuda-bindings, of your CUDA's version): {error}"
+        ) from None
+    return {"driver": driver, "nvrtc": nvrtc}[name]
+
+
+def _call(
+    bindings: Any, name: str, arguments: tuple[Any, ...], reason: Callable[[Any], object]
+) -> Any:
+    try:
+        status, *values = getattr(bindings, name)(*arguments)
+    # A library or a function of it is missing: exceptions that share no base class.
+    except Exception as error:
         raise BackendError(f"{name} failed: {' '.join(str(error).split())[:300]}") from None
+    if int(status) != 0:
+        raise BackendError(f"{name} failed: {reason(status)}")
+    return values[0] if len(values) == 1 else tuple(values) or None

@@ -11,16 +11,14 @@ from typing import Any
 
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.gpu.cuda import CudaContext
-from eloss_perception.runtime.gpu.driver import CudaLibrary
+from eloss_perception.runtime.gpu.driver import Nvrtc
 
 _BLOCK_SIZE = 256
 # A fused multiply-add rounds once where the CPU rounds twice, which would change last bits.
 _OPTIONS = [b"--fmad=false", b"--std=c++14"]
 
 
-def compile_cuda(
-    library: CudaLibrary, source: bytes, name: str, compute_capability: tuple[int, int]
-) -> bytes:
+def compile_cuda(source: bytes, name: str, compute_capability: tuple[int, int]) -> bytes:
     """Compiles CUDA C for one kind of GPU, a second or less.
 
     Args:
@@ -34,7 +32,8 @@ def compile_cuda(
     Raises:
         BackendError: If NVRTC is not installed or refuses the source.
     """
-    _, supported = library.call_nvrtc("nvrtcGetSupportedArchs")
+    nvrtc = Nvrtc()
+    supported = nvrtc.call("nvrtcGetSupportedArchs")
     wanted = 10 * compute_capability[0] + compute_capability[1]
     known = [architecture for architecture in supported if architecture <= wanted]
     if not known:
@@ -42,24 +41,24 @@ def compile_cuda(
     kind = "CUBIN" if wanted in known else "PTX"
     architecture = f"sm_{wanted}" if kind == "CUBIN" else f"compute_{max(known)}"
     options = [*_OPTIONS, f"--gpu-architecture={architecture}".encode()]
-    program = library.call_nvrtc("nvrtcCreateProgram", source, name.encode(), 0, [], [])
+    program = nvrtc.call("nvrtcCreateProgram", source, name.encode(), 0, [], [])
     try:
         try:
-            library.call_nvrtc("nvrtcCompileProgram", program, len(options), options)
+            nvrtc.call("nvrtcCompileProgram", program, len(options), options)
         except BackendError as error:
-            raise BackendError(f"{name}: {error}: {_compile_log(library, program)}") from None
-        image = bytearray(int(library.call_nvrtc(f"nvrtcGet{kind}Size", program)))
-        library.call_nvrtc(f"nvrtcGet{kind}", program, image)
+            raise BackendError(f"{name}: {error}: {_compile_log(nvrtc, program)}") from None
+        image = bytearray(int(nvrtc.call(f"nvrtcGet{kind}Size", program)))
+        nvrtc.call(f"nvrtcGet{kind}", program, image)
     finally:
         with contextlib.suppress(BackendError):
-            library.call_nvrtc("nvrtcDestroyProgram", program)
+            nvrtc.call("nvrtcDestroyProgram", program)
     return bytes(image)
 
 
-def _compile_log(library: CudaLibrary, program: Any) -> str:
+def _compile_log(nvrtc: Nvrtc, program: Any) -> str:
     with contextlib.suppress(BackendError):
-        log = bytearray(int(library.call_nvrtc("nvrtcGetProgramLogSize", program)))
-        library.call_nvrtc("nvrtcGetProgramLog", program, log)
+        log = bytearray(int(nvrtc.call("nvrtcGetProgramLogSize", program)))
+        nvrtc.call("nvrtcGetProgramLog", program, log)
         return " ".join(log.rstrip(b"\0").decode(errors="replace").split())[:300]
     return "no log"
 
@@ -83,9 +82,8 @@ class KernelModule:
             source = path.read_bytes()
         except OSError as error:
             raise BackendError(f"{path}: {error.strerror}: install the package again") from None
-        image = compile_cuda(context.library, source, path.name, context.compute_capability)
-        context.activate()
-        self._module = context.library.call("cuModuleLoadData", image)
+        image = compile_cuda(source, path.name, context.compute_capability)
+        self._module = context.load_module(image)
         self._functions: dict[str, Any] = {}
         # The driver takes an array of the parameters' addresses.
         self._addresses = (ctypes.c_void_p * 1)(ctypes.addressof(parameter))
@@ -102,13 +100,13 @@ class KernelModule:
         """
         if num_items < 1:
             return
-        library = self._context.library
+        driver = self._context.driver
         function = self._functions.get(name)
         if function is None:
-            function = library.call("cuModuleGetFunction", self._module, name.encode())
+            function = driver.call("cuModuleGetFunction", self._module, name.encode())
             self._functions[name] = function
         num_blocks = min(-(-num_items // _BLOCK_SIZE), max_blocks)
-        library.call(
+        driver.call(
             "cuLaunchKernel",
             function,
             *(num_blocks, 1, 1),

@@ -177,11 +177,12 @@ class DevicePillarizer:
         """Memory for scans of up to so many points."""
         if max_points > _MAX_INDEX:
             raise BackendError(f"a scan of {max_points} points is too large for the GPU")
-        self._scan = self._context.allocate(max_points * _POINT_BYTES)
-        self._point_cells = self._context.allocate(max_points * 4)
-        self._frame.points = self._scan.pointer
-        self._frame.point_cells = self._point_cells.pointer
-        self._staging = self._context.pinned((max_points, NUM_POINT_FEATURES), np.float32)
+        scan = self._context.allocate(max_points * _POINT_BYTES)
+        point_cells = self._context.allocate(max_points * 4)
+        staging = self._context.pinned((max_points, NUM_POINT_FEATURES), np.float32)
+        # Only now: without enough memory for this scan, the next may still fit the old buffers.
+        self._scan, self._point_cells, self._staging = scan, point_cells, staging
+        self._frame.points, self._frame.point_cells = scan.pointer, point_cells.pointer
 
     def _launch(self, num_points: int) -> None:
         """The steps of ``pillars.cu``; those over pillars start threads for as many as may be."""
