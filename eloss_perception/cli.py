@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from eloss_perception import __version__
 from eloss_perception.commands import (
     bag,
+    benchmark,
     calibrate,
     corrupt,
     demo,
     detect,
+    engine,
     evaluate,
     export,
     health,
@@ -26,7 +28,8 @@ from eloss_perception.commands import (
 from eloss_perception.errors import ElossError
 
 COMMANDS = (
-    *(simulate, corrupt, detect, bag, replay, evaluate, train, export, calibrate, health, demo),
+    *(simulate, corrupt, detect, bag, replay, evaluate, train, export, calibrate, engine, health),
+    *(benchmark, demo),
 )
 
 EXIT_ERROR = 2
@@ -34,6 +37,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
 
 # Top-level module that was not found -> what brings it.
 _PROVIDERS = {
+    "cuda": "pip install 'eloss_perception[tensorrt]'",
     "PIL": "pip install 'eloss_perception[viz]'",
     "matplotlib": "pip install 'eloss_perception[viz]'",
     "mcap": "pip install 'eloss_perception[bags]'",

@@ -30,10 +30,14 @@ INTERNAL = {
     "demo": {
         *("bags", "core", "kitti", "msg", "replay", "ros", "runtime", "simulation", "viz"),
     },
+    "benchmark": {
+        *("bags", "core", "demo", "model", "msg", "replay", "ros", "runtime", "simulation"),
+        "training",
+    },
     # The command line reaches everything, each command importing what it needs when it runs.
     "cli": {"commands"},
     "commands": {
-        *("bags", "cli", "core", "demo", "kitti", "model", "replay", "ros", "runtime"),
+        *("bags", "benchmark", "cli", "core", "demo", "kitti", "model", "replay", "ros", "runtime"),
         *("simulation", "training", "viz"),
     },
 }
@@ -46,7 +50,7 @@ EXTERNAL = {
     "simulation": {"numba", "numpy", "pydantic", "yaml"},
     "viz": {"PIL", "matplotlib", "numpy"},
     "model": {"numpy", "pydantic", "torch"},
-    "runtime": {"numpy", "onnxruntime", "openvino", "pydantic", "tensorrt", "yaml"},
+    "runtime": {"cuda", "numpy", "onnxruntime", "openvino", "pydantic", "tensorrt", "yaml"},
     "training": {
         *("numba", "numpy", "onnx", "onnxruntime", "onnxscript", "pydantic", "tensorboard"),
         *("torch", "tqdm", "yaml"),
@@ -59,13 +63,17 @@ EXTERNAL = {
     "bags": {"PIL", "numpy", "rosbags"},
     "replay": {"numpy", "rclpy", "rosbags", "rosgraph_msgs", "std_srvs"},
     "demo": {"PIL", "lifecycle_msgs", "numpy", "rclpy"},
+    "benchmark": {
+        *("numpy", "onnx", "pydantic", "rclpy", "rosgraph_msgs", "sensor_msgs", "std_srvs"),
+        *("tensorrt", "torch", "vision_msgs", "yaml"),
+    },
     "cli": set(),
     "commands": {"PIL", "numpy", "pydantic", "yaml"},
 }
 
 # What the vehicle's node must do without.
 NOT_ONBOARD = {
-    *("bags", "demo", "kitti", "model", "replay", "simulation", "training", "viz"),
+    *("bags", "benchmark", "demo", "kitti", "model", "replay", "simulation", "training", "viz"),
 }
 
 
