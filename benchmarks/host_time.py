@@ -32,10 +32,10 @@ from eloss_perception.core.readings import make_readings
 from eloss_perception.core.sampling import sample_points
 from eloss_perception.core.sensors import SENSORS, sensor_boxes
 from eloss_perception.ros.convert import points_from_msg
-from eloss_perception.ros.gauge import gauge_markers
-from eloss_perception.ros.markers import boxes_to_markers
-from eloss_perception.ros.messages import detections_to_msg, health_to_msg
-from eloss_perception.runtime.backends.base import NetworkOutputs
+from eloss_perception.ros.gauge import gauge_to_cdr
+from eloss_perception.ros.markers import box_markers_to_cdr
+from eloss_perception.ros.messages import detections_to_cdr, health_to_msg
+from eloss_perception.runtime.backends.base import BackendSettings, NetworkOutputs
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
 from eloss_perception.simulation.scene import simulate_scan
@@ -74,7 +74,7 @@ def read(
 
 def measure(num_scans: int, repeats: int) -> dict[str, list[float]]:
     """Milliseconds of every step, one value a frame."""
-    detector = Detector(Bundle.load(default_bundle_path()), num_threads=1)
+    detector = Detector(Bundle.load(default_bundle_path()), settings=BackendSettings(num_threads=1))
     monitor = HealthMonitor(detector.bundle.require_health())
     sensor, names = SENSORS["kitti_hdl64"], detector.class_names
     thresholds = np.full(len(names), detector.thresholds.score, np.float32)
@@ -120,16 +120,11 @@ def measure(num_scans: int, repeats: int) -> dict[str, list[float]]:
             report = timed("health score", lambda: monitor.update(readings + noise, prints))
             boxes = sensor_boxes(boxes, sensor)
             header = msg.header
-            detections = timed(
-                "detections message", lambda: detections_to_msg(boxes, names, header)
-            )
+            timed("detections to bytes", lambda: detections_to_cdr(boxes, names, header))
             health = timed("health message", lambda: health_to_msg(report, counts, header))
-            markers = timed("marker message", lambda: boxes_to_markers(boxes, names, header))
-            gauge = timed("gauge message", lambda: gauge_markers(health, (0.0, 0.0, 0.0)))
-            timed(
-                "publish (serialise)",
-                lambda: [serialize_message(m) for m in (detections, health, markers, gauge)],
-            )
+            timed("health to bytes", lambda: serialize_message(health))
+            timed("markers to bytes", lambda: box_markers_to_cdr(boxes, names, header))
+            timed("gauge to bytes", lambda: gauge_to_cdr(health, (0.0, 0.0, 0.0)))
             if repeat < 0:
                 times = {step: values[:-1] for step, values in times.items()}
     return times

@@ -15,13 +15,15 @@ from builtin_interfaces.msg import Time
 from fake_detector import REFERENCE
 from health_reference_factory import ENTROPY_STD, disturbed_readings
 from marker_rules import check_marker_rules
+from plain import plain_messages
+from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
-from visualization_msgs.msg import Marker
+from visualization_msgs.msg import Marker, MarkerArray
 
 from eloss_perception.core.health import HealthLevel, HealthMonitor
 from eloss_perception.core.pillars import PointCounts
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros.gauge import gauge_markers
+from eloss_perception.ros.gauge import gauge_to_cdr
 from eloss_perception.ros.messages import health_to_msg, unread_health_to_msg
 
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="velodyne")
@@ -39,6 +41,16 @@ def read_health(*sigmas: float) -> EntropyHealth:
     readings = REFERENCE.mean.copy()
     readings[: len(sigmas)] += ENTROPY_STD * np.array(sigmas)
     return health_of(readings)
+
+
+def gauge_markers(health: EntropyHealth, offset: tuple[float, float, float]) -> MarkerArray:
+    """The gauge as a subscriber gets it, which is what rosidl's own objects would say."""
+    received = gauge_to_cdr(health, offset)
+    plain = serialize_message(plain_messages.gauge_message(health, offset))
+    assert len(received) == len(plain)
+    array = deserialize_message(received, MarkerArray)
+    assert array == deserialize_message(plain, MarkerArray)
+    return array
 
 
 def shown(health: EntropyHealth, namespace: str) -> dict[int, Marker]:
@@ -146,6 +158,7 @@ def test_there_is_no_bar_for_what_was_not_read_and_what_is_extreme_is_clipped() 
     extreme = read_health(1e9, -1e9, 0.0)
     extreme.layer_entropy[2] = math.nan
     extreme.check_ratio[1] = math.inf
+    extreme.reason = "Größe: " + "a cause " * 9
     bars = shown(extreme, "gauge")
     assert sorted(bars) == [0, 1, NUM_LAYERS]
     assert all(marker.scale.x <= 3.0 + 1e-6 for marker in bars.values())
@@ -153,5 +166,6 @@ def test_there_is_no_bar_for_what_was_not_read_and_what_is_extreme_is_clipped() 
 
 
 def test_a_message_without_layers_or_checks_is_drawn_too() -> None:
-    health = EntropyHealth(header=HEADER, threshold=5.0, reason="nothing to say")
-    check_marker_rules(gauge_markers(health, ORIGIN), HEADER)
+    header = Header(frame_id="sensor")
+    health = EntropyHealth(header=header, threshold=5.0, reason="nothing to say")
+    check_marker_rules(gauge_markers(health, ORIGIN), header)

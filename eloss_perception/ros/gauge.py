@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import math
 
-from visualization_msgs.msg import Marker, MarkerArray
-
 from eloss_perception.core.health import HealthLevel
 from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.gauge_parts import (
@@ -29,10 +27,11 @@ from eloss_perception.ros.gauge_parts import (
     LABEL_COLOR,
     TEXT_HEIGHT,
     Board,
+    Part,
     level_color,
+    parts_to_cdr,
     wrapped,
 )
-from eloss_perception.ros.markers import delete_all
 
 # All of it is as wide as what `config/eloss.rviz` shows behind the vehicle. Metres.
 _SPACING, _BAR_WIDTH = 0.75, 0.55
@@ -51,7 +50,7 @@ _WORDS_WIDTH = CHARACTER_RATIO * TEXT_HEIGHT * _LINE_LENGTH
 _MARGIN = 0.6  # around all of it
 
 
-def gauge_markers(health: EntropyHealth, offset: tuple[float, float, float]) -> MarkerArray:
+def gauge_to_cdr(health: EntropyHealth, offset: tuple[float, float, float]) -> bytes:
     """The gauge of one health message.
 
     Args:
@@ -59,12 +58,20 @@ def gauge_markers(health: EntropyHealth, offset: tuple[float, float, float]) -> 
         offset: Centre of the zero line of all bars in the sensor frame: forward, left, up [m].
 
     Returns:
-        DELETEALL, then plates (namespace `gauge_band`), bars of layers and score (`gauge`, id =
-        index of the layer, the score's after them), of checks (`gauge_check`, id = index of the
-        check), what the bars are (`gauge_label`, `gauge_check_label`) and level with reason
-        (`gauge_text`); all in the health message's frame.
+        A serialised MarkerArray: DELETEALL and the parts, all in the health message's frame.
     """
-    board = Board(health.header, offset)
+    return parts_to_cdr(gauge_parts(health, offset), health.header)
+
+
+def gauge_parts(health: EntropyHealth, offset: tuple[float, float, float]) -> list[Part]:
+    """What there is to see: arguments as for `gauge_to_cdr`.
+
+    Returns:
+        Plates (namespace `gauge_band`), bars of layers and score (`gauge`, id = index of the layer,
+        the score's after them), of checks (`gauge_check`, id = index of the check), what the bars
+        are (`gauge_label`, `gauge_check_label`); level with reason (`gauge_text`) is the last.
+    """
+    board = Board(offset)
     num_layers, num_checks = len(health.layer_names), len(health.check_names)
     chart_width = _SPACING * (num_layers + 2)  # one place free, then the score
     table_width = _SPACING + _TABLE_WIDTH if num_checks else 0.0
@@ -72,25 +79,22 @@ def gauge_markers(health: EntropyHealth, offset: tuple[float, float, float]) -> 
     top = max(_MAX_LENGTH, _BOTTOM + _LINE_PITCH * num_checks)
     along = (_BOTTOM - _MARGIN, top + _MARGIN)
     across = (-end - _MARGIN - _WORDS_WIDTH - _MARGIN, end + _MARGIN)
-    return MarkerArray(
-        markers=[
-            delete_all(health.header),
-            board.plate(0, along, across, is_board=True),
-            *_layers(board, health, end),
-            *_score(board, health, end - chart_width + 0.5 * _SPACING),
-            *_checks(board, health, end - chart_width - _SPACING, top),
-            _words(board, health, -end - _MARGIN - 0.5 * _WORDS_WIDTH, 0.5 * (_BOTTOM + top)),
-        ]
-    )
+    return [
+        board.plate(0, along, across, is_board=True),
+        *_layers(board, health, end),
+        *_score(board, health, end - chart_width + 0.5 * _SPACING),
+        *_checks(board, health, end - chart_width - _SPACING, top),
+        _words(board, health, -end - _MARGIN - 0.5 * _WORDS_WIDTH, 0.5 * (_BOTTOM + top)),
+    ]
 
 
-def _layers(board: Board, health: EntropyHealth, left: float) -> list[Marker]:
+def _layers(board: Board, health: EntropyHealth, left: float) -> list[Part]:
     """The chart of the layers, from its left end on; each stage named below its bars."""
     level = HealthLevel(health.level[0])
     num_layers = len(health.layer_names)
     if not num_layers:
         return []
-    markers = [board.plate(2, (-_BAND_LENGTH, _BAND_LENGTH), (left - _SPACING * num_layers, left))]
+    parts = [board.plate(2, (-_BAND_LENGTH, _BAND_LENGTH), (left - _SPACING * num_layers, left))]
     stages: dict[str, list[float]] = {}
     for index, name in enumerate(health.layer_names):
         place = left - _SPACING * (index + 0.5)
@@ -100,34 +104,34 @@ def _layers(board: Board, health: EntropyHealth, left: float) -> list[Marker]:
         if math.isfinite(sigmas):
             length = _METRES_PER_SIGMA * min(max(sigmas, -_MAX_SIGMAS), _MAX_SIGMAS)
             color = _color(abs(sigmas) <= _BAND_SIGMAS, level)
-            markers.append(board.bar("gauge", index, (0.0, length), _bar_sides(place), color))
+            parts.append(board.bar("gauge", index, (0.0, length), _bar_sides(place), color))
     for index, (label, places) in enumerate(stages.items()):
         place = sum(places) / len(places)
-        markers.append(board.text("gauge_label", index, (_LABEL_LINE, place), label, LABEL_COLOR))
-    return markers
+        parts.append(board.text("gauge_label", index, (_LABEL_LINE, place), label, LABEL_COLOR))
+    return parts
 
 
-def _score(board: Board, health: EntropyHealth, place: float) -> list[Marker]:
+def _score(board: Board, health: EntropyHealth, place: float) -> list[Part]:
     """The averaged score against its threshold."""
     half = 0.5 * _SPACING
-    markers = [board.plate(1, (0.0, _THRESHOLD_LENGTH), (place - half, place + half))]
+    parts = [board.plate(1, (0.0, _THRESHOLD_LENGTH), (place - half, place + half))]
     if not math.isnan(health.smoothed_score):
         ratio = min(health.smoothed_score / health.threshold, _MAX_SCORE_RATIO)
         along, level = (0.0, _THRESHOLD_LENGTH * ratio), HealthLevel(health.level[0])
-        markers.append(board.bar("gauge", len(health.layer_names), along, _bar_sides(place), level))
+        parts.append(board.bar("gauge", len(health.layer_names), along, _bar_sides(place), level))
     num_stages = len({name.partition(".")[0] for name in health.layer_names})
     label = board.text("gauge_label", num_stages, (_LABEL_LINE, place), "score", LABEL_COLOR)
-    return [*markers, label]
+    return [*parts, label]
 
 
-def _checks(board: Board, health: EntropyHealth, left: float, top: float) -> list[Marker]:
+def _checks(board: Board, health: EntropyHealth, left: float, top: float) -> list[Part]:
     """A line for each check: its name, and how far it is from normal."""
     if not health.check_names:
         return []
     level = HealthLevel(health.level[0])
     zero = left - _NAME_WIDTH
     bottom = top - _LINE_PITCH * len(health.check_names)
-    markers = [board.plate(3, (bottom, top), (zero - _LIMIT_LENGTH, zero))]
+    parts = [board.plate(3, (bottom, top), (zero - _LIMIT_LENGTH, zero))]
     for index, (name, ratio) in enumerate(
         zip(health.check_names, health.check_ratio, strict=False)
     ):
@@ -136,16 +140,16 @@ def _checks(board: Board, health: EntropyHealth, left: float, top: float) -> lis
             along = (line - 0.5 * _CHECK_BAR, line + 0.5 * _CHECK_BAR)
             across = (zero, zero - _LIMIT_LENGTH * min(ratio, _MAX_CHECK_RATIO))
             color = _color(ratio < 1.0, level)
-            markers.append(board.bar("gauge_check", index, along, across, color))
+            parts.append(board.bar("gauge_check", index, along, across, color))
         # RViz centres words: half of them goes to the left of their place.
         place = zero + 0.15 + 0.5 * CHARACTER_RATIO * _CHECK_TEXT * len(name)
-        markers.append(
+        parts.append(
             board.text("gauge_check_label", index, (line, place), name, LABEL_COLOR, _CHECK_TEXT)
         )
-    return markers
+    return parts
 
 
-def _words(board: Board, health: EntropyHealth, place: float, middle: float) -> Marker:
+def _words(board: Board, health: EntropyHealth, place: float, middle: float) -> Part:
     """Level, score against threshold, and the reason, which names the likely cause."""
     level = HealthLevel(health.level[0])
     lines = [f"entropy health: {level.name}"]

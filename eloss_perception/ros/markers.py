@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
+from geometry_msgs.msg import Point, Vector3
+from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from eloss_perception.core.boxes import Boxes3D, corners_3d
-from eloss_perception.ros.messages import yaw_to_quaternion
+from eloss_perception.ros.cdr import Messages, Stencils, joined
+from eloss_perception.ros.messages import array_begin, poses, set_stamp
 
 LIFETIME = Duration(sec=0, nanosec=200_000_000)
 
@@ -29,6 +33,7 @@ _CLASS_COLORS = {
 }
 _OTHER_COLOR = (0.8, 0.4, 0.9)
 
+_BODY_ALPHA = 0.25
 _LINE_WIDTH = 0.06  # metres
 _HEADING_LENGTH = 1.0  # metres ahead of the nose
 
@@ -36,12 +41,7 @@ _HEADING_LENGTH = 1.0  # metres ahead of the nose
 _EDGES = (0, 1, 1, 2, 2, 3, 3, 0, 4, 5, 5, 6, 6, 7, 7, 4, 0, 4, 1, 5, 2, 6, 3, 7)
 
 
-def delete_all(header: Header) -> Marker:
-    """The marker that clears what a topic has shown before."""
-    return Marker(header=header, action=Marker.DELETEALL)
-
-
-def boxes_to_markers(boxes: Boxes3D, class_names: Sequence[str], header: Header) -> MarkerArray:
+def box_markers_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Header) -> bytes:
     """Boxes as translucent bodies with their edges and a line ahead of the nose.
 
     Lines go into one marker a class: markers and colours of single points cost more to make and to
@@ -53,79 +53,95 @@ def boxes_to_markers(boxes: Boxes3D, class_names: Sequence[str], header: Header)
         header: The cloud's header.
 
     Returns:
-        DELETEALL, then for each box a body (namespace `boxes`, id = index of the box), then for
-        each class that was found its lines (`edges`, id = label). Only DELETEALL where there is no
-        box.
+        A serialised MarkerArray: DELETEALL, then for each box a body (namespace `boxes`, id = index
+        of the box), then for each class that was found its lines (`edges`, id = label). Only
+        DELETEALL where there is no box.
     """
-    array = MarkerArray(markers=[delete_all(header)])
-    if len(boxes) == 0:
-        return array
-    colors = [_CLASS_COLORS.get(name.lower(), _OTHER_COLOR) for name in class_names]
-    lines: dict[int, list[Point]] = {}
-    for index, (box, label, corners) in enumerate(
-        zip(
-            boxes.boxes.tolist(),
-            boxes.labels.tolist(),
-            corners_3d(boxes.boxes).tolist(),
-            strict=True,
-        )
-    ):
-        x, y, z, length, width, height, yaw = box
-        red, green, blue = colors[label]
-        array.markers.append(
-            make_marker(
-                header,
-                "boxes",
-                index,
-                Marker.CUBE,
-                Point(x=x, y=y, z=z),
-                yaw_to_quaternion(yaw),
-                Vector3(x=length, y=width, z=height),
-                ColorRGBA(r=red, g=green, b=blue, a=0.25),
-            )
-        )
-        points = [Point(x=cx, y=cy, z=cz) for cx, cy, cz in corners]
-        of_class = lines.setdefault(label, [])
-        of_class.extend([points[corner] for corner in _EDGES])
-        nose, ahead = 0.5 * length, 0.5 * length + _HEADING_LENGTH
-        cos, sin = math.cos(yaw), math.sin(yaw)
-        of_class.append(Point(x=x + nose * cos, y=y + nose * sin, z=z))
-        of_class.append(Point(x=x + ahead * cos, y=y + ahead * sin, z=z))
-    for label, points in lines.items():
-        red, green, blue = colors[label]
-        marker = Marker(header=header, ns="edges", id=label, type=Marker.LINE_LIST)
-        marker.lifetime = LIFETIME
-        marker.pose.orientation.w = 1.0
-        marker.scale.x = _LINE_WIDTH
-        marker.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
-        marker.points = points
-        array.markers.append(marker)
-    return array
+    found, firsts = np.unique(boxes.labels, return_index=True)
+    found = found[np.argsort(firsts)]  # the class of the best box first
+    begin = array_begin(MarkerArray(), 1 + len(boxes) + len(found))
+    names = tuple(name.lower() for name in class_names)
+    kinds = np.concatenate([[0], 1 + boxes.labels])
+    bodies = Messages(_body_stencils(header.frame_id, names), kinds, len(begin))
+    set_stamp(bodies, header)
+    are_bodies = slice(1, None)
+    bodies.set("id", np.arange(len(boxes))[:, None], are_bodies)
+    bodies.set("pose", poses(boxes), are_bodies)
+    bodies.set("scale", boxes.boxes[:, 3:6], are_bodies)
+    parts = [bodies]
+    ends = _line_ends(boxes)
+    for label in found.tolist():
+        of_class = ends[boxes.labels == label].reshape(1, -1)  # (1, B * 26 * 3)
+        stencils = _line_stencils(header.frame_id, label, names[label], of_class.size // 3)
+        lines = Messages(stencils, [0], parts[-1].end)
+        set_stamp(lines, header)
+        lines.set("points", of_class)
+        parts.append(lines)
+    return joined(begin, *parts)
+
+
+def _line_ends(boxes: Boxes3D) -> NDArray[np.float64]:
+    """(N, 26, 3) ends of each box's twelve edges and of the line ahead of its nose."""
+    ends = np.empty((len(boxes), len(_EDGES) + 2, 3))
+    ends[:, :-2] = corners_3d(boxes.boxes)[:, _EDGES]
+    pose = boxes.boxes.astype(np.float64)
+    ahead = 0.5 * pose[:, 3:4] + [0.0, _HEADING_LENGTH]  # (N, 2)
+    yaw = pose[:, 6].tolist()
+    ends[:, -2:, 0] = pose[:, 0:1] + ahead * np.array(list(map(math.cos, yaw)))[:, None]
+    ends[:, -2:, 1] = pose[:, 1:2] + ahead * np.array(list(map(math.sin, yaw)))[:, None]
+    ends[:, -2:, 2] = pose[:, 2:3]
+    return ends
+
+
+@lru_cache(maxsize=8)
+def _body_stencils(frame_id: str, names: tuple[str, ...]) -> Stencils:
+    """DELETEALL, and a body of each class."""
+    header = Header(frame_id=frame_id)
+    bodies = [
+        make_marker(header, "boxes", Marker.CUBE, (*_class_color(name), _BODY_ALPHA))
+        for name in names
+    ]
+    return Stencils([delete_all(header), *bodies])
+
+
+@lru_cache(maxsize=512)
+def _line_stencils(frame_id: str, label: int, name: str, num_points: int) -> Stencils:
+    """The lines of one class."""
+    lines = make_marker(
+        Header(frame_id=frame_id), "edges", Marker.LINE_LIST, (*_class_color(name), 1.0)
+    )
+    lines.id = label
+    lines.scale = Vector3(x=_LINE_WIDTH)
+    lines.points = [Point()] * num_points
+    return Stencils([lines])
+
+
+def _class_color(name: str) -> tuple[float, float, float]:
+    return _CLASS_COLORS.get(name, _OTHER_COLOR)
+
+
+def delete_all(header: Header) -> Marker:
+    """The marker that clears what a topic has shown before."""
+    return Marker(header=header, action=Marker.DELETEALL)
 
 
 def make_marker(
     header: Header,
     namespace: str,
-    marker_id: int,
     kind: int,
-    position: Point,
-    orientation: Quaternion,
-    scale: Vector3,
-    color: ColorRGBA,
+    color: tuple[float, float, float, float],
     *,
     lifetime: Duration = LIFETIME,
     text: str = "",
 ) -> Marker:
-    """One marker, filled in."""
+    """A marker that lacks id, pose and scale."""
+    red, green, blue, alpha = color
     return Marker(
         header=header,
         ns=namespace,
-        id=marker_id,
         type=kind,
         action=Marker.ADD,
-        pose=Pose(position=position, orientation=orientation),
-        scale=scale,
-        color=color,
+        color=ColorRGBA(r=red, g=green, b=blue, a=alpha),
         lifetime=lifetime,
         text=text,
     )

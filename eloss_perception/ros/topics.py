@@ -22,9 +22,9 @@ from visualization_msgs.msg import MarkerArray
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.errors import ConfigError
 from eloss_perception.msg import EntropyHealth, ProcessingTime
-from eloss_perception.ros.gauge import gauge_markers
-from eloss_perception.ros.markers import boxes_to_markers
-from eloss_perception.ros.messages import detections_to_msg
+from eloss_perception.ros.gauge import gauge_to_cdr
+from eloss_perception.ros.markers import box_markers_to_cdr
+from eloss_perception.ros.messages import detections_to_cdr
 from eloss_perception.ros.params import DetectorNodeSettings
 
 _Entity = TypeVar("_Entity")
@@ -53,17 +53,17 @@ class Outputs:
         settings: DetectorNodeSettings,
     ) -> None:
         """Publishes a scan's boxes (in the cloud's frame) and health, under the health's header."""
-        self.detections.publish(detections_to_msg(boxes, class_names, health.header))
+        self.detections.publish(detections_to_cdr(boxes, class_names, health.header))
         self.publish_health(health, settings)
         # Pictures cost more than results: they are drawn only for someone who looks.
         if settings.publish_markers and self.markers.get_subscription_count():
-            self.markers.publish(boxes_to_markers(boxes, class_names, health.header))
+            self.markers.publish(box_markers_to_cdr(boxes, class_names, health.header))
 
     def publish_health(self, health: EntropyHealth, settings: DetectorNodeSettings) -> None:
         """Publishes health, and the gauge that shows it."""
         self.health.publish(health)
         if settings.publish_gauge and self.gauge.get_subscription_count():
-            self.gauge.publish(gauge_markers(health, settings.gauge_offset))
+            self.gauge.publish(gauge_to_cdr(health, settings.gauge_offset))
 
 
 def create_input(node: LifecycleNode, callback: Callable[[PointCloud2], None]) -> Subscription:
