@@ -8,7 +8,8 @@ notes when the boxes of each scan arrive. The latency holds two passages through
 
 from __future__ import annotations
 
-from eloss_perception.benchmark.ros_run import Played, RosRun, existing_bundle
+from eloss_perception.benchmark.bundles import existing_bundle
+from eloss_perception.benchmark.ros_run import Played, RosRun
 from eloss_perception.benchmark.row import Benchmark, Progress, Row, Value
 from eloss_perception.benchmark.settings import BenchmarkSettings
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eloss_perception.benchmark.ros_run import RosRun, light_bundle, node_backend, pid_of, rss_mb
+from eloss_perception.benchmark.bundles import light_bundle, node_backend
+from eloss_perception.benchmark.processes import pid_of, rss_mb
+from eloss_perception.benchmark.ros_run import RosRun
 from eloss_perception.benchmark.row import Benchmark, NotMeasuredError, Progress, Row, Value
 from eloss_perception.benchmark.settings import BenchmarkSettings
 

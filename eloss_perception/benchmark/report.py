@@ -16,7 +16,6 @@ from eloss_perception.errors import DataError
 FORMAT_VERSION = 1
 _WIDTH = 100
 _MET = {True: "yes", False: "NO", None: "-"}
-_PATHS = ("bundle", "full_bundle", "full_int8_bundle", "output")
 
 
 def make_document(
@@ -29,8 +28,8 @@ def make_document(
     cannot be said), note, took_s and values (name, value, unit).
     """
     # A folder's own name says which bundle; where it lies is nobody's business.
-    named = settings.model_dump(mode="json")
-    named |= {key: Path(named[key]).name if named[key] else None for key in _PATHS}
+    named = settings.model_dump()
+    named |= {key: value.name for key, value in named.items() if isinstance(value, Path)}
     return {
         "format_version": FORMAT_VERSION,
         "machine": dict(machine),
@@ -60,7 +59,8 @@ def machine_lines(machine: Mapping[str, str | int | float]) -> list[str]:
 
 def row_lines(row: Mapping[str, Any]) -> list[str]:
     """One row with all of its figures."""
-    lines = [f"{row['name']}: {row['what']}, against {row['against']} ({row['took_s']:g} s)"]
+    title = f"{row['name']}: {row['what']}, against {row['against']} ({row['took_s']:g} s)"
+    lines = textwrap.wrap(title, _WIDTH, subsequent_indent="  ")
     lines.append(f"  {row['measured']}; bar {row['bar']}: {_MET[row['met']]}")
     if row["note"]:
         lines += textwrap.wrap(row["note"], _WIDTH, initial_indent="  ", subsequent_indent="  ")

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eloss_perception.benchmark.processes import cpu_seconds, pid_of
 from eloss_perception.benchmark.row import NotMeasuredError, Progress, Value, milliseconds
 from eloss_perception.benchmark.settings import BenchmarkSettings
-from eloss_perception.errors import DataError, ElossError
+from eloss_perception.errors import DataError
 
 if TYPE_CHECKING:
     from eloss_perception.benchmark.listener import Answers, Listener
@@ -230,59 +231,6 @@ class RosRun:
         traceback: TracebackType | None,
     ) -> None:
         self._stack.__exit__(exc_type, exc, traceback)
-
-
-def existing_bundle(path: Path, what: str) -> Path:
-    """Returns a bundle's folder.
-
-    Raises:
-        NotMeasuredError: There is none.
-    """
-    if not path.is_dir():
-        raise NotMeasuredError(f"no {what}: name one with the options")
-    return path
-
-
-def light_bundle(settings: BenchmarkSettings) -> Path:
-    """The light bundle that is measured."""
-    from eloss_perception.runtime.bundle import default_bundle_path
-
-    return settings.bundle or default_bundle_path()
-
-
-def node_backend(settings: BenchmarkSettings) -> str:
-    """The light bundle's backend: the one that the node takes by itself, unless another is set."""
-    from eloss_perception.ros.params import DetectorNodeSettings
-
-    return settings.backend or DetectorNodeSettings().backend
-
-
-def pid_of(child: Child) -> int:
-    """Process id of a child."""
-    return child._process.pid
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time of a process so far, all threads together; 0 once it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    # Fields 14 and 15 of proc(5), counted from the state, which is the third.
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process [MB].
-
-    Raises:
-        ElossError: It has ended.
-    """
-    try:
-        num_pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
-        raise ElossError("the detector has ended") from None
-    return num_pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _drive(settings: BenchmarkSettings, progress: Progress) -> Path:

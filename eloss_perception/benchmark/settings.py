@@ -21,6 +21,12 @@ class BenchmarkSettings(BaseModel):
     full_int8_bundle: Path = Field(
         _MODELS / "pointpillars_int8_cpu", description="the same, quantised for CPUs"
     )
+    full_float16_bundle: Path = Field(
+        _MODELS / "pointpillars_float16", description="the same in half precision, for GPUs"
+    )
+    full_int8_gpu_bundle: Path = Field(
+        _MODELS / "pointpillars_int8_tensorrt", description="the same, quantised for TensorRT"
+    )
     backend: str = Field("", description="of the light bundle; empty is the node's default")
     int8_backend: str = Field("openvino", description="of the quantised bundle in the node")
     cores: int = Field(2, ge=0, description="cores that everything shares; 0 is all there are")

@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from eloss_perception.benchmark.ros_run import RosRun, light_bundle, node_backend
+from eloss_perception.benchmark.bundles import light_bundle, node_backend
+from eloss_perception.benchmark.ros_run import RosRun
 from eloss_perception.benchmark.row import Benchmark, Progress, Row, Value
 from eloss_perception.benchmark.settings import BenchmarkSettings
 

@@ -8,7 +8,8 @@ shares the cores, falls behind; the midpoint between the last two rates is tried
 
 from __future__ import annotations
 
-from eloss_perception.benchmark.ros_run import Played, RosRun, light_bundle, node_backend
+from eloss_perception.benchmark.bundles import light_bundle, node_backend
+from eloss_perception.benchmark.ros_run import Played, RosRun
 from eloss_perception.benchmark.row import Benchmark, Progress, Row, Value
 from eloss_perception.benchmark.settings import BenchmarkSettings
 

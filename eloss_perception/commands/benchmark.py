@@ -52,12 +52,18 @@ def add_parser(subparsers: Subparsers) -> None:
     bundles.add_argument("--bundle", type=Path, metavar="DIR", help="light; default: the shipped")
     bundles.add_argument("--full-bundle", type=Path, metavar="DIR", help="full, float32")
     bundles.add_argument("--full-int8-bundle", type=Path, metavar="DIR", help="quantised for CPUs")
+    bundles.add_argument("--full-float16-bundle", type=Path, metavar="DIR", help="for GPUs")
+    bundles.add_argument("--full-int8-gpu-bundle", type=Path, metavar="DIR", help="for TensorRT")
     bundles.add_argument("--backend", metavar="NAME", help="of the light bundle, as in the node")
     bundles.add_argument("--int8-backend", metavar="NAME", help="of the quantised bundle")
     how = parser.add_argument_group("how (defaults in BenchmarkSettings)")
     how.add_argument("--cores", type=seed, metavar="N", help="that all share (default: 2; 0: all)")
-    how.add_argument("--threads", type=positive_int, metavar="N", help="of a network")
-    how.add_argument("--frames", type=positive_int, metavar="N", help="timed, of each network")
+    how.add_argument(
+        "--threads", dest="num_threads", type=positive_int, metavar="N", help="of a network"
+    )
+    how.add_argument(
+        "--frames", dest="num_frames", type=positive_int, metavar="N", help="timed, of each network"
+    )
     how.add_argument("--seconds", type=positive_float, metavar="S", help="end to end")
     how.add_argument("--minutes", type=positive_float, metavar="MIN", help="of memory")
     how.add_argument("--output", type=Path, metavar="DIR", help="drive and logs: runs/benchmark")
@@ -95,14 +101,10 @@ def _settings(args: argparse.Namespace) -> BenchmarkSettings:
     """Return the settings that the command line changes, checked."""
     from eloss_perception.benchmark.settings import BenchmarkSettings
 
-    settings = settings_from(
-        BenchmarkSettings,
-        {
-            **{"bundle": args.bundle, "full_bundle": args.full_bundle},
-            **{"full_int8_bundle": args.full_int8_bundle, "backend": args.backend},
-            **{"int8_backend": args.int8_backend, "cores": args.cores},
-            **{"num_threads": args.threads, "num_frames": args.frames},
-            **{"seconds": args.seconds, "minutes": args.minutes, "output": args.output},
-        },
+    named = (
+        *("bundle", "full_bundle", "full_int8_bundle", "full_float16_bundle"),
+        *("full_int8_gpu_bundle", "backend", "int8_backend", "cores", "num_threads"),
+        *("num_frames", "seconds", "minutes", "output"),
     )
+    settings = settings_from(BenchmarkSettings, {name: getattr(args, name) for name in named})
     return settings.quick() if args.quick else settings
