@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from eloss_perception.commands.parsing import Subparsers, add_command, seed
 from eloss_perception.commands.terminal import progress_bar, say
+from eloss_perception.errors import BackendError
 
 if TYPE_CHECKING:
     from eloss_perception.runtime.bundle import Bundle
@@ -56,6 +57,12 @@ def run(args: argparse.Namespace) -> int:
     from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 
     bundle = Bundle.load_uncalibrated(args.bundle or default_bundle_path())
+    quantization = bundle.facts.quantization
+    if quantization is not None and quantization.target != "tensorrt":
+        raise BackendError(
+            f"bundle {bundle.path} is quantized for {quantization.target}; TensorRT needs one made "
+            "with `eloss quantize --target tensorrt`, or the float32 bundle"
+        )
     return _check(bundle) if args.check else _build(bundle, args.cache, args.device)
 
 
