@@ -203,7 +203,8 @@ class FakeCuda:
     # Streams and kernels.
 
     def cuStreamCreate(self, flags: int) -> tuple:
-        status = self._status("cuStreamCreate", needs_context=True)
+        if status := self._status("cuStreamCreate", needs_context=True):
+            return status, None
         self.streams.add(len(self.streams) + 1)
         return status, len(self.streams)
 

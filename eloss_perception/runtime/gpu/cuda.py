@@ -65,7 +65,7 @@ class DeviceBuffer:
     def __init__(self, primary: _PrimaryContext, num_bytes: int) -> None:
         self.pointer = 0
         self.num_bytes = num_bytes
-        self._primary = primary
+        self._primary: _PrimaryContext | None = primary
         with primary.borrowed():
             # The driver refuses 0 bytes.
             self.pointer = int(primary.driver.call("cuMemAlloc", max(num_bytes, 1)))
@@ -73,9 +73,10 @@ class DeviceBuffer:
     def free(self) -> None:
         """Gives the memory back; a second call does nothing."""
         pointer, self.pointer = self.pointer, 0
-        if pointer:
-            with self._primary.borrowed():
-                self._primary.driver.call("cuMemFree", pointer)
+        primary, self._primary = self._primary, None
+        if pointer and primary:
+            with primary.borrowed():
+                primary.driver.call("cuMemFree", pointer)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls into NVIDIA's libraries, every status checked.
 
-``cuda.bindings`` of cuda-python, not CuPy: a tenth of the download or less, one name for CUDA 12 and
-13, and of CuPy's arrays nothing is wanted, as the kernels are our own and TensorRT takes addresses.
+``cuda.bindings`` of cuda-python, not CuPy: a tenth of the download or less, one name for CUDA 12
+and 13, and CuPy's arrays are not wanted: the kernels are our own, TensorRT takes addresses.
 """
 
 from __future__ import annotations
