@@ -284,6 +284,11 @@ class _Engine:
             return None
         return _Context(self)
 
+    num_io_tensors = property(lambda self: len(self.tensors))
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.tensors)[index]
+
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.tensors[name].shape
 

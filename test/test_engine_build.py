@@ -17,6 +17,7 @@ from eloss_perception.runtime.engines.library import product_name, shared_log
 
 pytest.importorskip("onnx")
 
+import fake_tensorrt
 import onnx
 from fake_tensorrt import FakeTensorRt
 from onnx import TensorProto, helper, numpy_helper
@@ -224,3 +225,23 @@ def test_the_real_builder_stops_when_interrupted(rtx: Any, tiny: Path) -> None:
 def test_a_file_that_is_no_network_is_refused(rtx: Any) -> None:
     with pytest.raises(BackendError, match=r"refuses some/model\.onnx: \S"):
         build(rtx, b"not a network")
+
+
+def test_the_fake_has_nothing_that_the_real_one_lacks(rtx: Any) -> None:
+    pairs = {
+        "_Builder": rtx.Builder,
+        "_Config": rtx.IBuilderConfig,
+        "_Profile": rtx.IOptimizationProfile,
+        "_Network": rtx.INetworkDefinition,
+        "_Parser": rtx.OnnxParser,
+        "_Runtime": rtx.Runtime,
+        "_Engine": rtx.ICudaEngine,
+        "_Context": rtx.IExecutionContext,
+    }
+    for name, real in pairs.items():
+        used = {member for member in vars(getattr(fake_tensorrt, name)) if member[0] != "_"}
+        assert used <= set(dir(real)), name
+    module = FakeTensorRt()
+    names = {name for name in vars(module) if name[0].isupper()} | {"Builder", "Runtime"}
+    assert names <= set(dir(rtx))
+    assert int(rtx.ILogger.ERROR) == module.ILogger.ERROR

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from eloss_perception import cli
+from eloss_perception.runtime.bundle import Bundle
 
 pytest.importorskip("onnx")
 
@@ -40,11 +42,12 @@ def test_the_command_builds_once_and_says_where(
     cache = tmp_path / "engines"
     assert engine_command("--bundle", tiny, "--cache", cache) == 0
     (path,) = cache.glob("*.engine")
-    first = capsys.readouterr().out.splitlines()
-    assert first[0].startswith(f"engine: {path} (") and first[0].endswith(" MB, float32)")
-    assert first[1] == "built in 0 s: TensorRT 10.3.0, Fake GPU (sm_87)"
+    assert capsys.readouterr().out.splitlines() == [
+        "TensorRT 10.3.0, Fake GPU (sm_87)",
+        f"engine: {path} (float32, 0.1 MB, built in 0 s)",
+    ]
     assert engine_command("--bundle", tiny, "--cache", cache) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("from the cache: ")
+    assert capsys.readouterr().out.splitlines()[1].endswith(", from the cache)")
     assert trt.num_builds == 1
     assert trt.cuda.num_retained == 0
 
@@ -85,3 +88,14 @@ def test_the_shipped_networks_pass_the_check(name: str, capsys: pytest.CaptureFi
     assert engine_command("--bundle", MODELS / name, "--check") == 0
     out = capsys.readouterr().out
     assert out.startswith("TensorRT-RTX ") and "(float32, " in out and name in out
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_a_network_quantized_for_cpus_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], check: list[str]
+) -> None:
+    quantization = SimpleNamespace(precision="int8", target="cpu")
+    bundle = SimpleNamespace(path="mine", facts=SimpleNamespace(quantization=quantization))
+    monkeypatch.setattr(Bundle, "load_uncalibrated", lambda path: bundle)
+    assert engine_command("--bundle", "mine", *check) == 2
+    assert "bundle mine is quantized for cpu" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import fake_cuda
@@ -273,3 +274,11 @@ def test_a_network_without_a_reading_is_refused(
     with pytest.raises(BackendError, match="cannot read"):
         TensorRt(tmp_path / "none.onnx", tiny.grid, settings)
     assert trt.num_builds == 0
+
+
+@pytest.mark.usefixtures("trt")
+def test_a_network_for_another_grid_is_refused(tiny: Bundle, settings: BackendSettings) -> None:
+    # Its engine would read past the end of the buffers.
+    for change in ({"voxel_size": (0.64, 0.32)}, {"max_points_per_pillar": 16}):
+        with pytest.raises(BackendError, match=r"the grid needs .*export the bundle again"):
+            TensorRt(tiny.onnx_path, replace(tiny.grid, **change), settings)  # type: ignore[arg-type]

@@ -95,16 +95,17 @@ def _build(bundle: Bundle, cache: Path | None, device_index: int) -> int:
     cuda = CudaContext(device_index)
     try:
         device = Device.of(cuda)
+        # Before the build, so that minutes without a bar, as in a log, are explained.
+        say(f"{product_name(trt)}, {device.name} ({device.compute_capability})")
         with _shown_progress() as progress:
             provided = provide_engine(
                 trt, bundle.onnx_path, bundle.grid, device, EngineCache(cache), progress
             )
     finally:
         cuda.close()
-    size_mb = provided.num_bytes / 1e6
-    say(f"engine: {provided.path or 'not kept'} ({size_mb:.1f} MB, {provided.precision})")
     how = "from the cache" if provided.build_s is None else f"built in {provided.build_s:.0f} s"
-    say(f"{how}: {product_name(trt)}, {device.name} ({device.compute_capability})")
+    size_mb = provided.num_bytes / 1e6
+    say(f"engine: {provided.path or 'not kept'} ({provided.precision}, {size_mb:.1f} MB, {how})")
     return 0
 
 

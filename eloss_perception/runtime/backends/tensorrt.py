@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.grid import PillarGrid
+from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings, NetworkOutputs
 from eloss_perception.runtime.engines.build import MIN_PILLARS
@@ -46,6 +47,7 @@ class TensorRt:
                 trt, onnx_path, grid, device, EngineCache(settings.engine_cache), LoggedProgress()
             )
             self.pillarize = DevicePillarizer(self._cuda, grid, min_rows=MIN_PILLARS)
+            _check_inputs(trt, self._provided.engine, grid, onnx_path)
             self._frame = _Frame(trt, self._provided, self._cuda, onnx_path)
         except BaseException:
             self._cuda.close()
@@ -67,7 +69,31 @@ class TensorRt:
     def close(self) -> None:
         """Gives all memory back; nothing else may be called afterwards."""
         self._frame.close()
+        self.__dict__.pop("_provided", None)  # the engine's memory belongs to the CUDA context
         self._cuda.close()
+
+
+def _check_inputs(trt: Any, engine: Any, grid: PillarGrid, onnx_path: Path) -> None:
+    """An engine reads as much as its shapes say, whatever the buffers hold."""
+    pillar_shape = (-1, grid.max_points_per_pillar, NUM_POINT_FEATURES)
+    expected = {
+        "points": (pillar_shape, trt.DataType.FLOAT),
+        "features": ((-1, NUM_PILLAR_FEATURES), trt.DataType.FLOAT),
+        "cell_to_pillar": ((1, grid.num_cells), trt.DataType.INT32),
+    }
+    names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
+    if names != {*expected, *OUTPUT_NAMES}:
+        raise BackendError(
+            f"{onnx_path} has inputs and outputs {', '.join(sorted(names))}; export the bundle "
+            "again"
+        )
+    for name, (shape, dtype) in expected.items():
+        found = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
+        if found != (shape, dtype):
+            raise BackendError(
+                f"{onnx_path}: input {name} is {found[1]} {found[0]}, the grid needs {dtype} "
+                f"{shape}; export the bundle again"
+            )
 
 
 class _Frame:
