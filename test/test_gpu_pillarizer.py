@@ -182,32 +182,47 @@ def test_neither_threads_at_once_nor_their_order_change_a_bit(device: Device) ->
             np.testing.assert_array_equal(got, wanted)
 
 
+def hashes(points: Points) -> npt.NDArray[np.uint64]:
+    """What both pillarizers order a pillar's points by."""
+    bits = points.view(np.uint32).astype(np.uint64)
+    key = mix(bits[:, 0] << np.uint64(32) | bits[:, 1])
+    key ^= bits[:, 2] << np.uint64(32) | bits[:, 3]
+    key = (key ^ key >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return np.asarray((key ^ key >> np.uint64(31)) >> np.uint64(1))
+
+
+def mix(key: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    return np.asarray((key ^ key >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9))
+
+
+def test_threads_that_all_want_the_same_places(device: Device) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform((1.0, 0.0, -1.0, 0.0), (1.49, 0.49, 0.5, 1.0), (40_000, 4)).astype("f4")
+    # Each point takes the first place from the one before, which moves all others on.
+    points = points[np.argsort(hashes(points))[::-1]]
+    pillarizer = DevicePillarizer(device.context, replace(GRID, max_points_per_pillar=32))
+    for device.fake.num_workers in (2, 4):
+        assert_as_on_the_cpu(device, pillarizer, points)
+
+
 def test_points_of_equal_hash_are_kept_in_the_order_of_the_scan(device: Device) -> None:
-    mask = (1 << 64) - 1
+    x, y = np.linspace(1.0, 1.45, 4000, dtype=np.float32), np.full(4000, 0.3, np.float32)
+    key = mix(x.view(np.uint32).astype(np.uint64) << np.uint64(32) | y.view(np.uint32))
+    # For each x the one z and intensity that give the hash of the first point, where z fits.
+    rest = (key ^ key[0] ^ np.uint64(0x3F000000_3F000000)).astype(">u8").view(">f4")
+    points = np.column_stack([x, y, rest.reshape(-1, 2)]).astype(np.float32)
+    points = points[(points[:, 2] >= -3) & (points[:, 2] < 1) & np.isfinite(points[:, 3])]
+    assert len(points) > 500 and len(np.unique(hashes(points))) == 1
+    pillarizer = DevicePillarizer(device.context, GRID)
+    for device.fake.order_seed, device.fake.num_workers in ((None, 1), (1, 1), (2, 1), (None, 4)):
+        for in_cell in (points, points[::-1].copy(), points[:3]):
+            assert assert_as_on_the_cpu(device, pillarizer, in_cell).num_pillars == 1
 
-    def mix(bits: npt.NDArray[np.uint32]) -> int:
-        key = int(bits[0]) << 32 | int(bits[1])
-        return (key ^ key >> 30) * 0xBF58476D1CE4E5B9 & mask
 
-    first = np.array([1.2, 0.1, 0.5, 0.5], np.float32)
-    wanted = mix(first.view(np.uint32)) ^ int.from_bytes(first[2:].byteswap().tobytes(), "big")
-    points = [first]
-    for x in np.linspace(1.0, 1.45, 4000, dtype=np.float32):
-        # The z and intensity that give another x and y the hash of the first point.
-        bits = np.array([x, 0.3], np.float32).view(np.uint32)
-        rest = (wanted ^ mix(bits)).to_bytes(8, "big")
-        z, intensity = np.frombuffer(rest, ">f4").astype(np.float32)
-        if -3 <= z < 1 and np.isfinite(intensity):
-            points.append(np.array([x, 0.3, z, intensity], np.float32))
-    assert len(points) > 100
-    collisions = np.array(points)[:20]
-    for order_seed in range(3):
-        device.fake.order_seed = order_seed
-        for points_in_cell in (collisions, collisions[::-1].copy(), collisions[:3]):
-            counts = assert_as_on_the_cpu(
-                device, DevicePillarizer(device.context, GRID), points_in_cell
-            )
-            assert counts.num_pillars == 1
+def test_a_quotient_that_rounds_up_to_the_number_of_cells_is_the_last_cell(device: Device) -> None:
+    grid = replace(GRID, point_cloud_range=(0.0, -4.0, -3.0, 8.0 + 2e-15, 4.0 + 2e-15, 1.0))
+    points = np.array([[8.0, 4.0, 0.0, 0.5]], np.float32)
+    assert assert_as_on_the_cpu(device, DevicePillarizer(device.context, grid), points).num_points
 
 
 def test_memory_is_taken_once_and_only_points_and_counts_cross_the_bus(device: Device) -> None:
