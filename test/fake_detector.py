@@ -46,6 +46,9 @@ class FakeBackend:
 
     description = "no network"
 
+    def close(self) -> None:
+        """Nothing to free."""
+
 
 class FakeDetector:
     """Puts a car at the first point in range, if there is one.
@@ -87,6 +90,10 @@ class FakeDetector:
             pillars.counts,
             StageTimings(1.0, 2.0, 0.5, 0.25),
         )
+
+    def close(self) -> None:
+        """Frees the backend."""
+        self.backend.close()
 
     def _readings(self, points: NDArray[np.float32]) -> NDArray[np.float64]:
         """The same for the same points, and for no others, as those of a real detector."""

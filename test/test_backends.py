@@ -16,7 +16,7 @@ from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import pillarize
 from eloss_perception.errors import BackendError, ConfigError
 from eloss_perception.runtime import backends
-from eloss_perception.runtime.backends import BACKENDS, auto, cuda_device, load_backend
+from eloss_perception.runtime.backends import AUTO_ORDER, BACKENDS, auto, cuda_device, load_backend
 from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings
 from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
@@ -319,7 +319,7 @@ def test_auto_takes_the_first_that_works_and_names_the_others(
     assert found.name == expected
     # Without a GPU nothing for one is imported.
     assert len(attempts) == tried
-    before = auto.ORDER[: auto.ORDER.index(expected)]
+    before = AUTO_ORDER[: AUTO_ORDER.index(expected)]
     assert len(found.passed_over) == len(before)
     assert all(name in found.description for name in before)
     assert found.description.startswith(f"fake {expected}")

@@ -23,8 +23,9 @@ from rclpy.parameter import Parameter
 
 from eloss_perception.errors import BackendError, BundleError, ConfigError
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros.node import load_detector
-from eloss_perception.ros.params import DetectorNodeSettings, parameters
+from eloss_perception.ros.loading import load_detector
+from eloss_perception.ros.parameters import parameters
+from eloss_perception.ros.params import DetectorNodeSettings
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE

@@ -14,13 +14,14 @@ import yaml
 
 from eloss_perception.core.sensors import SENSORS
 from eloss_perception.errors import ConfigError
-from eloss_perception.ros.params import (
-    DetectorNodeSettings,
+from eloss_perception.ros.parameters import (
     markdown_table,
     parameters,
     parameters_of,
     settings_from_parameters,
 )
+from eloss_perception.ros.params import DetectorNodeSettings
+from eloss_perception.runtime.backends.base import BackendSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,7 +55,15 @@ def test_every_parameter_is_of_a_type_that_ros_has_and_says_what_it_means() -> N
         ({"nms_iou": 1.5}, "nms_iou is 1.5: must be less than or equal to 1"),
         ({"score_thresholds.car": -1}, "score_thresholds.car is -1: must be greater"),
         ({"sensor": "hdl"}, "sensor is 'hdl': must be one of: kitti_hdl64"),
-        ({"backend": "gpu"}, "backend is 'gpu': must be one of: onnxruntime_cpu"),
+        ({"backend": "gpu"}, "backend is 'gpu': must be one of: auto, tensorrt"),
+        ({"backend_fallback": "gpu"}, "backend_fallback is 'gpu': must be one of: tensorrt"),
+        ({"backend_fallback": "auto"}, "backend_fallback is 'auto': must be one of: tensorrt"),
+        (
+            {"backend": "openvino", "backend_fallback": "openvino"},
+            "backend_fallback is openvino, as backend is: name another",
+        ),
+        ({"backend_max_failures": 0}, "backend_max_failures is 0"),
+        ({"device_index": -1}, "device_index is -1"),
         ({"num_threads": "two"}, "num_threads is 'two': must be a valid integer"),
         ({"num_threads": 0}, "num_threads is 0"),
         ({"stale_timeout": math.nan}, "stale_timeout is nan: must be a finite number"),
@@ -126,3 +135,11 @@ def test_thresholds_follow_the_classes_of_the_bundle() -> None:
     thresholds = settings.detection_thresholds(("Car", "Cyclist", "Tram"))
     assert thresholds.class_score == {"Car": 0.5, "Cyclist": 0.7}
     assert thresholds.max_boxes == 5
+
+
+def test_the_backend_is_told_what_concerns_it() -> None:
+    told = settings_from_parameters({"num_threads": 3, "device_index": 1, "engine_cache": "/e"})
+    assert told.backend_settings() == BackendSettings(
+        num_threads=3, device_index=1, engine_cache=Path("/e")
+    )
+    assert DetectorNodeSettings().backend_settings().engine_cache is None

@@ -18,13 +18,13 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from eloss_perception.errors import ConfigError
-from eloss_perception.ros.params import (
-    DetectorNodeSettings,
+from eloss_perception.ros.parameters import (
     Parameter,
     parameters,
     parameters_of,
     settings_from_parameters,
 )
+from eloss_perception.ros.params import DetectorNodeSettings
 
 # Parameters that rclpy itself reads from the overrides of any node.
 _RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service")

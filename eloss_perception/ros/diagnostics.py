@@ -160,13 +160,19 @@ def _backend(
 ) -> Judgement:
     values: Values = {
         "backend": settings.backend,
+        "backend_fallback": settings.backend_fallback,
+        "running": status.backend_name,
         "description": status.backend,
         "bundle": status.bundle,
         "lifecycle_state": status.lifecycle,
         "num_failed": status.num_failed,
+        "num_reloads": status.num_reloads,
     }
     if status.num_failed > before.num_failed:
         return HealthLevel.ERROR, status.last_error, values
+    if status.fault:
+        level = HealthLevel.WARN if status.backend_name else HealthLevel.ERROR
+        return level, status.fault, values
     return HealthLevel.OK, status.backend or "not loaded", values
 
 

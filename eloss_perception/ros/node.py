@@ -3,7 +3,8 @@
 """`detector_node`: scans in, boxes and entropy health out. Read `DetectorNode.process` first.
 
 Three threads: rclpy's executor receives scans and serves parameters, lifecycle and timers; a worker
-runs the detector on the newest scan; the main thread waits for signals (`process.py`).
+runs the detector on the newest scan; the main thread waits for signals (`process.py`). A fourth one
+comes when a backend that failed is loaded again (`runtime/backend_recovery.py`).
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
-from eloss_perception.core.health import HealthLevel, HealthMonitor
+from eloss_perception.core.health import HealthLevel, HealthMonitor, HealthReport
 from eloss_perception.core.sensors import sensor_boxes
 from eloss_perception.errors import BackendError, CloudError, ConfigError, ElossError
 from eloss_perception.ros.convert import points_from_msg
 from eloss_perception.ros.declare import declare_settings, follow_changes
 from eloss_perception.ros.diagnostics import Diagnostics
+from eloss_perception.ros.loading import load_detector
 from eloss_perception.ros.mailbox import Mailbox
+from eloss_perception.ros.managed import ManagedNode
 from eloss_perception.ros.messages import (
     health_to_msg,
     pipeline_latency_ms,
@@ -34,8 +37,7 @@ from eloss_perception.ros.messages import (
 from eloss_perception.ros.params import DetectorNodeSettings
 from eloss_perception.ros.status import DetectorStatus
 from eloss_perception.ros.topics import Outputs, create_input
-from eloss_perception.ros.transitions import refuse_impossible_transitions
-from eloss_perception.runtime.bundle import Bundle, default_bundle_path
+from eloss_perception.runtime.backend_recovery import state_of
 from eloss_perception.runtime.detector import Detector
 
 _DIAGNOSTICS_PERIOD_S = 1.0
@@ -43,29 +45,13 @@ _STALE_CHECK_PERIOD_S = 0.05
 _STALE_REPEAT_S = 0.5
 
 
-def load_detector(settings: DetectorNodeSettings) -> Detector:
-    """Loads the bundle that the settings name and runs it once.
-
-    Raises:
-        BundleError: If the bundle is unusable or has no health reference.
-        BackendError: If the backend cannot run it.
-    """
-    bundle = Bundle.load(settings.bundle or default_bundle_path())
-    bundle.require_health()
-    thresholds = settings.detection_thresholds(bundle.class_names)
-    detector = Detector(bundle, settings.backend, settings.backend_settings(), thresholds)
-    detector.warm_up()
-    return detector
-
-
-class DetectorNode(LifecycleNode):  # type: ignore[misc]
+class DetectorNode(ManagedNode):
     """A managed node around a detector.
 
     Attributes:
         settings: The settings in force.
         outputs: The publishers.
         status: Counts and the newest frame's figures.
-        failure: Why the last transition failed; None while all is well.
         worker_failure: The bug that ended the worker; None while all is well.
     """
 
@@ -92,7 +78,6 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             **node_arguments,
         )
         self.status = DetectorStatus()
-        self.failure: Exception | None = None
         self.worker_failure: BaseException | None = None
         self._detector_factory = detector_factory
         self._on_failure = on_failure
@@ -112,7 +97,6 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self.destroy_node()
             raise
         follow_changes(self, lambda: self.settings, self._apply)
-        refuse_impossible_transitions(self)
 
         # Diagnostics speak in every lifecycle state, and on a clock that cannot stand still.
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -146,12 +130,16 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self._drop(header, error)
             return
         detected = time.perf_counter()
+        backend = state_of(self._detector.backend)
         report = self._monitor.update(detections.readings, detections.fingerprints)
+        report = _at_least_warning(report, backend.fault)
         judged = time.perf_counter()
         boxes = sensor_boxes(detections.boxes, self._sensor)
         health = health_to_msg(report, detections.counts, header)
-        self.outputs.publish_answer(boxes, self._detector.class_names, health, self.settings)
+        self.outputs.publish_answer(boxes, self._detector.class_names, health)
         published = time.perf_counter()
+        # Whatever is not the answer comes after it: pictures cost as much as all messages.
+        self.outputs.publish_pictures(boxes, self._detector.class_names, health, self.settings)
 
         status, timings = self.status, detections.timings
         status.num_answered += 1
@@ -190,86 +178,38 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
             self.worker_failure = error
             self._on_failure()
 
-    # ------------------------------------------------------------------ lifecycle transitions
+    # ------------------------------------------------------------------ lifecycle (`managed.py`)
 
-    def start(self) -> None:
-        """Configures and activates without a lifecycle manager.
-
-        Raises:
-            ElossError: If the detector cannot be loaded.
-        """
-        for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != TransitionCallbackReturn.SUCCESS:
-                raise self.failure or ElossError(f"{trigger.__name__} failed")
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Loads the detector; fails with a log line where that is not possible."""
-        try:
-            self._detector = self._detector_factory(self.settings)
-            self._monitor = HealthMonitor(
-                self._detector.bundle.require_health(), self.settings.health
-            )
-        except ElossError as error:
-            return self._fail(error)
-        except Exception as error:  # A bug: kept, because rclpy drops what a transition raises.
-            self.failure = error
-            raise
-        bundle = self._detector.bundle
+    def load(self) -> None:
+        """Loads the detector."""
+        detector = self._detector_factory(self.settings)
+        self._monitor = HealthMonitor(detector.bundle.require_health(), self.settings.health)
+        self._detector, self._is_loaded = detector, True
         self.status = DetectorStatus(
             lifecycle="inactive",
-            backend=self._detector.backend.description,
-            bundle=str(bundle.path),
-            max_pillars=bundle.grid.max_pillars,
+            bundle=str(detector.bundle.path),
+            max_pillars=detector.bundle.grid.max_pillars,
         )
-        self.failure, self._is_loaded = None, True
+        self._read_backend()
         self.get_logger().info(f"{self.status.bundle} on {self.status.backend}")
-        return super().on_configure(state)
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def begin(self) -> None:
         """Starts to listen and to work, with counts and health history begun anew."""
         self._mailbox = Mailbox()
-        try:
-            self._subscription = create_input(self, self.receive)
-        except ElossError as error:
-            return self._fail(error)
+        self._subscription = create_input(self, self.receive)
         self._monitor.reset()
         self.status = DetectorStatus(
             lifecycle="active",
-            backend=self.status.backend,
             bundle=self.status.bundle,
             max_pillars=self.status.max_pillars,
             last_scan_time=time.monotonic(),
         )
+        self._read_backend()
         self._worker = threading.Thread(target=self._work, name="detector", daemon=True)
         self._worker.start()
-        return super().on_activate(state)
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stops listening and waits for the scan in work."""
-        self._stop()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unloads the detector."""
-        self._unload()
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stops whatever runs."""
-        self.close()
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Back to unconfigured, from where a manager may try again."""
-        self.close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def close(self) -> None:
-        """Stops the work and unloads the detector, in whatever state the node is."""
-        self._stop()
-        self._unload()
-
-    def _stop(self) -> None:
+    def end(self) -> None:
+        """Stops to listen and waits for the scan in work."""
         if self._worker is None:
             return
         self.destroy_subscription(self._subscription)
@@ -280,17 +220,18 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self.status.lifecycle = "inactive"
         self.status.last_scan_time = None
 
-    def _unload(self) -> None:
+    def unload(self) -> None:
+        """Frees the network."""
         if self._is_loaded:
-            del self._detector  # frees the network
             self._is_loaded = False
+            self._detector.close()
+            del self._detector
         self.status = DetectorStatus()
 
-    def _fail(self, error: ElossError) -> TransitionCallbackReturn:
-        self.failure = error
+    def report_failure(self, error: ElossError) -> None:
+        """Logs it; a node that starts itself ends with that line instead (`process.py`)."""
         if not self.settings.autostart:
-            self.get_logger().error(str(error))
-        return TransitionCallbackReturn.FAILURE
+            super().report_failure(error)
 
     # ------------------------------------------------------------------ timers and parameters
 
@@ -304,7 +245,14 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
         self._publish_unread(HealthLevel.STALE, f"{missing} for {silence:.1f} s", header)
 
+    def _read_backend(self) -> None:
+        backend = state_of(self._detector.backend)
+        self.status.backend, self.status.backend_name = backend.description, backend.name
+        self.status.fault, self.status.num_reloads = backend.fault, backend.num_reloads
+
     def _publish_diagnostics(self) -> None:
+        if self._is_loaded:
+            self._read_backend()
         self._diagnostics_publisher.publish(
             self._diagnostics.make(
                 self.status, self.settings, time.monotonic(), self.get_clock().now().to_msg()
@@ -315,3 +263,11 @@ class DetectorNode(LifecycleNode):  # type: ignore[misc]
         self.settings = settings
         if self._is_loaded:
             self._detector.thresholds = settings.detection_thresholds(self._detector.class_names)
+
+
+def _at_least_warning(report: HealthReport, fault: str) -> HealthReport:
+    """Says that another backend answered than was asked for; no reading shows that."""
+    if not fault:
+        return report
+    reason = f"{fault}; {report.reason}" if report.level > HealthLevel.OK else fault
+    return replace(report, level=max(report.level, HealthLevel.WARN), reason=reason)

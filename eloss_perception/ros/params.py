@@ -2,25 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector node's settings: the one home of their defaults, ranges and descriptions.
 
-ROS parameters are declared from these fields (`declare.py`), the README's table and the check of
-`config/detector.param.yaml` are made from them. A nested model's fields become dotted names.
-Needs no ROS.
+`parameters.py` makes ROS parameters and the README's table from these fields. Needs no ROS.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-import annotated_types
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from eloss_perception.core.health import HealthSettings
 from eloss_perception.core.sensors import SENSORS, SensorModel, find_sensor
-from eloss_perception.errors import ConfigError
-from eloss_perception.runtime.backends import BACKENDS
+from eloss_perception.runtime.backends import AUTO, AUTO_ORDER, BACKENDS
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.detector import DetectionThresholds
 
@@ -30,6 +26,9 @@ RUN_TIME: dict[str, Any] = {"run_time": True}
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 _THRESHOLDS = DetectionThresholds()
+
+FALLBACKS = tuple(name for name in BACKENDS if name != AUTO)
+"""What stands in for a backend is known beforehand, not found."""
 
 
 class _Settings(BaseModel):
@@ -64,8 +63,29 @@ class DetectorNodeSettings(_Settings):
     bundle: str = Field(
         default="", description="Folder of the model bundle; empty means the one that is shipped."
     )
-    backend: str = Field(default="onnxruntime_cpu", description="What runs the network.")
+    backend: str = Field(
+        default="onnxruntime_cpu",
+        description="What runs the network; `auto` takes the first that works of "
+        + ", ".join(f"`{name}`" for name in AUTO_ORDER)
+        + ".",
+    )
+    backend_fallback: str = Field(
+        default="",
+        description="What runs it while `backend` has failed and is loaded again; empty for"
+        " nothing.",
+    )
+    backend_max_failures: int = Field(
+        default=3,
+        ge=1,
+        le=1000,
+        description="Frames in a row that a backend may fail on before it is loaded again.",
+    )
     num_threads: int = Field(default=2, ge=1, le=64, description="CPU threads of the network.")
+    device_index: int = Field(default=0, ge=0, le=64, description="Which GPU, counted from 0.")
+    engine_cache: str = Field(
+        default="",
+        description="Folder of the engines built for the GPU; empty means the user's cache folder.",
+    )
     sensor: str = Field(default="kitti_hdl64", description="Which LiDAR publishes the clouds.")
     mounting_height: float = Field(
         default=0.0,
@@ -139,7 +159,11 @@ class DetectorNodeSettings(_Settings):
 
     def backend_settings(self) -> BackendSettings:
         """What the backend is told."""
-        return BackendSettings(num_threads=self.num_threads)
+        return BackendSettings(
+            num_threads=self.num_threads,
+            device_index=self.device_index,
+            engine_cache=Path(self.engine_cache) if self.engine_cache else None,
+        )
 
     def detection_thresholds(self, class_names: Sequence[str]) -> DetectionThresholds:
         """The detector's thresholds for the classes of a bundle."""
@@ -167,145 +191,24 @@ class DetectorNodeSettings(_Settings):
     def _known_backend(cls, value: str) -> str:
         return _one_of(value, BACKENDS)
 
+    @field_validator("backend_fallback")
+    @classmethod
+    def _known_fallback(cls, value: str) -> str:
+        return value and _one_of(value, FALLBACKS)
+
+    @model_validator(mode="after")
+    def _check_fallback(self) -> DetectorNodeSettings:
+        if self.backend_fallback == self.backend:
+            raise ValueError(f"backend_fallback is {self.backend}, as backend is: name another")
+        return self
+
     @field_validator("sensor")
     @classmethod
     def _known_sensor(cls, value: str) -> str:
         return _one_of(value, SENSORS)
 
 
-class Parameter(NamedTuple):
-    """One setting as a ROS parameter."""
-
-    name: str
-    default: bool | int | float | str | list[float]
-    description: str
-    minimum: float | None
-    maximum: float | None
-    choices: tuple[str, ...]
-    is_run_time: bool
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {"backend": tuple(BACKENDS), "sensor": tuple(SENSORS)}
-
-
-def parameters(
-    model: type[BaseModel] = DetectorNodeSettings, prefix: str = ""
-) -> Iterator[Parameter]:
-    """Yields the settings in their order; nested ones under dotted names."""
-    for key, info in model.model_fields.items():
-        name = prefix + key
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from parameters(info.annotation, prefix=f"{name}.")
-            continue
-        default = info.get_default(call_default_factory=True)
-        if isinstance(default, tuple):
-            default = list(default)
-        extra = info.json_schema_extra
-        minimum, maximum = _limits(info)
-        yield Parameter(
-            name=name,
-            default=default,
-            description=info.description or "",
-            minimum=minimum,
-            maximum=maximum,
-            choices=_CHOICES.get(name, ()),
-            is_run_time=isinstance(extra, dict) and bool(extra.get("run_time")),
-        )
-
-
-def settings_from_parameters(values: Mapping[str, Any]) -> DetectorNodeSettings:
-    """Builds the settings from parameters by dotted name; what is not given has its default.
-
-    Raises:
-        ConfigError: If a name is unknown or a value invalid; one line with all of them.
-    """
-    known = {parameter.name for parameter in parameters()}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        given = ", ".join(f"{name} (= {values[name]!r})" for name in unknown)
-        raise ConfigError(f"unknown parameter {given}; valid: {', '.join(sorted(known))}")
-    nested: dict[str, Any] = {}
-    for name, value in values.items():
-        *groups, key = name.split(".")
-        target = nested
-        for group in groups:
-            target = target.setdefault(group, {})
-        target[key] = value
-    try:
-        return DetectorNodeSettings.model_validate(nested)
-    except ValidationError as error:
-        raise ConfigError(_in_one_line(error)) from error
-
-
-def parameters_of(settings: DetectorNodeSettings) -> dict[str, Any]:
-    """The inverse of `settings_from_parameters`: every parameter's value by dotted name."""
-    values: dict[str, Any] = {}
-    for parameter in parameters():
-        value: Any = settings
-        for key in parameter.name.split("."):
-            value = getattr(value, key)
-        values[parameter.name] = list(value) if isinstance(value, tuple) else value
-    return values
-
-
-def markdown_table() -> str:
-    """Returns the README's table of parameters."""
-    lines = [
-        "| parameter | default | valid | at run time | meaning |",
-        "|---|---|---|---|---|",
-    ]
-    for parameter in parameters():
-        default = "" if parameter.default == "" else f"`{_yaml(parameter.default)}`"
-        lines.append(
-            f"| `{parameter.name}` | {default} | {_valid(parameter)} |"
-            f" {'yes' if parameter.is_run_time else 'no'} | {parameter.description} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _valid(parameter: Parameter) -> str:
-    if parameter.choices:
-        return ", ".join(f"`{choice}`" for choice in parameter.choices)
-    if parameter.minimum is not None and parameter.maximum is not None:
-        return f"{parameter.minimum:g} to {parameter.maximum:g}"
-    if parameter.minimum is not None:
-        return f"{parameter.minimum:g} or more"
-    return "true, false" if isinstance(parameter.default, bool) else ""
-
-
-def _yaml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _limits(info: FieldInfo) -> tuple[float | None, float | None]:
-    metadata = list(info.metadata)
-    if get_origin(info.annotation) is Annotated:
-        metadata += get_args(info.annotation)[1:]
-    minimum: float | None = None
-    maximum: float | None = None
-    for entry in metadata:
-        # ROS ranges are closed; where a bound itself is not allowed the model refuses it later.
-        if isinstance(entry, annotated_types.Ge):
-            minimum = float(entry.ge)  # type: ignore[arg-type]
-        elif isinstance(entry, annotated_types.Gt):
-            minimum = float(entry.gt)  # type: ignore[arg-type]
-        elif isinstance(entry, annotated_types.Le):
-            maximum = float(entry.le)  # type: ignore[arg-type]
-        elif isinstance(entry, annotated_types.Lt):
-            maximum = float(entry.lt)  # type: ignore[arg-type]
-    return minimum, maximum
-
-
-def _one_of(value: str, table: Mapping[str, object]) -> str:
+def _one_of(value: str, table: Collection[str]) -> str:
     if value not in table:
         raise ValueError(f"must be one of: {', '.join(table)}")
     return value
-
-
-def _in_one_line(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors(include_url=False):
-        name = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        problems.append(f"parameter {name} is {problem['input']!r}: {message}")
-    return "; ".join(problems)

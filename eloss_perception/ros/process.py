@@ -66,6 +66,7 @@ def main(args: list[str] | None = None) -> int:
 
     from eloss_perception.errors import ElossError
     from eloss_perception.ros.large_messages import prepare_for_large_messages
+    from eloss_perception.ros.log_bridge import bridge_log
     from eloss_perception.ros.node import DetectorNode
 
     if stop.is_set:
@@ -91,6 +92,7 @@ def main(args: list[str] | None = None) -> int:
     node: DetectorNode | None = None
     try:
         node = DetectorNode(on_failure=stop.set)
+        bridge_log(node.get_logger())
         executor.add_node(node)
         if node.settings.autostart:
             node.start()

@@ -21,6 +21,9 @@ class DetectorStatus:
     Attributes:
         lifecycle: The node's lifecycle state in words.
         backend: Runtime and device that run the network; empty while there is none.
+        backend_name: Which backend that is.
+        fault: Why it is not the one that was asked for; empty while it is.
+        num_reloads: Times that a backend was loaded again after it failed.
         bundle: Folder of the bundle.
         num_received: Scans that arrived.
         num_answered: Scans whose detections were published.
@@ -42,6 +45,9 @@ class DetectorStatus:
 
     lifecycle: str = "unconfigured"
     backend: str = ""
+    backend_name: str = ""
+    fault: str = ""
+    num_reloads: int = 0
     bundle: str = ""
     num_received: int = 0
     num_answered: int = 0

@@ -46,22 +46,30 @@ class Outputs:
         self.processing_time = _create_output(node, ProcessingTime, "~/debug/processing_time")
 
     def publish_answer(
+        self, boxes: Boxes3D, class_names: Sequence[str], health: EntropyHealth
+    ) -> None:
+        """Publishes a scan's boxes (in the cloud's frame) and health, under the health's header."""
+        self.detections.publish(detections_to_cdr(boxes, class_names, health.header))
+        self.health.publish(health)
+
+    def publish_pictures(
         self,
         boxes: Boxes3D,
         class_names: Sequence[str],
         health: EntropyHealth,
         settings: DetectorNodeSettings,
     ) -> None:
-        """Publishes a scan's boxes (in the cloud's frame) and health, under the health's header."""
-        self.detections.publish(detections_to_cdr(boxes, class_names, health.header))
-        self.publish_health(health, settings)
-        # Pictures cost more than results: they are drawn only for someone who looks.
+        """Publishes what RViz shows of an answer, each only for someone who looks."""
+        self._publish_gauge(health, settings)
         if settings.publish_markers and self.markers.get_subscription_count():
             self.markers.publish(box_markers_to_cdr(boxes, class_names, health.header))
 
     def publish_health(self, health: EntropyHealth, settings: DetectorNodeSettings) -> None:
-        """Publishes health, and the gauge that shows it."""
+        """Publishes health that no boxes come with, and the gauge that shows it."""
         self.health.publish(health)
+        self._publish_gauge(health, settings)
+
+    def _publish_gauge(self, health: EntropyHealth, settings: DetectorNodeSettings) -> None:
         if settings.publish_gauge and self.gauge.get_subscription_count():
             self.gauge.publish(gauge_to_cdr(health, settings.gauge_offset))
 

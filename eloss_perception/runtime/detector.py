@@ -153,18 +153,32 @@ class PillarDetector:
         )
         return Detections(boxes, readings, fingerprints, pillars.counts, timings)
 
-    def warm_up(self) -> None:
+    def warm_up(self, num_frames: int = 3) -> None:
         """Runs synthetic frames, so that the first real one finds code compiled and memory taken.
 
-        They fill every pillar the grid allows: no later scan can make a buffer grow.
+        Raises:
+            BackendError: If the backend fails on them.
         """
-        limits = self.grid.point_cloud_range
-        rng = np.random.default_rng(0)
-        positions = rng.uniform(limits[:3], limits[3:], (4 * self.grid.max_pillars, 3))
-        intensity = np.full(len(positions), 0.3)
-        points = np.column_stack([positions, intensity]).astype(np.float32)
-        for _ in range(3):
+        points = full_scan(self.grid)
+        for _ in range(num_frames):
             self.detect(points)
+
+    def close(self) -> None:
+        """Frees the network; nothing else may be called afterwards."""
+        self.backend.close()
+
+
+def full_scan(grid: PillarGrid) -> npt.NDArray[np.float32]:
+    """A synthetic scan that fills every pillar the grid allows: no later one makes a buffer grow.
+
+    Returns:
+        (N, 4) float32 points; always the same.
+    """
+    limits = grid.point_cloud_range
+    rng = np.random.default_rng(0)
+    positions = rng.uniform(limits[:3], limits[3:], (4 * grid.max_pillars, 3))
+    intensity = np.full(len(positions), 0.3)
+    return np.column_stack([positions, intensity]).astype(np.float32)
 
 
 class Detector(PillarDetector):
@@ -173,23 +187,30 @@ class Detector(PillarDetector):
     def __init__(
         self,
         bundle: Bundle,
-        backend: str = "onnxruntime_cpu",
+        backend: str | Backend = "onnxruntime_cpu",
         settings: BackendSettings | None = None,
         thresholds: DetectionThresholds | None = None,
     ) -> None:
         """Loads the network.
+
+        Args:
+            bundle: The network and its facts.
+            backend: Name of the backend to load it on, or one that has loaded it.
+            settings: How a backend given by name runs.
+            thresholds: What counts as a detection.
 
         Raises:
             ConfigError: If the backend or a class of the thresholds is unknown.
             BackendError: If the backend cannot run the bundle, or would run it wrongly because it
                 was quantized for another.
         """
-        loaded = load_backend(
-            backend,
-            bundle.onnx_path,
-            bundle.grid,
-            settings or BackendSettings(),
-            bundle.facts.quantization,
-        )
-        super().__init__(loaded, bundle.grid, bundle.facts.head, bundle.class_names, thresholds)
+        if isinstance(backend, str):
+            backend = load_backend(
+                backend,
+                bundle.onnx_path,
+                bundle.grid,
+                settings or BackendSettings(),
+                bundle.facts.quantization,
+            )
+        super().__init__(backend, bundle.grid, bundle.facts.head, bundle.class_names, thresholds)
         self.bundle = bundle

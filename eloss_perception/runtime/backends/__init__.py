@@ -32,8 +32,10 @@ class BackendEntry(NamedTuple):
 _FOR_CPU = (("int8", "cpu"), ("float16", "cpu"))
 _FOR_TENSORRT = (("int8", "tensorrt"), ("float16", "tensorrt"))
 
-# Takes the first of the others that works; see `auto.py`.
+# Takes the first that works; see `auto.py`. Fastest first; the last one is always installed.
 AUTO = "auto"
+AUTO_ORDER = ("tensorrt", "onnxruntime_cuda", "openvino", "onnxruntime_cpu")
+
 BACKENDS: dict[str, BackendEntry] = {
     AUTO: BackendEntry("auto", "Auto", (*_FOR_CPU, *_FOR_TENSORRT), needs_gpu=False),
     "tensorrt": BackendEntry("tensorrt", "TensorRt", _FOR_TENSORRT, True),

@@ -22,9 +22,6 @@ from eloss_perception.runtime.backends.base import (
 )
 from eloss_perception.runtime.backends.cuda_device import require_cuda_device
 
-# Fastest first; the last one is part of every installation.
-ORDER = ("tensorrt", "onnxruntime_cuda", "openvino", "onnxruntime_cpu")
-
 
 class Auto:
     """The backend that was found; see :class:`eloss_perception.runtime.backends.base.Backend`.
@@ -71,7 +68,7 @@ def load_first(
         BackendError: If none does, with the reason of each.
     """
     passed_over: list[str] = []
-    for name in ORDER:
+    for name in backends.AUTO_ORDER:
         try:
             if backends.BACKENDS[name].needs_gpu:
                 # Seen at once, before anything large is imported.

@@ -1,0 +1,283 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A backend that comes back: loaded again after it failed, with another that stands in meanwhile.
+
+A frame on which a backend fails is lost, and said to be. After some such frames in a row the
+backend is closed and loaded again in a thread of its own, so that scans keep being taken and
+answered: by the fallback where there is one, with the reason where there is none. Between frames
+what was loaded takes over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.errors import BackendError
+from eloss_perception.runtime.backends.auto import Auto
+from eloss_perception.runtime.backends.base import Backend, CountedPillars, NetworkOutputs
+
+_LOG = logging.getLogger(__name__)
+
+# Out of memory passes in a second, a driver that is being replaced in minutes.
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+
+# Frames in a row after which a backend counts as well again.
+_NUM_FRAMES_WELL = 100
+
+
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """What runs the network.
+
+    Attributes:
+        name: The backend that takes the next frame; empty while there is none.
+        description: Its runtime, version and device.
+        fault: Why it is not the one that was asked for; empty while it is.
+        num_failures: Frames that were lost because a backend failed on them or there was none.
+        num_reloads: Times that a backend was loaded again.
+    """
+
+    name: str
+    description: str
+    fault: str = ""
+    num_failures: int = 0
+    num_reloads: int = 0
+
+
+class RecoveringBackend:
+    """Backends in order of preference; see :class:`eloss_perception.runtime.backends.base.Backend`.
+
+    All methods but `state` belong to the thread that runs the frames.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[str], Backend],
+        names: Sequence[str],
+        max_failures: int = 3,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Loads all of them, so that a fallback is known to work before it is needed.
+
+        Args:
+            load: Loads a backend by name and runs it once.
+            names: The backend asked for and, optionally, others that may stand in for it.
+            max_failures: Failed frames in a row after which a backend is loaded again.
+            clock: Steady clock [s].
+
+        Raises:
+            BackendError: If one cannot be loaded.
+        """
+        self._load = load
+        self._max_failures = max_failures
+        self._clock = clock
+        self._num_failures = 0
+        self._num_reloads = 0
+        self._slots: list[_Slot] = []
+        try:
+            for name in names:
+                backend = load(name)
+                if isinstance(backend, Auto):
+                    name = backend.name  # loaded again, it is to be the same one
+                if any(slot.name == name for slot in self._slots):
+                    _LOG.warning("there is no fallback: %s was chosen by auto", name)
+                    backend.close()
+                    continue
+                self._slots.append(_Slot(name, backend))
+        except BaseException:
+            self.close()
+            raise
+        self._slot = self._slots[0]
+        self._state = self._look()
+
+    @property
+    def state(self) -> BackendState:
+        """What runs now; may be read from any thread."""
+        return self._state
+
+    @property
+    def description(self) -> str:
+        """Runtime, version and device actually used."""
+        return self._state.description
+
+    def pillarize(self, points: npt.NDArray[np.float32]) -> CountedPillars:
+        """Begins a frame, on the best backend that is loaded."""
+        self._recover()
+        ready = [slot for slot in self._slots if slot.backend is not None]
+        if not ready:
+            self._num_failures += 1
+            self._state = self._look()
+            raise BackendError(self._state.fault)
+        self._slot = ready[0]
+        with self._counting_failures() as backend:
+            return backend.pillarize(points)
+
+    def run(self, pillars: Any) -> NetworkOutputs:
+        """Runs the frame where it was begun."""
+        with self._counting_failures() as backend:
+            outputs = backend.run(pillars)
+        self._slot.succeed()
+        return outputs
+
+    def close(self) -> None:
+        """Frees the networks; one that is being loaded is freed once it is there."""
+        for slot in self._slots:
+            if slot.loading is not None:
+                slot.loading.abandon()
+            slot.unload()
+
+    @contextmanager
+    def _counting_failures(self) -> Iterator[Backend]:
+        slot = self._slot
+        if slot.backend is None:
+            raise BackendError(f"{slot.name} was unloaded within a frame")
+        try:
+            yield slot.backend
+        except BackendError as error:
+            self._num_failures += 1
+            slot.reason = str(error)
+            slot.num_failures += 1
+            if slot.num_failures >= self._max_failures:
+                slot.unload()
+                slot.wait(self._clock())
+                self._change(f"{slot.name} failed on {slot.num_failures} frames in a row")
+            self._state = self._look()
+            raise
+
+    def _recover(self) -> None:
+        """Takes over what has been loaded, and begins to load what is due."""
+        for slot in self._slots:
+            if slot.loading is None or slot.loading.is_alive():
+                continue
+            self._num_reloads += 1
+            try:
+                slot.backend = slot.loading.result()
+            except BackendError as error:
+                slot.reason = str(error)
+                slot.wait(self._clock())
+                self._change(f"{slot.name} cannot be loaded again")
+            else:
+                self._change(f"{slot.name} is loaded again")
+            slot.loading = None
+        if any(slot.loading is not None for slot in self._slots):
+            return
+        for slot in self._slots:
+            if slot.backend is None and self._clock() >= slot.due:
+                slot.loading = _Loading(self._load, slot.name)
+                return
+
+    def _change(self, event: str) -> None:
+        self._state = self._look()
+        fault = self._state.fault
+        _LOG.warning("%s: %s", event, fault or f"running on {self._state.name}")
+
+    def _look(self) -> BackendState:
+        down = [f"{slot.name} failed: {slot.reason}" for slot in self._slots if not slot.backend]
+        running = next((slot for slot in self._slots if slot.backend), None)
+        if running is None:
+            fault, name, description = f"no backend runs: {'; '.join(down)}", "", ""
+        else:
+            name, description = running.name, running.backend.description if running.backend else ""
+            is_preferred = running is self._slots[0]
+            fault = "" if is_preferred else f"running on {name}: {'; '.join(down)}"
+        return BackendState(name, description, fault, self._num_failures, self._num_reloads)
+
+
+def state_of(backend: Backend) -> BackendState:
+    """What runs the network, whether or not the backend is one that recovers."""
+    if isinstance(backend, RecoveringBackend):
+        return backend.state
+    return BackendState(type(backend).__name__, backend.description)
+
+
+class _Slot:
+    """One backend: loaded, waiting to be loaded again, or being loaded."""
+
+    def __init__(self, name: str, backend: Backend) -> None:
+        self.name = name
+        self.backend: Backend | None = backend
+        self.loading: _Loading | None = None
+        self.reason = ""
+        self.due = 0.0
+        self.num_failures = 0
+        self._num_successes = 0
+        self._pause = _FIRST_PAUSE_S
+
+    def succeed(self) -> None:
+        self.num_failures = 0
+        self._num_successes += 1
+        if self._num_successes == _NUM_FRAMES_WELL:
+            self._pause = _FIRST_PAUSE_S
+
+    def wait(self, now: float) -> None:
+        """Sets when to load again; each time later, until it has been well for a while."""
+        self.due = now + self._pause
+        self._pause = min(2.0 * self._pause, _LONGEST_PAUSE_S)
+        self.num_failures = self._num_successes = 0
+
+    def unload(self) -> None:
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            try:
+                backend.close()
+            except BackendError as error:
+                # What failed on a frame may well fail to give back what it holds.
+                _LOG.warning("%s could not be closed: %s", self.name, error)
+
+
+class _Loading:
+    """A backend being loaded in a thread; one that nobody waits for any more is closed."""
+
+    def __init__(self, load: Callable[[str], Backend], name: str) -> None:
+        self._backend: Backend | None = None
+        self._error: BaseException | None = None
+        self._is_abandoned = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(
+            target=self._work, args=(load, name), name=f"load {name}", daemon=True
+        )
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def result(self) -> Backend:
+        """The backend.
+
+        Raises:
+            BackendError: If it could not be loaded. What else was raised was a bug, and goes on.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._backend is None:
+            raise BackendError("it was not loaded")
+        return self._backend
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._is_abandoned = True
+            backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def _work(self, load: Callable[[str], Backend], name: str) -> None:
+        try:
+            backend = load(name)
+        except BaseException as error:
+            self._error = error
+            return
+        with self._lock:
+            if not self._is_abandoned:
+                self._backend = backend
+                return
+        backend.close()
