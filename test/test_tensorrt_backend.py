@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fake_cuda
 import fake_tensorrt
@@ -146,7 +147,7 @@ def test_a_cloud_of_another_type_is_the_clouds_error(
     ("error", "said"),
     [
         ("Cask convolution\nexecution: out of memory", "Cask convolution execution: out of memory"),
-        ("raise", "CUDA error 700"),
+        ("raise", "RuntimeError: CUDA error 700"),
     ],
 )
 def test_a_frame_that_fails_is_an_error_and_the_next_one_may_work(
@@ -155,6 +156,7 @@ def test_a_frame_that_fails_is_an_error_and_the_next_one_may_work(
     backend = start(tiny, settings)
     points = scan(tiny, 500)
     right = outputs_of(backend, points)
+    trt.error("Skipping tactic 0x1")  # said while building, and no reason for what comes
     trt.frame_error = error
     with pytest.raises(BackendError, match=f"TensorRT failed on a frame: {said}$"):
         outputs_of(backend, points)
@@ -175,6 +177,24 @@ def test_too_little_memory_is_an_error_at_the_start_and_all_is_given_back(
         start(tiny, settings)
     gc.collect()
     assert trt.cuda.num_allocated == trt.cuda.num_retained == 0
+
+
+@pytest.mark.parametrize("name", ["Runtime", "Builder"])
+def test_a_tensorrt_that_does_not_start_is_an_error(
+    trt: FakeTensorRt,
+    tiny: Bundle,
+    settings: BackendSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    def fail(logger: Any) -> None:
+        logger.log(0, "CUDA initialization failure with error: 35")
+        # What pybind11 makes of a null pointer.
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(trt, name, fail)
+    with pytest.raises(BackendError, match="CUDA initialization failure with error: 35"):
+        start(tiny, settings)
 
 
 def test_closing_gives_the_memory_back(

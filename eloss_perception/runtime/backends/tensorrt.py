@@ -20,7 +20,7 @@ from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings, NetworkOutputs
 from eloss_perception.runtime.engines.build import MIN_PILLARS
 from eloss_perception.runtime.engines.cache import EngineCache
-from eloss_perception.runtime.engines.library import load_tensorrt, one_line, product_name
+from eloss_perception.runtime.engines.library import load_tensorrt, product_name, quietly
 from eloss_perception.runtime.engines.progress import LoggedProgress
 from eloss_perception.runtime.engines.provide import Device, ProvidedEngine, provide_engine
 
@@ -105,16 +105,17 @@ class _Frame:
         engine = provided.engine
         self._cuda = cuda
         self._log = provided.log
+        self._log.errors.clear()
         # Its scratch memory for the largest frame is taken here, so that no frame has to.
-        self._context: Any = engine.create_execution_context()
+        self._context: Any = quietly(self._log, engine.create_execution_context)
         if self._context is None:
             raise BackendError(
                 f"TensorRT cannot make room for {onnx_path} on the GPU: "
                 f"{self._log.reason('out of memory')}"
             )
-        self._input_shapes = {}
-        for name in _INPUT_NAMES:
-            self._input_shapes[name] = tuple(engine.get_tensor_shape(name))
+        self._row_shapes = {
+            name: tuple(engine.get_tensor_shape(name))[1:] for name in ("points", "features")
+        }
         self._addresses: dict[str, int] = {}
         self._num_rows = -1
         self._outputs: list[tuple[DeviceBuffer, npt.NDArray[np.float32]]] = []
@@ -133,16 +134,13 @@ class _Frame:
 
     def run(self, pillars: DevicePillars) -> NetworkOutputs:
         """Runs the network on inputs that lie on the GPU."""
+        self._log.errors.clear()  # what was said of tactics that were skipped explains nothing
         for name in _INPUT_NAMES:
             self._set_address(name, getattr(pillars, name))
         if pillars.num_rows != self._num_rows:
             self._set_shapes(pillars.num_rows)
         self._cuda.activate()  # the node may call from another thread than it was set up on
-        try:
-            done = self._context.execute_async_v3(self._cuda.stream)
-        except Exception as error:  # pybind11 turns what the library throws into several types
-            raise self._failure(one_line(error)) from None
-        if not done:
+        if not quietly(self._log, self._context.execute_async_v3, self._cuda.stream):
             raise self._failure("it gave no reason")
         for buffer, array in self._outputs:
             self._cuda.download(buffer, array)
@@ -162,8 +160,8 @@ class _Frame:
 
     def _set_shapes(self, num_rows: int) -> None:
         self._num_rows = -1  # in case that one is refused
-        for name, shape in self._input_shapes.items():
-            if shape[0] == -1 and not self._context.set_input_shape(name, (num_rows, *shape[1:])):
+        for name, shape in self._row_shapes.items():
+            if not self._context.set_input_shape(name, (num_rows, *shape)):
                 raise self._failure(f"it refuses {num_rows} pillars")
         self._num_rows = num_rows
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -105,6 +106,19 @@ class TensorRtLog:
         errors = list(dict.fromkeys(self.errors))
         self.errors.clear()
         return one_line("; ".join(errors)) if errors else otherwise
+
+
+def quietly(log: TensorRtLog, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls TensorRT, which says by None or False that it failed, and now and then by raising.
+
+    Returns:
+        What it returns; ``None`` where it raises, and then the log has the reason.
+    """
+    try:
+        return function(*arguments)
+    except Exception as error:  # pybind11 makes several types of what the library throws
+        log.add(True, f"{type(error).__name__}: {error}")
+        return None
 
 
 def _logger_type(trt: Any) -> Any:

@@ -15,7 +15,7 @@ from eloss_perception.core.grid import PillarGrid
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.engines.build import BuiltEngine, PillarProfile, build_engine
 from eloss_perception.runtime.engines.cache import EngineCache, EngineKey
-from eloss_perception.runtime.engines.library import TensorRtLog, shared_log
+from eloss_perception.runtime.engines.library import TensorRtLog, product_name, quietly, shared_log
 from eloss_perception.runtime.engines.progress import Progress
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ def provide_engine(
         profile=PillarProfile.of(grid),
     )
     log = shared_log(trt)
-    runtime = trt.Runtime(log.logger)
+    runtime = quietly(log, trt.Runtime, log.logger)
+    if runtime is None:
+        raise BackendError(f"{product_name(trt)} does not start: {log.reason('no reason given')}")
     found = _open_cached(runtime, cache, key, log)
     if found is None:
         with cache.building(key, lambda: progress("another process is building it", 0.0)):
@@ -120,7 +122,8 @@ def _open_cached(
     built = cache.load(key)
     if built is None:
         return None
-    engine = runtime.deserialize_cuda_engine(built.plan)
+    log.errors.clear()
+    engine = quietly(log, runtime.deserialize_cuda_engine, built.plan)
     if engine is None:
         reason = log.reason("it gave no reason")
         _LOG.warning(
@@ -149,7 +152,7 @@ def _build(
     start = time.monotonic()
     built = build_engine(trt, model, onnx_path, key.profile, progress)
     build_s = time.monotonic() - start
-    engine = runtime.deserialize_cuda_engine(built.plan)
+    engine = quietly(log, runtime.deserialize_cuda_engine, built.plan)
     if engine is None:
         raise BackendError(
             f"TensorRT cannot open the engine that it built of {onnx_path}: "
