@@ -50,7 +50,11 @@ def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
         raise NotMeasuredError("; ".join(missing))
     progress("simulating scans")
     scans = [simulate_scan(seed).points for seed in range(_NUM_SCANS)]
-    times = time_in_turns(detectors, scans, settings.num_frames, progress)
+    try:
+        times = time_in_turns(detectors, scans, settings.num_frames, progress)
+    finally:
+        for detector in detectors.values():
+            detector.backend.close()
     ap_change = quantisation_ap_change(Bundle.load(folders[1]))
     return row_of(times, ap_change, settings.num_threads, missing)
 

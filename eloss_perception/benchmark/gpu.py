@@ -73,7 +73,11 @@ def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
         raise NotMeasuredError("; ".join(missing))
     progress("simulating scans")
     scans = [scan_of(_NUM_POINTS, seed) for seed in range(_NUM_SCANS)]
-    times = time_in_turns(detectors, scans, settings.num_frames, progress)
+    try:
+        times = time_in_turns(detectors, scans, settings.num_frames, progress)
+    finally:
+        for detector in detectors.values():
+            detector.backend.close()
     eager: dict[str, float] = {}
     for precision in ("float32", "float16"):
         progress(f"PyTorch eager {precision}")

@@ -61,9 +61,8 @@ def row_lines(row: Mapping[str, Any]) -> list[str]:
     """One row with all of its figures."""
     title = f"{row['name']}: {row['what']}, against {row['against']} ({row['took_s']:g} s)"
     lines = textwrap.wrap(title, _WIDTH, subsequent_indent="  ")
-    lines.append(f"  {row['measured']}; bar {row['bar']}: {_MET[row['met']]}")
-    if row["note"]:
-        lines += textwrap.wrap(row["note"], _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    for text in (f"{row['measured']}; bar {row['bar']}: {_MET[row['met']]}", row["note"]):
+        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
     figures = [
         f"{value['name']} {value['value']:g} {value['unit']}".rstrip()
         if isinstance(value["value"], float | int)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import SupportsFloat
 
 from eloss_perception.benchmark.settings import BenchmarkSettings
 from eloss_perception.errors import ElossError
@@ -73,7 +74,7 @@ class Benchmark:
     measure: Callable[[BenchmarkSettings, Progress], Row] = field(repr=False)
 
 
-def milliseconds(name: str, value: float) -> Value:
+def milliseconds(name: str, value: SupportsFloat) -> Value:
     """A duration, to a microsecond."""
     return Value(name, round(float(value), 3), "ms")
 

@@ -10,6 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _MODELS = Path(__file__).resolve().parents[2] / "models"
 
+QUICK: dict[str, object] = {
+    **{"num_frames": 10, "num_scans": 2, "repeats": 5, "point_counts": (10_000, 100_000, 300_000)},
+    **{"drive_frames": 20, "seconds": 6.0, "rate_seconds": 4.0, "rates_hz": (20.0, 40.0)},
+    **{"starts": 1, "minutes": 0.2},
+}
+"""Everything once, in about two minutes, to see that it runs; the figures are rough."""
+
 
 class BenchmarkSettings(BaseModel):
     """The settings of a run."""
@@ -47,14 +54,3 @@ class BenchmarkSettings(BaseModel):
     starts: int = Field(3, ge=1, description="starts with warm caches")
     minutes: float = Field(10.0, gt=0, description="memory")
     output: Path = Field(Path("runs") / "benchmark", description="the drive and the logs")
-
-    def quick(self) -> BenchmarkSettings:
-        """The same in about two minutes, to see that everything runs; the figures are rough."""
-        return self.model_copy(
-            update={
-                **{"num_frames": 10, "num_scans": 2, "repeats": 5},
-                **{"point_counts": (10_000, 100_000, 300_000), "drive_frames": 20},
-                **{"seconds": 6.0, "rate_seconds": 4.0, "rates_hz": (20.0, 40.0)},
-                **{"starts": 1, "minutes": 0.2},
-            }
-        )

@@ -8,9 +8,13 @@ shares the cores, falls behind; the midpoint between the last two rates is tried
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from eloss_perception.benchmark.bundles import light_bundle, node_backend
 from eloss_perception.benchmark.ros_run import Played, RosRun
-from eloss_perception.benchmark.row import Benchmark, Progress, Row, Value
+from eloss_perception.benchmark.row import Benchmark, Progress, Row, Value, milliseconds
 from eloss_perception.benchmark.settings import BenchmarkSettings
 
 _BAR_HZ = 30.0
@@ -59,20 +63,21 @@ def row_of(runs: dict[float, Played], best: float, limit: str, backend: str) -> 
     """The row of all the rates tried."""
     values = [Value("highest rate kept", best, "Hz"), Value("backend", backend)]
     for rate_hz, played in sorted(runs.items()):
-        latency = sorted(played.answers.latency_ms.values())
-        p50 = latency[len(latency) // 2]
-        totals = sorted(stage["total"] for stage in played.answers.stage_ms.values())
-        values += [
-            Value(f"{rate_hz:g} Hz: scans sent", played.num_sent),
-            Value(f"{rate_hz:g} Hz: dropped", round(100 * played.dropped_share, 2), "%"),
-            Value(f"{rate_hz:g} Hz: stamp to result p50", round(p50, 2), "ms"),
-            Value(f"{rate_hz:g} Hz: node in all p50", round(totals[len(totals) // 2], 2), "ms"),
-            Value(
-                f"{rate_hz:g} Hz: node's share of a core",
-                round(played.node_cpu_s / played.duration_s, 3),
-            ),
-            Value(f"{rate_hz:g} Hz: sent late", played.num_late),
+        share = played.node_cpu_s / played.duration_s
+        figures = [
+            Value("scans sent", played.num_sent),
+            Value("sent late", played.num_late),
+            Value("dropped", round(100 * played.dropped_share, 2), "%"),
+            Value("node's share of a core", round(share, 3)),
         ]
+        if played.num_answered:
+            latency = np.median(list(played.answers.latency_ms.values()))
+            totals = [stage["total"] for stage in played.answers.stage_ms.values()]
+            figures += [
+                milliseconds("stamp to result p50", latency),
+                milliseconds("node in all p50", np.median(totals)),
+            ]
+        values += [replace(value, name=f"{rate_hz:g} Hz: {value.name}") for value in figures]
     return Row(
         measured=f"{best:g} Hz" + (f"; then {limit}" if limit else "; no higher rate tried"),
         values=tuple(values),

@@ -99,12 +99,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> BenchmarkSettings:
     """Return the settings that the command line changes, checked."""
-    from eloss_perception.benchmark.settings import BenchmarkSettings
+    from eloss_perception.benchmark.settings import QUICK, BenchmarkSettings
 
-    named = (
+    names = (
         *("bundle", "full_bundle", "full_int8_bundle", "full_float16_bundle"),
         *("full_int8_gpu_bundle", "backend", "int8_backend", "cores", "num_threads"),
         *("num_frames", "seconds", "minutes", "output"),
     )
-    settings = settings_from(BenchmarkSettings, {name: getattr(args, name) for name in named})
-    return settings.quick() if args.quick else settings
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return settings_from(BenchmarkSettings, (QUICK if args.quick else {}) | given)
