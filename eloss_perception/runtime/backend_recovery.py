@@ -149,8 +149,8 @@ class RecoveringBackend:
             slot.num_failures += 1
             if slot.num_failures >= self._max_failures:
                 slot.unload()
-                slot.wait(self._clock())
                 self._change(f"{slot.name} failed on {slot.num_failures} frames in a row")
+                slot.wait(self._clock())
             self._state = self._look()
             raise
 
