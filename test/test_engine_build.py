@@ -74,9 +74,11 @@ def test_what_a_progress_callback_raises_ends_the_build(tiny: Path, error: BaseE
         if len(calls) == 3:
             raise error
 
+    trt = FakeTensorRt()
     with pytest.raises(type(error)):
-        build(FakeTensorRt(), (tiny / "model.onnx").read_bytes(), progress)
+        build(trt, (tiny / "model.onnx").read_bytes(), progress)
     assert len(calls) == 3
+    assert trt.num_builds == 1 and trt.networks == []  # begun, and not carried on with
 
 
 def test_a_refused_operator_is_named_in_one_line(tiny: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,8 +204,10 @@ def test_closing_gives_the_memory_back(
     backend = start(tiny, settings)
     points = scan(tiny, 100)
     right = outputs_of(backend, points)
+    engine = weakref.ref(backend._provided.engine)
     backend.close()
     backend.close()
+    assert engine() is None  # before the CUDA context that its memory is in
     del backend
     gc.collect()
     assert trt.cuda.num_allocated == trt.cuda.num_retained == 0
