@@ -27,6 +27,7 @@ from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings
 from eloss_perception.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from eloss_perception.runtime.backends.tensorrt import TensorRt
 from eloss_perception.runtime.bundle import Bundle
+from eloss_perception.runtime.detector import Detector
 
 LIGHT = Bundle.load(Path(__file__).resolve().parents[1] / "models" / "pillars_light")
 
@@ -305,3 +306,15 @@ def test_a_network_for_another_grid_is_refused(tiny: Bundle, settings: BackendSe
     for change in ({"voxel_size": (0.64, 0.32)}, {"max_points_per_pillar": 16}):
         with pytest.raises(BackendError, match=r"the grid needs .*export the bundle again"):
             TensorRt(tiny.onnx_path, replace(tiny.grid, **change), settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("trt")
+def test_the_detector_finds_the_same_with_it(tiny: Bundle, settings: BackendSettings) -> None:
+    detector = Detector(tiny, "tensorrt", settings)
+    detector.warm_up()
+    points = scan(tiny, 3000)
+    found = detector.detect(points)
+    expected = Detector(tiny, "onnxruntime_cpu", settings).detect(points)
+    assert len(found.boxes) > 0 and found.counts == expected.counts
+    np.testing.assert_array_equal(found.boxes.scores, expected.boxes.scores)
+    np.testing.assert_array_equal(found.readings, expected.readings)
