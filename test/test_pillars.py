@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillars, pillarize
+from eloss_perception.core.pillars import Pillarizer, Pillars, pillarize
 from eloss_perception.errors import CloudError, ConfigError
 
 GRID = PillarGrid((0.0, -4.0, -3.0, 8.0, 4.0, 1.0), (0.5, 0.5), 200, 4)
@@ -95,6 +97,95 @@ def test_pillars_over_capacity_are_dropped_farthest_first_and_counted() -> None:
     nearest = np.sort(everything.features[:, 5])[:10]
     np.testing.assert_allclose(np.sort(limited.features[:, 5]), nearest)
     assert_equal(limited, pillarize(points[::-1].copy(), grid))
+
+
+def plainly(points: np.ndarray, grid: PillarGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Points and features as the docstrings have it, one point after the other."""
+    x_min, y_min, z_min, x_max, y_max, z_max = grid.point_cloud_range
+    cells: dict[int, list[tuple[int, tuple[float, ...]]]] = {}
+    for point, bits in zip(points.tolist(), points.view(np.uint32).tolist(), strict=True):
+        x, y, z = point[:3]
+        if x_min <= x < x_max and y_min <= y < y_max and z_min <= z < z_max:
+            column = min(int((x - x_min) / grid.voxel_size[0]), grid.num_x - 1)
+            row = min(int((y - y_min) / grid.voxel_size[1]), grid.num_y - 1)
+            cells.setdefault(row * grid.num_x + column, []).append((mixed(bits), tuple(point)))
+    center = {
+        cell: (
+            x_min + (cell % grid.num_x + 0.5) * grid.voxel_size[0],
+            y_min + (cell // grid.num_x + 0.5) * grid.voxel_size[1],
+        )
+        for cell in cells
+    }
+    nearest = sorted(cells, key=lambda cell: (center[cell][0] ** 2 + center[cell][1] ** 2, cell))
+    kept = sorted(nearest[: grid.max_pillars])
+    pillar_points = np.empty((len(kept), grid.max_points_per_pillar, 4), np.float32)
+    features = np.empty((len(kept), 6), np.float32)
+    for pillar, cell in enumerate(kept):
+        (cx, cy), members = center[cell], sorted(cells[cell])[: grid.max_points_per_pillar]
+        moved = [(x - cx, y - cy, z, intensity) for _, (x, y, z, intensity) in members]
+        pillar_points[pillar] = moved + [moved[0]] * (grid.max_points_per_pillar - len(moved))
+        sums = [0.0, 0.0, 0.0, 0.0]
+        for point in moved:
+            sums = [total + value for total, value in zip(sums, point, strict=True)]
+        means = [total / len(moved) for total in sums]
+        features[pillar] = [*means, np.log(1.0 + len(cells[cell])), np.sqrt(cx * cx + cy * cy)]
+    return pillar_points, features
+
+
+def mixed(bits: list[int]) -> int:
+    """The hash of a point by its bits."""
+    all_bits = (1 << 64) - 1
+    key = bits[0] << 32 | bits[1]
+    key = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & all_bits
+    key ^= bits[2] << 32 | bits[3]
+    key = ((key ^ (key >> 27)) * 0x94D049BB133111EB) & all_bits
+    return (key ^ (key >> 31)) >> 1
+
+
+@pytest.mark.parametrize("max_pillars", [200, 90])
+@pytest.mark.parametrize("kind", ["even", "crowded", "doubled", "one place", "one point", "empty"])
+def test_pillars_are_what_the_obvious_way_makes_of_the_points(kind: str, max_pillars: int) -> None:
+    grid = PillarGrid(GRID.point_cloud_range, GRID.voxel_size, max_pillars, 4)
+    points = scan(3, 3000)
+    if kind == "crowded":
+        points[::2, :2] = [1.3, 0.2]
+    elif kind == "doubled":
+        points = np.concatenate([points, points[::2], points[::3]])
+    elif kind == "one place":
+        points[:, :3] = [1.3, 0.2, 0.1]
+    elif kind == "one point":
+        points[:] = [1.3, 0.2, 0.1, 0.5]
+    elif kind == "empty":
+        points = points[:0]
+    pillars = pillarize(points, grid)
+    pillar_points, features = plainly(points, grid)
+    np.testing.assert_array_equal(pillars.points, pillar_points)
+    # The logarithm is another library's here.
+    np.testing.assert_allclose(pillars.features, features, rtol=1e-7)
+    np.testing.assert_array_equal(pillars.features[:, :4], features[:, :4])
+
+
+def test_a_stream_is_answered_scan_by_scan_whatever_was_before() -> None:
+    pillarizer = Pillarizer(GRID)
+    for seed, num_points in enumerate([800, 3000, 0, 50, 2999, 10]):
+        points = scan(seed, num_points)
+        assert_equal(pillarizer(points), pillarize(points, GRID))
+
+
+def test_a_stream_is_answered_in_the_same_memory() -> None:
+    pillarizer = Pillarizer(GRID)
+    points = scan(1, 2500)
+    pillarizer(scan(0, 3000))
+    pillarizer(points)
+    tracemalloc.start()
+    try:
+        pillarizer(points)
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        pillarizer(points)
+        assert tracemalloc.get_traced_memory()[1] - before < 8000
+    finally:
+        tracemalloc.stop()
 
 
 def test_non_finite_and_distant_points_are_counted_apart() -> None:
