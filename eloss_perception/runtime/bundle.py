@@ -14,7 +14,7 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -56,6 +56,25 @@ class HealthFacts(_Facts):
     rate_hz: float = Field(description="scans a second that this rate is for")
 
 
+class QuantizationFacts(_Facts):
+    """How a network was made from a float32 one, and what that changed."""
+
+    precision: Literal["int8", "float16"]
+    target: Literal["cpu", "tensorrt"] = Field(description="whose form the network is in")
+    source_sha256: str = Field(description="of the float32 bundle's model.onnx")
+    calibration: str = Field(description="scans that the ranges were taken from, in words")
+    float_layers: tuple[str, ...] = Field(description="layers that stayed in floating point")
+    evaluation: str = Field(description="labelled frames that both networks were run on, in words")
+    average_precision: dict[str, tuple[float, float]] = Field(
+        description="AP R40 [%] at moderate difficulty before and after, as in Car_3d_0.7"
+    )
+    largest_drift: float = Field(
+        description="of a layer's reading over clean scans, in its calibrated spreads"
+    )
+    max_ap_drop: float = Field(description="limit that was set [points]")
+    max_drift: float = Field(description="limit that was set [spreads]")
+
+
 class BundleFacts(_Facts):
     """Content of ``model.yaml``."""
 
@@ -71,6 +90,7 @@ class BundleFacts(_Facts):
     layer_stages: tuple[int, ...]
     health: HealthFacts | None
     training: dict[str, Any] = Field(description="provenance: settings, data, seed, metrics")
+    quantization: QuantizationFacts | None = Field(None, description="None for a float32 network")
 
     @model_validator(mode="after")
     def _check_head(self) -> BundleFacts:
