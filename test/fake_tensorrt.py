@@ -9,34 +9,24 @@ writes its tensors at the addresses it is given.
 
 from __future__ import annotations
 
-import enum
 import json
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from fake_cuda import FakeCuda
-
-
-class DataType(enum.IntEnum):
-    FLOAT = 0
-    HALF = 1
-    INT32 = 3
-
-
-class LayerType(enum.IntEnum):
-    CONVOLUTION = 0
-    QUANTIZE = 41
-    OTHER = 99
-
-
-_DTYPES = {1: DataType.FLOAT, 10: DataType.HALF, 6: DataType.INT32}
-_NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT32: np.int32}
-_LAYERS = {"Conv": LayerType.CONVOLUTION, "QuantizeLinear": LayerType.QUANTIZE}
+from fake_tensorrt_network import (
+    NUMPY_TYPES,
+    DataType,
+    LayerType,
+    Network,
+    Parser,
+    graph_of,
+    tensor_of,
+)
 
 
 class ILogger:
@@ -101,8 +91,8 @@ class FakeTensorRt:
         self.loggers.append(logger)
         return _Builder(self)
 
-    def OnnxParser(self, network: _Network, logger: Any) -> _Parser:  # noqa: N802
-        return _Parser(self, network)
+    def OnnxParser(self, network: Network, logger: Any) -> Parser:  # noqa: N802
+        return Parser(self, network)
 
     def Runtime(self, logger: Any) -> _Runtime:  # noqa: N802
         self.loggers.append(logger)
@@ -113,8 +103,8 @@ class _Builder:
     def __init__(self, trt: FakeTensorRt) -> None:
         self._trt = trt
 
-    def create_network(self, flags: int) -> _Network:
-        return _Network(flags)
+    def create_network(self, flags: int) -> Network:
+        return Network(flags)
 
     def create_builder_config(self) -> _Config:
         return _Config(self._trt)
@@ -122,7 +112,7 @@ class _Builder:
     def create_optimization_profile(self) -> _Profile:
         return _Profile()
 
-    def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
+    def build_serialized_network(self, network: Network, config: _Config) -> bytes | None:
         self._trt.num_builds += 1
         monitor = config.progress_monitor
         if monitor is not None:
@@ -177,78 +167,6 @@ class _Profile:
         self.shapes[name] = [list(shape) for shape in shapes]
 
 
-class _Network:
-    def __init__(self, flags: int) -> None:
-        self.flags = flags
-        self.model = b""
-        self.inputs: list[Any] = []
-        self.outputs: list[Any] = []
-        self.layers: list[Any] = []
-
-    num_inputs = property(lambda self: len(self.inputs))
-    num_outputs = property(lambda self: len(self.outputs))
-    num_layers = property(lambda self: len(self.layers))
-
-    def get_input(self, index: int) -> Any:
-        return self.inputs[index]
-
-    def get_output(self, index: int) -> Any:
-        return self.outputs[index]
-
-    def get_layer(self, index: int) -> Any:
-        return self.layers[index]
-
-
-class _Parser:
-    def __init__(self, trt: FakeTensorRt, network: _Network) -> None:
-        self._trt = trt
-        self._network = network
-        self._errors: list[Any] = []
-
-    num_errors = property(lambda self: len(self._errors))
-
-    def get_error(self, index: int) -> Any:
-        return self._errors[index]
-
-    def parse(self, model: bytes, path: str) -> bool:
-        graph = _graph(model)
-        self._errors = [
-            SimpleNamespace(
-                node_operator=lambda node=node: node.op_type,
-                node_name=lambda node=node: node.name,
-                desc=lambda: "Assertion failed:\nno importer",
-                func=lambda: "parseNode",
-            )
-            for node in graph.node
-            if node.op_type in self._trt.refused_operators
-        ]
-        if self._errors:
-            return False
-        self._network.model = model
-        self._network.inputs = [_tensor(value) for value in graph.input]
-        self._network.outputs = [_tensor(value) for value in graph.output]
-        halves = {value.name for value in graph.initializer if value.data_type == 10}
-        for node in graph.node:
-            dtype = DataType.HALF if set(node.input) & halves else DataType.FLOAT
-            self._network.layers.append(
-                SimpleNamespace(
-                    type=_LAYERS.get(node.op_type, LayerType.OTHER),
-                    get_input=lambda index, dtype=dtype: SimpleNamespace(dtype=dtype),
-                )
-            )
-        return True
-
-
-def _graph(model: bytes) -> Any:
-    return onnx.shape_inference.infer_shapes(onnx.load_from_string(model)).graph
-
-
-def _tensor(value: Any) -> Any:
-    tensor = value.type.tensor_type
-    shape = tuple(-1 if dim.dim_param else dim.dim_value for dim in tensor.shape.dim)
-    return SimpleNamespace(name=value.name, shape=shape, dtype=_DTYPES[tensor.elem_type])
-
-
 class _Runtime:
     def __init__(self, trt: FakeTensorRt) -> None:
         self._trt = trt
@@ -269,9 +187,9 @@ class _Engine:
     def __init__(self, trt: FakeTensorRt, facts: dict[str, Any], model: bytes) -> None:
         self.trt = trt
         self.profile = facts["profile"]
-        graph = _graph(model)
+        graph = graph_of(model)
         self.inputs = [value.name for value in graph.input]
-        self.tensors = {value.name: _tensor(value) for value in (*graph.input, *graph.output)}
+        self.tensors = {value.name: tensor_of(value) for value in (*graph.input, *graph.output)}
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(
@@ -332,7 +250,7 @@ class _Context:
             self._at(name, value.shape)[...] = value
 
     def _at(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        dtype = np.dtype(_NUMPY[self._engine.tensors[name].dtype])
+        dtype = np.dtype(NUMPY_TYPES[self._engine.tensors[name].dtype])
         num_bytes = int(np.prod(shape)) * dtype.itemsize
         memory = self._engine.trt.cuda.memory(self._addresses[name], num_bytes)
         return memory.view(dtype).reshape(shape)
