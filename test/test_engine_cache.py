@@ -134,7 +134,9 @@ def test_a_damaged_or_foreign_file_is_not_taken(
         assert said in caplog.text
 
 
-def test_a_damaged_entry_is_replaced(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_damaged_entry_is_replaced(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trt = FakeTensorRt()
     path = provide(trt, bundle, tmp_path).path
     assert path is not None
@@ -142,6 +144,7 @@ def test_a_damaged_entry_is_replaced(bundle: Bundle, tmp_path: Path) -> None:
     path.write_bytes(whole[:-100])
     assert provide(trt, bundle, tmp_path).build_s is not None
     assert path.read_bytes() == whole
+    assert len(caplog.records) == 1
     assert provide(trt, bundle, tmp_path).build_s is None
 
 

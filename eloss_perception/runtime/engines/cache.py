@@ -82,6 +82,7 @@ class EngineCache:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder if folder is not None else default_cache_dir()
+        self._reported: set[str] = set()
 
     def path(self, key: EngineKey) -> Path:
         """Where the engine for a key is or will be."""
@@ -95,13 +96,19 @@ class EngineCache:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            _LOG.warning("cannot read the engine cache: %s", error)
+            self._report(f"cannot read the engine cache: {error}")
             return None
         try:
             return _unpack(content, key)
         except ValueError as error:
-            _LOG.warning("%s is not used: %s; the engine is built again", path, error)
+            self._report(f"{path} is not used: {error}; the engine is built again")
             return None
+
+    def _report(self, text: str) -> None:
+        """Warns once: an entry is looked at before and after waiting for the lock."""
+        if text not in self._reported:
+            self._reported.add(text)
+            _LOG.warning(text)
 
     def store(self, key: EngineKey, engine: BuiltEngine) -> Path | None:
         """Keeps an engine; ``None`` where that fails, which is logged as a warning."""
