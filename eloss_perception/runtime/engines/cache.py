@@ -189,7 +189,7 @@ def _unpack(content: bytes, key: EngineKey) -> BuiltEngine:
     try:
         header = json.loads(content[len(_MAGIC) : end])
         engine = BuiltEngine(plan, str(header["precision"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ValueError("its header is damaged") from None
     expected = _header(key, engine)
     if header.get("key") != expected["key"]:
