@@ -6,13 +6,15 @@ One API for TensorRT 10.3 to 11 and for TensorRT-RTX: what a version lacks is le
 what the file says and nothing else, since TensorRT 11 has no builder flag for it any more: networks
 are strongly typed. TF32 is off, because the health reference was measured in float32.
 
-What is guaranteed: one engine gives equal outputs for equal inputs, for the network holds no
-operator that TensorRT documents as non-deterministic (random fills, scatters into one place twice).
-What is not: a second build may time the tactics differently and choose others, whose sums run in
-another order. That is why the engine is cached, and why only one of several builders' is kept.
-An editable timing cache would pin the tactics, but only from the second build on, after someone
-has chosen them by hand; a plain one belongs to the same machine and version as the engine itself.
-TensorRT-RTX does without timing, and a timing cache would make it ask for a GPU.
+Results: two builds need not agree in the last bits (TensorRT's guide, "Algorithm Selection and
+Reproducible Builds"). Tactics are chosen by timing them, and others sum in another order; hence the
+cache, and hence the lock that lets one of several processes build. Within one engine NVIDIA's
+headers call only random fills non-deterministic, and our networks hold neither these nor scatters;
+a promise of equal bits for equal input is written nowhere, so it is for a test on the GPU to show.
+
+No timing cache: an editable one pins tactics only from the second build on, once somebody has
+chosen them by hand; a plain one is good for the same GPU and version only, as the engine itself.
+TensorRT-RTX does not time, and a timing cache would make it ask for a GPU.
 """
 
 from __future__ import annotations
