@@ -33,7 +33,7 @@ def played(
     stamps = [period_ns * i for i in range(num_sent - missing)]
     stages = {stamp: dict.fromkeys(STAGES, 3.0) for stamp in stamps}
     answers = Answers(dict.fromkeys(stamps, latency_ms), stages)
-    return Played(num_sent, 0, 0.0, num_sent / rate_hz, answers, 1.0)
+    return Played(num_sent, 0, 0.0, num_sent / rate_hz, answers, 1.0, 0.5)
 
 
 def values_of(row: Row) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def row_of(played: Played, settings: BenchmarkSettings) -> Row:
             Value("scans dropped", played.num_dropped),
             Value("rate of answers", round(played.rate_hz, 2), "Hz"),
             *values,
-            Value("node's share of a core", round(played.node_cpu_s / played.duration_s, 3)),
+            *played.share_values(),
             Value("scans sent late", played.num_late),
             Value("backend", settings.int8_backend),
         ),

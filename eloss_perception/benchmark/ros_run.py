@@ -48,6 +48,7 @@ class Played:
         duration_s: From the first answer to the pause.
         answers: What came back.
         node_cpu_s: Processor time that the node took meanwhile.
+        player_cpu_s: That of the player.
     """
 
     num_sent: int
@@ -56,6 +57,7 @@ class Played:
     duration_s: float
     answers: Answers
     node_cpu_s: float
+    player_cpu_s: float
 
     @property
     def num_answered(self) -> int:
@@ -79,6 +81,14 @@ class Played:
         if len(stamps) < 2 or stamps[-1] == stamps[0]:
             return 0.0
         return (len(stamps) - 1) / ((stamps[-1] - stamps[0]) / 1e9)
+
+    def share_values(self) -> tuple[Value, ...]:
+        """How busy the processes were; they share the cores."""
+        shares = {"node": self.node_cpu_s, "player": self.player_cpu_s}
+        return tuple(
+            Value(f"{name}'s share of a core", round(cpu_s / self.duration_s, 3))
+            for name, cpu_s in shares.items()
+        )
 
     def latency_values(self) -> tuple[Value, ...]:
         """Percentiles from a scan's stamp to its boxes, and where the time went."""
@@ -192,12 +202,13 @@ class RosRun:
         self.listener.clear()
         player = self.start_player(rate_hz)
         self.wait_for_answer()
-        start, cpu_s = time.monotonic(), cpu_seconds(pid_of(node))
+        start = time.monotonic()
+        before_s = [cpu_seconds(pid_of(child)) for child in (node, player)]
         while (elapsed_s := time.monotonic() - start) < seconds:
             self._children.check()
             self._progress(f"{rate_hz:g} Hz: {elapsed_s:.0f} of {seconds:g} s")
             self.listener.spin(min(_SLICE_S, seconds - elapsed_s))
-        cpu_s = cpu_seconds(pid_of(node)) - cpu_s
+        after_s = [cpu_seconds(pid_of(child)) for child in (node, player)]
         report = self.stop_player(player)
         return Played(
             int(report["num_clouds"]),
@@ -205,7 +216,8 @@ class RosRun:
             float(report["worst_delay_ms"]),
             elapsed_s,
             self.listener.answers,
-            cpu_s,
+            after_s[0] - before_s[0],
+            after_s[1] - before_s[1],
         )
 
     def stop_player(self, player: Child) -> dict[str, float]:

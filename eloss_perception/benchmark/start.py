@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from eloss_perception.benchmark.bundles import light_bundle, node_backend
+from eloss_perception.benchmark.processes import cpu_seconds, pid_of
 from eloss_perception.benchmark.ros_run import RosRun
 from eloss_perception.benchmark.row import Benchmark, Progress, Row, Value
 from eloss_perception.benchmark.settings import BenchmarkSettings
@@ -34,12 +35,15 @@ def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
             run.start_player(settings.rate_hz, num_subscribers=0)
             run.listener.spin(_PLAYER_START_S)
 
+            busy_s: list[float] = []
+
             def start(variables: dict[str, str]) -> float:
                 run.listener.clear()
                 began = time.monotonic()
                 node = run.start_node(light_bundle(settings), backend, variables)
                 run.wait_for_answer()
                 seconds = time.monotonic() - began
+                busy_s.append(cpu_seconds(pid_of(node)))
                 node.stop()
                 run.listener.spin(0.5)  # what it said last
                 return seconds
@@ -50,6 +54,7 @@ def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
             for number in range(settings.starts):
                 progress(f"start {number + 1} of {settings.starts}")
                 warm.append(start({}))
+            warm_busy_s = statistics.median(busy_s[1:])
             progress("start with empty caches")
             cold = start(empty)
     median = statistics.median(warm)
@@ -57,6 +62,7 @@ def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
         measured=f"{median:.2f} s (median of {len(warm)}), with empty caches {cold:.1f} s",
         values=(
             Value("process start to first boxes, median", round(median, 3), "s"),
+            Value("processor time until then, median", round(warm_busy_s, 3), "s"),
             Value("slowest", round(max(warm), 3), "s"),
             Value("with empty caches", round(cold, 3), "s"),
             Value("starts", len(warm)),

@@ -63,12 +63,11 @@ def row_of(runs: dict[float, Played], best: float, limit: str, backend: str) -> 
     """The row of all the rates tried."""
     values = [Value("highest rate kept", best, "Hz"), Value("backend", backend)]
     for rate_hz, played in sorted(runs.items()):
-        share = played.node_cpu_s / played.duration_s
         figures = [
             Value("scans sent", played.num_sent),
             Value("sent late", played.num_late),
             Value("dropped", round(100 * played.dropped_share, 2), "%"),
-            Value("node's share of a core", round(share, 3)),
+            *played.share_values(),
         ]
         if played.num_answered:
             latency = np.median(list(played.answers.latency_ms.values()))
