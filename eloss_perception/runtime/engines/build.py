@@ -10,7 +10,7 @@ Results: two builds need not agree in the last bits (TensorRT's guide, "Algorith
 Reproducible Builds"). Tactics are chosen by timing them, and others sum in another order; hence the
 cache, and hence the lock that lets one of several processes build. Within one engine NVIDIA's
 headers call only random fills non-deterministic, and our networks hold neither these nor scatters;
-a promise of equal bits for equal input is written nowhere, so it is for a test on the GPU to show.
+we know of no promise of equal bits for equal input, so that is for a run on the GPU to show.
 
 No timing cache: an editable one pins tactics only from the second build on, once somebody has
 chosen them by hand; a plain one is good for the same GPU and version only, as the engine itself.
