@@ -21,6 +21,7 @@ from eloss_perception.commands import (
     evaluate,
     export,
     health,
+    quantize,
     replay,
     simulate,
     train,
@@ -28,8 +29,8 @@ from eloss_perception.commands import (
 from eloss_perception.errors import ElossError
 
 COMMANDS = (
-    *(simulate, corrupt, detect, bag, replay, evaluate, train, export, calibrate, engine, health),
-    *(benchmark, demo),
+    *(simulate, corrupt, detect, bag, replay, evaluate, train, export, calibrate, quantize, engine),
+    *(health, benchmark, demo),
 )
 
 EXIT_ERROR = 2
