@@ -138,7 +138,8 @@ class DetectorNode(ManagedNode):
         health = health_to_msg(report, detections.counts, header)
         self.outputs.publish_answer(boxes, self._detector.class_names, health)
         published = time.perf_counter()
-        # Whatever is not the answer comes after it: pictures cost as much as all messages.
+        latency_ms = pipeline_latency_ms(self.get_clock().now().nanoseconds, header)
+        # Whatever is not the answer comes after it.
         self.outputs.publish_pictures(boxes, self._detector.class_names, health, self.settings)
 
         status, timings = self.status, detections.timings
@@ -153,7 +154,7 @@ class DetectorNode(ManagedNode):
         status.postprocess_ms = timings.postprocess_ms + 1e3 * (published - judged)
         status.total_ms = 1e3 * (published - start)
         status.max_total_ms = max(status.max_total_ms, status.total_ms)
-        status.pipeline_latency_ms = pipeline_latency_ms(self.get_clock().now().nanoseconds, header)
+        status.pipeline_latency_ms = latency_ms
         self.outputs.processing_time.publish(processing_time_to_msg(status, header))
 
     def _drop(self, header: Header, error: CloudError | BackendError) -> None:

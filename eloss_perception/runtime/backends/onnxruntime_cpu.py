@@ -40,5 +40,8 @@ def session_options(num_threads: int) -> onnxruntime.SessionOptions:
     # as it is computed. The default order keeps all maps until the end, out of the cache, which
     # costs as much as measuring them.
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    # A plan of all memory for each number of pillars that was met, beside the memory of the first
+    # frame, takes PointPillars from 410 to 670 MB and spares the light network 2 % of its time.
+    options.enable_mem_pattern = False
     options.log_severity_level = 3
     return options
