@@ -226,6 +226,16 @@ class TestNms:
             kept = nms_bev(boxes, scores, iou_threshold, max_num)
             assert kept.tolist() == slow_nms(boxes, scores, iou_threshold, max_num)
 
+    @pytest.mark.parametrize("seed", range(3))
+    def test_boxes_of_different_labels_do_not_compete(self, seed):
+        rng = np.random.default_rng(seed)
+        boxes, scores, labels = random_boxes(rng, 80), rng.random(80), rng.integers(0, 3, 80)
+        own = [np.flatnonzero(labels == label) for label in range(3)]
+        kept = [of[slow_nms(boxes[of], scores[of], 0.1, 80)] for of in own]
+        expected = sorted(np.concatenate(kept).tolist(), key=lambda index: -scores[index])
+        assert nms_bev(boxes, scores, 0.1, 80, labels).tolist() == expected
+        assert nms_bev(boxes, scores, 0.1, 9, labels).tolist() == expected[:9]
+
     def test_ties_go_by_index(self):
         boxes = np.concatenate([box(), box(x=20.0), box(x=0.1)])
         assert nms_bev(boxes, [0.5, 0.5, 0.5], 0.2, 10).tolist() == [0, 1]
@@ -239,6 +249,8 @@ class TestNms:
             nms_bev(box(), [math.nan], 0.2, 10)
         with pytest.raises(ValueError, match="scores of shape"):
             nms_bev(box(), [0.1, 0.2], 0.2, 10)
+        with pytest.raises(ValueError, match="labels of shape"):
+            nms_bev(box(), [0.1], 0.2, 10, [1, 2])
         with pytest.raises(ValueError, match="iou_threshold"):
             nms_bev(box(), [0.1], 1.2, 10)
         with pytest.raises(ValueError, match="max_num"):

@@ -143,7 +143,8 @@ def test_the_threshold_is_exact_at_any_height(least: float) -> None:
     logits[2, 3] = (np.nan, np.inf, -np.inf, *range(13))
     logits[3, 0, 0] = np.float32(math.log(0.3 / 0.7))
     for label in range(3):
-        _, scores = anchor_candidates(logits, residuals, HEAD, GRID, label, least)
+        _, scores, labels = anchor_candidates(logits, residuals, HEAD, GRID, thresholds(least))
+        scores = scores[labels == label]
         with np.errstate(over="ignore", invalid="ignore"):
             every = (1 / (1 + np.exp(-logits[2 * label : 2 * label + 2]))).ravel()
         expected = np.sort(every[every >= np.float32(least)])[::-1]
@@ -153,7 +154,7 @@ def test_the_threshold_is_exact_at_any_height(least: float) -> None:
 def test_equal_scores_keep_the_order_of_anchors_and_cells() -> None:
     logits, residuals = maps()
     logits[0, 9, 9] = logits[1, 2, 2] = logits[0, 2, 7] = 1.0
-    boxes, _ = anchor_candidates(logits, residuals, HEAD, GRID, 0, 0.5)
+    boxes, _, _ = anchor_candidates(logits, residuals, HEAD, GRID, thresholds(0.5))
     assert boxes[:, :2].tolist() == [[7.5, -5.5], [9.5, 1.5], [2.5, -5.5]]
 
 

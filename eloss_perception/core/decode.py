@@ -40,20 +40,10 @@ def decode(
         Boxes in the network frame, by descending score; labels index the classes. Places with a
         non-finite parameter propose nothing.
     """
-    boxes, scores, labels = [], [], []
-    for label, threshold in enumerate(score_thresholds.tolist()):
-        if isinstance(head, CenterHead):
-            candidates, candidate_scores = center_candidates(
-                class_logits, box_regression, head, grid, label, threshold
-            )
-        else:
-            candidates, candidate_scores = anchor_candidates(
-                class_logits, box_regression, head, grid, label, threshold
-            )
-        kept = nms_bev(candidates, candidate_scores, nms_iou, max_boxes)
-        boxes.append(candidates[kept])
-        scores.append(candidate_scores[kept])
-        labels.append(np.full(len(kept), label, np.int64))
-    all_scores = np.concatenate(scores)
-    order = np.argsort(-all_scores, kind="stable")[:max_boxes]
-    return Boxes3D(np.concatenate(boxes)[order], all_scores[order], np.concatenate(labels)[order])
+    if isinstance(head, CenterHead):
+        candidates = center_candidates(class_logits, box_regression, head, grid, score_thresholds)
+    else:
+        candidates = anchor_candidates(class_logits, box_regression, head, grid, score_thresholds)
+    boxes, scores, labels = candidates
+    kept = nms_bev(boxes, scores, nms_iou, max_boxes, labels)
+    return Boxes3D(boxes[kept], scores[kept], labels[kept])

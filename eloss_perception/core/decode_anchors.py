@@ -25,6 +25,7 @@ import numpy.typing as npt
 from eloss_perception.core.boxes import wrap_angle
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import MAX_SIZE, MIN_SIZE, AnchorHead
+from eloss_perception.core.logits import count_from, least_logit, probability
 
 NUM_ANCHOR_CHANNELS = 8
 
@@ -81,10 +82,9 @@ def anchor_candidates(
     box_regression: npt.NDArray[np.float32],
     head: AnchorHead,
     grid: PillarGrid,
-    label: int,
-    score_threshold: float,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Boxes of one class whose anchor's probability reaches the threshold, best first.
+    score_thresholds: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Boxes whose anchor's probability reaches its class's threshold, the best of a class first.
 
     Ties keep the order of the anchors, then of the cells.
 
@@ -93,50 +93,58 @@ def anchor_candidates(
         box_regression: (A * 8, H, W) residuals.
         head: The head.
         grid: The pillar grid.
-        label: The class.
-        score_threshold: Least probability.
+        score_thresholds: (num_classes,) least probability per class.
 
     Returns:
-        Finite boxes (N, 7) and their scores (N,).
+        Finite boxes (N, 7), their scores (N,) and labels (N,), class by class.
     """
+    found = [
+        _best_anchors(class_logits, head, label, threshold)
+        for label, threshold in enumerate(score_thresholds)
+    ]
+    owners, cells, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    labels = np.repeat(np.arange(len(found)), [len(of_class) for of_class, _, _ in found])
+    residuals = box_regression.reshape(len(head.anchors), NUM_ANCHOR_CHANNELS, -1)
+    values = residuals[owners, :, cells].astype(np.float64)  # (N, 8)
+    anchors = np.empty((len(cells), 7), np.float64)
+    for index in range(len(head.anchors)):
+        anchors[owners == index] = anchor_boxes(head, grid, index, cells[owners == index])
+    boxes, finite = _decode_residuals(values, anchors)
+    return boxes[finite], scores[finite], labels[finite]
+
+
+def _best_anchors(
+    class_logits: npt.NDArray[np.float32], head: AnchorHead, label: int, threshold: np.float32
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Anchors, cells and probabilities of one class's best candidates, best first."""
     own = [index for index, anchor in enumerate(head.anchors) if anchor.label == label]
-    threshold = np.float32(score_threshold)
-    found = [_find_scores(class_logits[index].ravel(), threshold) for index in own]
+    found = [_find_scores(class_logits[index], threshold) for index in own]
     owners = np.repeat(own, [len(cells) for cells, _ in found])
     cells = np.concatenate([cells for cells, _ in found])
     scores = np.concatenate([values for _, values in found])
     best = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
-    owners, cells, scores = owners[best], cells[best], scores[best]
-
-    residuals = box_regression.reshape(len(head.anchors), NUM_ANCHOR_CHANNELS, -1)
-    values = residuals[owners, :, cells].astype(np.float64)  # (N, 8)
-    anchors = np.empty((len(cells), 7), np.float64)
-    for index in own:
-        anchors[owners == index] = anchor_boxes(head, grid, index, cells[owners == index])
-    boxes, finite = _decode_residuals(values, anchors)
-    return boxes[finite], scores[finite]
+    return owners[best], cells[best], scores[best]
 
 
 @numba.njit(cache=True, nogil=True)
 def _find_scores(logits: Any, threshold: Any) -> Any:
-    """Flat indices and probabilities of the logits that reach the threshold."""
-    cells = np.empty(len(logits), np.int64)
-    scores = np.empty(len(logits), np.float32)
-    # Most logits are far below; a bound that rounding cannot reach spares them the exponential.
-    bound = np.float32(-np.inf)
-    if threshold > 0.0:
-        bound = np.float32(np.log(threshold / max(1.0 - threshold, 1e-7)) - 1e-2)
+    """Flat indices and probabilities of the (H, W) logits that reach the threshold."""
+    least = least_logit(threshold)
+    num_candidates = count_from(logits, least)
+    cells = np.empty(num_candidates, np.int64)
+    scores = np.empty(num_candidates, np.float32)
     count = 0
-    for cell in range(len(logits)):
-        value = logits[cell]
-        if not value >= bound:  # also refuses NaN
-            continue
-        score = np.float32(1.0) / (np.float32(1.0) + np.exp(-value))
-        if score >= threshold:
-            cells[count] = cell
-            scores[count] = score
-            count += 1
-    return cells[:count].copy(), scores[:count].copy()
+    for row in range(logits.shape[0]):
+        for column in range(logits.shape[1]):
+            value = logits[row, column]
+            if not value >= least:  # also refuses NaN
+                continue
+            score = probability(value)
+            if score >= threshold:
+                cells[count] = row * logits.shape[1] + column
+                scores[count] = score
+                count += 1
+    return cells[:count], scores[:count]
 
 
 def _decode_residuals(

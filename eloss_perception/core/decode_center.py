@@ -23,6 +23,7 @@ import numpy.typing as npt
 from eloss_perception.core.boxes import wrap_angle
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import MAX_SIZE, MIN_SIZE, CenterHead
+from eloss_perception.core.logits import count_from, least_logit, probability
 
 NUM_BOX_CHANNELS = 9
 
@@ -62,10 +63,9 @@ def center_candidates(
     box_regression: npt.NDArray[np.float32],
     head: CenterHead,
     grid: PillarGrid,
-    label: int,
-    score_threshold: float,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Boxes that the head proposes for one class, best first.
+    score_thresholds: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Boxes that the head proposes, class by class, the best of each first.
 
     A box is proposed where the class's logit is the largest of its 3 × 3 neighbourhood (the earlier
     cell wins a tie) and its probability reaches the threshold.
@@ -75,32 +75,45 @@ def center_candidates(
         box_regression: (9, H, W) box parameters.
         head: The head.
         grid: The pillar grid.
-        label: The class.
-        score_threshold: Least probability.
+        score_thresholds: (num_classes,) least probability per class.
 
     Returns:
-        Finite boxes (N, 7) and their scores (N,).
+        Finite boxes (N, 7), their scores (N,) and labels (N,).
     """
-    cells, scores = _find_peaks(class_logits[label], np.float32(score_threshold))
-    best = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
+    found = [_best_peaks(*pair) for pair in zip(class_logits, score_thresholds, strict=True)]
+    cells, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    labels = np.repeat(np.arange(len(found)), [len(class_cells) for class_cells, _ in found])
     x_min, y_min = grid.point_cloud_range[:2]
     cell_x, cell_y = grid.voxel_size[0] * head.stride, grid.voxel_size[1] * head.stride
-    boxes, finite = _decode_cells(box_regression, cells[best], x_min, y_min, cell_x, cell_y)
-    return boxes[finite], scores[best][finite]
+    boxes, finite = _decode_cells(box_regression, cells, x_min, y_min, cell_x, cell_y)
+    return boxes[finite], scores[finite], labels[finite]
+
+
+def _best_peaks(
+    logits: npt.NDArray[np.float32], threshold: np.float32
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Flat indices and probabilities of one class's best peaks, best first."""
+    cells, scores = _find_peaks(logits, threshold)
+    best = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
+    return cells[best], scores[best]
 
 
 @numba.njit(cache=True, nogil=True)
 def _find_peaks(logits: Any, threshold: Any) -> Any:
     """Flat indices and probabilities of the local maxima that reach the threshold."""
     height, width = logits.shape
-    cells = np.empty(height * width, np.int64)
-    scores = np.empty(height * width, np.float32)
+    least = least_logit(threshold)
+    num_candidates = count_from(logits, least)
+    cells = np.empty(num_candidates, np.int64)
+    scores = np.empty(num_candidates, np.float32)
     count = 0
     for row in range(height):
         for column in range(width):
             value = logits[row, column]
-            score = np.float32(1.0) / (np.float32(1.0) + np.exp(-value))
-            if not score >= threshold:  # also refuses NaN
+            if not value >= least:  # also refuses NaN
+                continue
+            score = probability(value)
+            if not score >= threshold:
                 continue
             is_peak = True
             for r in range(max(row - 1, 0), min(row + 2, height)):
@@ -113,7 +126,7 @@ def _find_peaks(logits: Any, threshold: Any) -> Any:
                 cells[count] = row * width + column
                 scores[count] = score
                 count += 1
-    return cells[:count].copy(), scores[:count].copy()
+    return cells[:count], scores[:count]
 
 
 def _decode_cells(

@@ -55,7 +55,11 @@ def iou_3d(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def nms_bev(
-    boxes: ArrayLike, scores: ArrayLike, iou_threshold: float, max_num: int
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    iou_threshold: float,
+    max_num: int,
+    labels: ArrayLike | None = None,
 ) -> NDArray[np.int64]:
     """Keep the best-scored boxes that do not overlap a better one by more than a threshold.
 
@@ -64,6 +68,7 @@ def nms_bev(
         scores: (N,) scores; equal scores are taken in the order of their index.
         iou_threshold: A box is dropped when its bird's-eye-view IoU with a kept one exceeds this.
         max_num: Stop after so many boxes.
+        labels: (N,) integers: boxes of different labels do not compete; none is one label for all.
 
     Returns:
         (K,) int64 indices into `boxes` by descending score, K <= max_num.
@@ -76,6 +81,10 @@ def nms_bev(
     checked_scores = np.asarray(scores, dtype=np.float64)
     if checked_scores.shape != (len(checked),):
         raise ValueError(f"scores of shape {checked_scores.shape} for {len(checked)} boxes")
+    checked_labels = np.zeros(len(checked)) if labels is None else np.asarray(labels)
+    checked_labels = checked_labels.astype(np.int64)
+    if checked_labels.shape != (len(checked),):
+        raise ValueError(f"labels of shape {checked_labels.shape} for {len(checked)} boxes")
     if not np.isfinite(checked_scores).all():
         raise ValueError("scores hold a value that is not finite")
     if not 0.0 <= iou_threshold <= 1.0:
@@ -83,7 +92,9 @@ def nms_bev(
     if max_num < 0:
         raise ValueError(f"max_num is {max_num}, must not be negative")
     order: NDArray[np.int64] = np.argsort(-checked_scores, kind="stable").astype(np.int64)
-    kept: NDArray[np.int64] = _suppress(checked[order], float(iou_threshold), int(max_num))
+    kept: NDArray[np.int64] = _suppress(
+        checked[order], checked_labels[order], float(iou_threshold), int(max_num)
+    )
     return order[kept]
 
 
@@ -132,7 +143,9 @@ def _pairwise_iou(
 
 
 @numba.njit(nogil=True, cache=True)
-def _suppress(boxes: NDArray[np.float64], iou_threshold: float, max_num: int) -> NDArray[np.int64]:
+def _suppress(
+    boxes: NDArray[np.float64], labels: NDArray[np.int64], iou_threshold: float, max_num: int
+) -> NDArray[np.int64]:
     """Return the indices that survive greedy suppression of boxes sorted by descending score."""
     num_boxes = boxes.shape[0]
     suppressed = np.zeros(num_boxes, dtype=np.bool_)
@@ -149,7 +162,7 @@ def _suppress(boxes: NDArray[np.float64], iou_threshold: float, max_num: int) ->
         kept[num_kept] = i
         num_kept += 1
         for j in range(i + 1, num_boxes):
-            if suppressed[j]:
+            if suppressed[j] or labels[j] != labels[i]:
                 continue
             dx, dy, reach = (
                 boxes[j, 0] - boxes[i, 0],
