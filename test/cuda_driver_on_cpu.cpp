@@ -6,6 +6,7 @@
 // is run when a kernel is launched comes from the library that KERNELS_ON_CPU names.
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdio>
@@ -19,7 +20,9 @@ using Pointer = unsigned long long;
 static int context, stream, module;
 static thread_local Handle current = nullptr;
 
+// CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_HANDLE
 static Result need_context() { return current ? 0 : 201; }
+static Result need(Handle handle, Handle wanted) { return handle == wanted ? need_context() : 400; }
 
 static void* kernels() {
     static void* library = dlopen(std::getenv("KERNELS_ON_CPU"), RTLD_NOW);
@@ -47,8 +50,11 @@ Result cuCtxPopCurrent_v2(Handle* handle) { return *handle = current, 0; }
 Result cuStreamCreate(Handle* handle, unsigned int flags) {
     return *handle = &stream, flags == 1 ? need_context() : 1;
 }
-Result cuStreamSynchronize(Handle handle) { return handle == &stream ? need_context() : 400; }
-Result cuStreamDestroy_v2(Handle handle) { return handle == &stream ? need_context() : 400; }
+Result cuStreamSynchronize(Handle handle) {
+    if (std::getenv("SLOW_ON_CPU")) usleep(200000);
+    return need(handle, &stream);
+}
+Result cuStreamDestroy_v2(Handle handle) { return need(handle, &stream); }
 Result cuMemAlloc_v2(Pointer* pointer, std::size_t size) {
     if (size > (1ull << 32)) return 2;
     *pointer = reinterpret_cast<Pointer>(std::aligned_alloc(256, (size + 255) / 256 * 256));
@@ -61,21 +67,21 @@ Result cuMemHostAlloc(void** pointer, std::size_t size, unsigned int flags) {
 }
 Result cuMemFreeHost(void* pointer) { return std::free(pointer), need_context(); }
 Result cuMemcpyHtoDAsync_v2(Pointer to, const void* from, std::size_t size, Handle handle) {
-    return std::memcpy((void*)to, from, size), cuStreamSynchronize(handle);
+    return std::memcpy((void*)to, from, size), need(handle, &stream);
 }
 Result cuMemcpyDtoHAsync_v2(void* to, Pointer from, std::size_t size, Handle handle) {
-    return std::memcpy(to, (void*)from, size), cuStreamSynchronize(handle);
+    return std::memcpy(to, (void*)from, size), need(handle, &stream);
 }
 Result cuMemsetD8Async(Pointer to, unsigned char value, std::size_t size, Handle handle) {
-    return std::memset((void*)to, value, size), cuStreamSynchronize(handle);
+    return std::memset((void*)to, value, size), need(handle, &stream);
 }
 Result cuModuleLoadData(Handle* handle, const void* image) {
     if (std::memcmp(image, "\x7f" "ELF", 4)) return 200;  // what NVRTC makes for a real architecture
     return *handle = &module, kernels() ? need_context() : 200;
 }
-Result cuModuleUnload(Handle handle) { return handle == &module ? need_context() : 400; }
+Result cuModuleUnload(Handle handle) { return need(handle, &module); }
 Result cuModuleGetFunction(Handle* function, Handle handle, const char* name) {
-    return *function = strdup(name), handle == &module ? need_context() : 400;
+    return *function = strdup(name), need(handle, &module);
 }
 Result cuLaunchKernel(Handle function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
                       unsigned int block_x, unsigned int block_y, unsigned int block_z,

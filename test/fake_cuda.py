@@ -280,8 +280,9 @@ class FakeNvrtc:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    """Puts a fresh fake where ``from cuda.bindings import driver, nvrtc`` finds it."""
+    """Puts a fresh fake where ``from cuda.bindings import ...`` finds it."""
     fake = FakeCuda()
-    bindings = SimpleNamespace(driver=fake, nvrtc=FakeNvrtc(fake))
+    utils = SimpleNamespace(get_cuda_native_handle=int)
+    bindings = SimpleNamespace(driver=fake, nvrtc=FakeNvrtc(fake), utils=utils)
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
     return fake

@@ -3,7 +3,8 @@
 """The real cuda-python and the real NVRTC, on a driver that stands in for the one of a GPU.
 
 ``fake_cuda.py`` takes any argument; the bindings refuse a wrong one. So what is tested here is each
-call of ``runtime/gpu`` with its arguments, and that NVRTC makes machine code of the kernels.
+call of ``runtime/gpu`` with its arguments, that NVRTC makes machine code of the kernels, and that
+other threads go on while one waits for the GPU.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from eloss_perception.runtime.gpu.driver import Nvrtc
 SOURCE = Path(pillarizer_module.__file__).with_name("pillars.cu")
 
 PROGRAM = """
+import os, threading, time
 import numpy as np
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import pillarize
@@ -48,6 +50,15 @@ with CudaContext(0) as context:
             context.download(getattr(pillars, name), got)
             context.synchronize()
             assert (got.view(np.uint32) == wanted.view(np.uint32)).all(), name
+    os.environ["SLOW_ON_CPU"] = "1"
+    waiting = threading.Thread(target=context.synchronize)
+    num_turns = 0
+    waiting.start()
+    while waiting.is_alive():
+        time.sleep(0.01)
+        num_turns += 1
+    assert num_turns >= 3, "nothing else ran while one thread waited for 200 ms"
+    del os.environ["SLOW_ON_CPU"]
 print("equal")
 """
 

@@ -228,7 +228,7 @@ def test_without_the_bindings_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    with pytest.raises(BackendError, match=r"pip install cuda-bindings"):
+    with pytest.raises(BackendError, match=r"pip install 'cuda-bindings"):
         CudaContext(0)
 
 

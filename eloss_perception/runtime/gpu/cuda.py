@@ -114,6 +114,7 @@ class CudaContext:
         driver: The CUDA driver, for what is not wrapped here.
         device_name: For example ``Orin``.
         compute_capability: Major and minor, for example (8, 7).
+        stream: Address of the stream, as TensorRT and ONNX Runtime take it.
     """
 
     def __init__(self, device_index: int = 0) -> None:
@@ -143,11 +144,7 @@ class CudaContext:
         # Not the legacy default stream: that one waits for all others in the process.
         non_blocking = int(self.driver.bindings.CUstream_flags.CU_STREAM_NON_BLOCKING)
         self._stream = self.driver.call("cuStreamCreate", non_blocking)
-
-    @property
-    def stream(self) -> int:
-        """Handle of the stream, as TensorRT and ONNX Runtime take it."""
-        return int(self._stream)
+        self.stream = self.driver.address(self._stream)
 
     def activate(self) -> None:
         """Makes the context current on the calling thread, for calls that are not made through it.

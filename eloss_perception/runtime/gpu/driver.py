@@ -3,7 +3,8 @@
 """Calls into NVIDIA's libraries, every status checked.
 
 ``cuda.bindings`` of cuda-python, not CuPy: a tenth of the download or less, one name for CUDA 12
-and 13, and CuPy's arrays are not wanted: the kernels are our own, TensorRT takes addresses.
+and 13, and CuPy's arrays are not wanted: the kernels are our own, TensorRT takes addresses. From
+12.9.1 on a call lets other Python threads run, so that waiting for the GPU holds up nobody.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class CudaDriver:
         """
         return _call(self.bindings, name, arguments, self._reason)
 
+    def address(self, handle: Any) -> int:
+        """A handle of the driver, such as a stream, as other libraries take it."""
+        return int(_load("utils").get_cuda_native_handle(handle))
+
     def _reason(self, status: Any) -> str:
         found, text = self.bindings.cuGetErrorString(status)
         name = str(getattr(status, "name", status))
@@ -65,12 +70,13 @@ class Nvrtc:
 
 def _load(name: str) -> Any:
     try:
-        from cuda.bindings import driver, nvrtc
+        from cuda.bindings import driver, nvrtc, utils
     except ImportError as error:
         raise BackendError(
-            f"CUDA needs cuda-python (pip install cuda-bindings, of your CUDA's version): {error}"
+            "CUDA needs cuda-python 12.9.1 or newer: pip install 'cuda-bindings==12.*', or 13.* "
+            f"for a driver of CUDA 13 ({error})"
         ) from None
-    return {"driver": driver, "nvrtc": nvrtc}[name]
+    return {"driver": driver, "nvrtc": nvrtc, "utils": utils}[name]
 
 
 def _call(
