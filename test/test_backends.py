@@ -190,6 +190,9 @@ def test_arithmetic_on_the_cpu_is_an_error(gpu: Any, tmp_path: Path) -> None:
     gpu.nodes = (*gpu.nodes, *[("CPUExecutionProvider", "Conv")] * 3)
     with pytest.raises(BackendError, match="runs 3 Conv on the CPU"):
         load_backend("onnxruntime_cuda", tmp_path / "model.onnx", GRID, SETTINGS)
+    gpu.nodes = (("CPUExecutionProvider", "Shape"),)
+    with pytest.raises(BackendError, match="runs no operator there"):
+        load_backend("onnxruntime_cuda", tmp_path / "model.onnx", GRID, SETTINGS)
 
 
 def test_the_gpu_is_asked_for_equal_results(gpu: Any, tmp_path: Path) -> None:
@@ -207,6 +210,7 @@ def test_one_engine_serves_every_number_of_pillars(
 ) -> None:
     monkeypatch.setattr("os.environ", environment := {"HOME": str(tmp_path)})
     gpu.providers = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    gpu.nodes = (("TensorrtExecutionProvider", "Conv"), ("CUDAExecutionProvider", "MatMul"))
     onnx = tmp_path / "model.onnx"
     folders = []
     for content in (b"network", b"another"):
@@ -226,10 +230,18 @@ def test_one_engine_serves_every_number_of_pillars(
     assert len(set(folders)) == 2
     assert all(Path(folder).is_dir() and Path(folder).parent == tmp_path for folder in folders)
 
-    blocked = tmp_path / "file"
-    blocked.touch()
-    with pytest.raises(BackendError, match="cannot make the engine cache"):
-        load_backend("onnxruntime_tensorrt", onnx, GRID, BackendSettings(engine_cache=blocked))
+
+def test_no_place_for_a_cache_is_a_warning(
+    gpu: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu.providers = ("TensorrtExecutionProvider", "CPUExecutionProvider")
+    gpu.nodes = (("TensorrtExecutionProvider", "Conv"),)
+    onnx = tmp_path / "model.onnx"
+    onnx.write_bytes(b"network")
+    settings = BackendSettings(engine_cache=onnx)  # a file, no folder
+    load_backend("onnxruntime_tensorrt", onnx, GRID, settings)
+    assert "no engine cache, so each start builds the engine again" in caplog.text
+    assert "trt_engine_cache_path" not in gpu.made["providers"][0][1]
 
 
 def test_an_onnx_runtime_without_gpu_support_says_so(

@@ -138,10 +138,10 @@ class OnnxRuntimeBackend:
         """What runs on other providers, for the description.
 
         Raises:
-            BackendError: If the network's arithmetic runs on the CPU instead.
+            BackendError: If the network's arithmetic runs on the CPU, or nothing where asked.
         """
         if asked == CPU or not hasattr(self._session, "get_provider_graph_assignment_info"):
-            return ""  # ONNX Runtime before 1.24 does not tell
+            return ""  # ONNX Runtime before 1.24 cannot tell
         nodes = [
             (part.ep_name, node.op_type)
             for part in self._session.get_provider_graph_assignment_info()
@@ -153,6 +153,10 @@ class OnnxRuntimeBackend:
             listed = ", ".join(f"{count} {kind}" for kind, count in sorted(heavy.items()))
             raise BackendError(f"asked for {asked}, but ONNX Runtime runs {listed} on the CPU")
         counts = Counter(provider for provider, _ in nodes if provider != asked)
+        if nodes and counts.total() == len(nodes):
+            raise BackendError(
+                f"asked for {asked}, but ONNX Runtime runs no operator there: {dict(counts)}"
+            )
         return "".join(
             f", {count} of {len(nodes)} operators on {provider}"
             for provider, count in sorted(counts.items())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import onnxruntime
 
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
-from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.cuda_device import require_cuda_device
 from eloss_perception.runtime.backends.onnxruntime_cuda import cuda_provider, gpu_session_options
@@ -19,6 +19,8 @@ from eloss_perception.runtime.backends.onnxruntime_session import OnnxRuntimeBac
 from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
 from eloss_perception.runtime.bundle import sha256_of
 from eloss_perception.runtime.engines.cache import default_cache_dir
+
+_LOG = logging.getLogger(__name__)
 
 
 class OnnxRuntimeTensorRt(OnnxRuntimeBackend):
@@ -41,14 +43,8 @@ class OnnxRuntimeTensorRt(OnnxRuntimeBackend):
 
 
 def _tensorrt_provider(onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> Provider:
-    folder = _cache_folder(onnx_path, settings.engine_cache)
-    return "TensorrtExecutionProvider", {
+    options = {
         "device_id": str(settings.device_index),
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(folder),
-        # Another run then takes the tactics of this one instead of timing them again.
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(folder),
         # With no precision asked for, TensorRT takes each tensor's from the file.
         "trt_fp16_enable": "0",
         "trt_int8_enable": "0",
@@ -58,6 +54,14 @@ def _tensorrt_provider(onnx_path: Path, grid: PillarGrid, settings: BackendSetti
         "trt_profile_opt_shapes": _shapes(PaddedInputs.num_rows(grid.max_pillars // 2), grid),
         "trt_profile_max_shapes": _shapes(PaddedInputs.num_rows(grid.max_pillars), grid),
     }
+    folder = _cache_folder(onnx_path, settings.engine_cache)
+    if folder is not None:
+        options["trt_engine_cache_enable"] = "1"
+        options["trt_engine_cache_path"] = str(folder)
+        # Another build then takes the tactics of this one instead of timing them again.
+        options["trt_timing_cache_enable"] = "1"
+        options["trt_timing_cache_path"] = str(folder)
+    return "TensorrtExecutionProvider", options
 
 
 def _shapes(num_rows: int, grid: PillarGrid) -> str:
@@ -65,16 +69,15 @@ def _shapes(num_rows: int, grid: PillarGrid) -> str:
     return f"points:{points},features:{num_rows}x{NUM_PILLAR_FEATURES}"
 
 
-def _cache_folder(onnx_path: Path, engine_cache: Path | None) -> Path:
-    """A folder for this network and this ONNX Runtime, whose own file names tell neither.
-
-    Raises:
-        BackendError: If it cannot be made.
-    """
+def _cache_folder(onnx_path: Path, engine_cache: Path | None) -> Path | None:
+    """A folder for this network and this ONNX Runtime, whose own file names tell neither."""
     name = f"onnxruntime-{onnxruntime.__version__}-{sha256_of(onnx_path)[:16]}"
     folder = (engine_cache or default_cache_dir()) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BackendError(f"cannot make the engine cache {folder}: {error.strerror}") from None
+        _LOG.warning("no engine cache, so each start builds the engine again: %s", error)
+        return None
+    if not os.access(folder, os.W_OK):
+        _LOG.warning("%s is read-only: an engine that is not in it is built at each start", folder)
     return folder
