@@ -154,6 +154,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
         "get_available_providers",
         lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
     )
+    monkeypatch.setattr(
+        onnxruntime, "preload_dlls", lambda directory: print("not found"), raising=False
+    )
     for module in (onnxruntime_cuda, onnxruntime_tensorrt):
         monkeypatch.setattr(module, "require_cuda_device", lambda index: None)
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
@@ -195,7 +198,9 @@ def test_arithmetic_on_the_cpu_is_an_error(gpu: Any, tmp_path: Path) -> None:
         load_backend("onnxruntime_cuda", tmp_path / "model.onnx", GRID, SETTINGS)
 
 
-def test_the_gpu_is_asked_for_equal_results(gpu: Any, tmp_path: Path) -> None:
+def test_the_gpu_is_asked_for_equal_results(
+    gpu: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     load_backend("onnxruntime_cuda", tmp_path / "m.onnx", GRID, BackendSettings(device_index=1))
     ((name, options),) = gpu.made["providers"]
     assert name == "CUDAExecutionProvider"
@@ -203,6 +208,7 @@ def test_the_gpu_is_asked_for_equal_results(gpu: Any, tmp_path: Path) -> None:
     assert options["use_tf32"] == "0"
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert gpu.made["options"].use_deterministic_compute
+    assert capsys.readouterr().out == ""
 
 
 def test_one_engine_serves_every_number_of_pillars(

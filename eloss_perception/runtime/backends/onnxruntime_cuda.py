@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 
 import onnxruntime
@@ -20,6 +22,7 @@ class OnnxRuntimeCuda(OnnxRuntimeBackend):
 
     def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
         require_cuda_device(settings.device_index)
+        load_nvidia_libraries()
         super().__init__(
             onnx_path,
             grid,
@@ -27,6 +30,15 @@ class OnnxRuntimeCuda(OnnxRuntimeBackend):
             [cuda_provider(settings.device_index)],
             PaddedInputs(grid),
         )
+
+
+def load_nvidia_libraries() -> None:
+    """Loads CUDA and cuDNN from pip's packages, where ONNX Runtime alone does not look."""
+    preload = getattr(onnxruntime, "preload_dlls", None)  # since 1.21
+    if preload is not None:
+        # It prints what it does not find, which may yet be installed elsewhere.
+        with contextlib.redirect_stdout(io.StringIO()):
+            preload(directory="")
 
 
 def cuda_provider(device_index: int) -> Provider:

@@ -14,7 +14,11 @@ from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.cuda_device import require_cuda_device
-from eloss_perception.runtime.backends.onnxruntime_cuda import cuda_provider, gpu_session_options
+from eloss_perception.runtime.backends.onnxruntime_cuda import (
+    cuda_provider,
+    gpu_session_options,
+    load_nvidia_libraries,
+)
 from eloss_perception.runtime.backends.onnxruntime_session import OnnxRuntimeBackend, Provider
 from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
 from eloss_perception.runtime.bundle import sha256_of
@@ -31,6 +35,7 @@ class OnnxRuntimeTensorRt(OnnxRuntimeBackend):
         # This provider has no option for TF32 (ONNX Runtime issue 26029). Read once, by the first
         # library of NVIDIA's that computes; nothing of ours wants TF32 anywhere.
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+        load_nvidia_libraries()
         options = gpu_session_options()
         # TensorRT fuses quantized operators itself, and does not know what ONNX Runtime makes of
         # them.
