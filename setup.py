@@ -55,7 +55,11 @@ setup(
         ],
         "gpu": ["onnxruntime-gpu"],
         "openvino": ["openvino"],
-        "tensorrt": ["cuda-bindings"],
+        # From 12.9.1 on its calls release the GIL. JetPack 6 has CUDA 12 and Python 3.10, 7 has 13.
+        "tensorrt": [
+            "cuda-bindings>=12.9.1,<13; python_version<'3.11'",
+            "cuda-bindings>=13; python_version>='3.11'",
+        ],
         "train": ["onnx", "onnxscript", "tensorboard", "torch==2.13.0", "tqdm"],
         "viz": ["pillow"],
     },

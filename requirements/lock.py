@@ -20,7 +20,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 # A package is written to the first of these whose .in file needs it.
 NAMES = ("onboard", "ros", "test")
-# What only PyTorch's CUDA build needs: pip adds it where that build is the one it finds.
+# What PyTorch's CUDA build needs: pip adds it where that build is the one it finds. Of these, what
+# an .in file names is written without a version, because that build has its own of them.
 LEFT_TO_TORCH = re.compile(r"cuda-|nvidia-|triton$")
 REQUIREMENT_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -30,6 +31,11 @@ def _normalize(requirement: str) -> str:
     if match is None:
         raise ValueError(f"not a requirement: {requirement!r}")
     return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+def _asked_for(name: str) -> list[str]:
+    lines = (FOLDER / f"{name}.in").read_text(encoding="utf-8").splitlines()
+    return [_normalize(line) for line in lines if line and not line.startswith("#")]
 
 
 class Resolution:
@@ -56,18 +62,20 @@ class Resolution:
 
     def needed_by(self, name: str) -> set[str]:
         """Returns the packages that NAME.in asks for and everything that those need."""
-        lines = (FOLDER / f"{name}.in").read_text(encoding="utf-8").splitlines()
-        waiting = [_normalize(line) for line in lines if line and not line.startswith("#")]
+        waiting = _asked_for(name)
         needed: set[str] = set()
         while waiting:
             package = waiting.pop()
             if package in self.versions and package not in needed:
                 needed.add(package)
                 waiting += self.requires[package]
-        return needed
+        asked_for = _asked_for(name)
+        return {p for p in needed if p in asked_for or not LEFT_TO_TORCH.match(p)}
 
 
 def _pins(package: str, resolutions: list[Resolution], chosen: list[set[str]]) -> list[str]:
+    if LEFT_TO_TORCH.match(package):
+        return [package]
     pythons: dict[str, list[str]] = {}
     for resolution, packages in zip(resolutions, chosen, strict=True):
         if package in packages:
@@ -89,7 +97,7 @@ def main() -> None:
     written: list[set[str]] = [set() for _ in resolutions]
     for name in NAMES:
         chosen = [
-            {p for p in resolution.needed_by(name) - done if not LEFT_TO_TORCH.match(p)}
+            resolution.needed_by(name) - done
             for resolution, done in zip(resolutions, written, strict=True)
         ]
         packages = sorted(set().union(*chosen))
