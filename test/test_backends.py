@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -155,7 +156,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
         lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
     )
     monkeypatch.setattr(
-        onnxruntime, "preload_dlls", lambda directory: print("not found"), raising=False
+        onnxruntime, "preload_dlls", lambda directory: sys.stdout.write("not found"), raising=False
     )
     for module in (onnxruntime_cuda, onnxruntime_tensorrt):
         monkeypatch.setattr(module, "require_cuda_device", lambda index: None)
