@@ -302,9 +302,16 @@ def test_memory_is_judged_by_level_and_growth(growth_mb: float, level_mb: float,
     start = -100.0 * (seconds < 20.0)  # pools fill in the beginning: no growth
     noise = np.random.default_rng(0).normal(0.0, 0.5, len(seconds))
     memory_mb = level_mb + start + noise + growth_mb * seconds / 600.0
-    row = memory.row_of(seconds.tolist(), memory_mb.tolist(), 6000, "a backend")
+    row = memory.row_of(seconds.tolist(), memory_mb.tolist(), 6000, 10.0, "a backend")
     assert row.met is met
+    assert row.note == ""
     assert values_of(row)["slope"] == pytest.approx(growth_mb / 10.0, abs=0.2)
+
+
+def test_what_memory_was_not_tried_for_is_said() -> None:
+    row = memory.row_of([0.5, 1.0, 60.0], [100.0, 100.0, 100.0], 300, 10.0, "a backend")
+    assert row.note.startswith("shorter than") and row.note.endswith("only 5.0 of 10 scans a second"
+                                                                     " answered")  # fmt: skip
 
 
 def test_entropy_readout() -> None:

@@ -51,7 +51,7 @@ ARRAYS = {
     "message to points": (0, 100),  # a view of the message's bytes
     "points to pillars": (0, 60_000),  # into buffers
     "network": (0, 1_000),  # its outputs lie where the runtime puts them
-    "outputs to boxes": (0, 120_000),  # what a few hundred candidates need
+    "outputs to boxes": (0, 60_000),  # what a few hundred candidates need
     "boxes in the sensor's frame": (0, 30_000),
     "readings": (0, 20_000),  # histograms of a sample of the points
     "health": (0, 60_000),
@@ -60,7 +60,7 @@ ARRAYS = {
 # Blocks of that size, and their bytes, of such a frame in the whole process: arrays that compiled
 # code makes and what the network's runtime takes, too.
 LARGE = 65_536
-BLOCKS = (7, 1_800_000)
+BLOCKS = (4, 1_450_000)
 
 
 def street_scan(num_points: int, seed: int = 0) -> PointArray:

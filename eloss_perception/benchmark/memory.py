@@ -12,10 +12,13 @@ import numpy as np
 from eloss_perception.benchmark.bundles import light_bundle, node_backend
 from eloss_perception.benchmark.processes import pid_of, rss_mb
 from eloss_perception.benchmark.ros_run import RosRun
-from eloss_perception.benchmark.row import Benchmark, NotMeasuredError, Progress, Row, Value
+from eloss_perception.benchmark.row import Benchmark, Progress, Row, Value
 from eloss_perception.benchmark.settings import BenchmarkSettings
 
 _BAR_MB = 600.0
+_BAR_S = 590.0  # ten minutes, the last reading and the start left out
+# A node that answers fewer scans has less to hold.
+_ANSWERED_SHARE = 0.9
 # What the middle of the last quarter may lie above that of the first: pages come and go.
 _GROWTH_MB = 3.0
 _PERIOD_S = 0.5
@@ -39,12 +42,12 @@ def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
             times.append(elapsed_s)
             progress(f"{samples[-1]:.0f} MB after {elapsed_s:.0f} of {seconds:.0f} s")
         num_answers = len(run.listener.answers.latency_ms)
-    if num_answers < settings.rate_hz * seconds / 2:
-        raise NotMeasuredError(f"only {num_answers} answers in {seconds:.0f} s")
-    return row_of(times, samples, num_answers, backend)
+    return row_of(times, samples, num_answers, settings.rate_hz, backend)
 
 
-def row_of(times: Sequence[float], samples: Sequence[float], num_answers: int, backend: str) -> Row:
+def row_of(
+    times: Sequence[float], samples: Sequence[float], num_answers: int, rate_hz: float, backend: str
+) -> Row:
     """The row of a series of readings [s, MB]."""
     settled = int(_SETTLE_SHARE * len(samples))
     time_min, memory = np.array(times[settled:]) / 60.0, np.array(samples[settled:])
@@ -52,6 +55,11 @@ def row_of(times: Sequence[float], samples: Sequence[float], num_answers: int, b
     growth = float(np.median(memory[-quarter:]) - np.median(memory[:quarter]))
     slope = float(np.polyfit(time_min, memory, 1)[0]) if len(memory) > 2 else 0.0
     highest = float(max(samples))
+    notes = []
+    if times[-1] < _BAR_S:
+        notes.append("shorter than the ten minutes that the bar asks for")
+    if num_answers < _ANSWERED_SHARE * rate_hz * times[-1]:
+        notes.append(f"only {num_answers / times[-1]:.1f} of {rate_hz:g} scans a second answered")
     return Row(
         measured=f"at most {highest:.0f} MB, {growth:+.1f} MB in {times[-1] / 60:.1f} min",
         values=(
@@ -65,7 +73,7 @@ def row_of(times: Sequence[float], samples: Sequence[float], num_answers: int, b
             Value("backend", backend),
         ),
         met=highest < _BAR_MB and growth <= _GROWTH_MB,
-        note="" if times[-1] >= 590.0 else "shorter than the ten minutes that the bar asks for",
+        note="; ".join(notes),
     )
 
 
