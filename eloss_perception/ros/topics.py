@@ -22,6 +22,7 @@ from visualization_msgs.msg import MarkerArray
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.errors import ConfigError
 from eloss_perception.msg import EntropyHealth, ProcessingTime
+from eloss_perception.ros import convert
 from eloss_perception.ros.gauge import gauge_to_cdr
 from eloss_perception.ros.markers import box_markers_to_cdr
 from eloss_perception.ros.messages import detections_to_cdr
@@ -80,6 +81,7 @@ def create_input(node: LifecycleNode, callback: Callable[[PointCloud2], None]) -
     Raises:
         ConfigError: If a QoS override is invalid.
     """
+    convert.warm_up()
     return _with_qos_overrides(
         lambda options: node.create_subscription(
             PointCloud2,
