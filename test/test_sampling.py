@@ -47,3 +47,10 @@ def test_any_input_is_drawn_from() -> None:
     assert set(rows(sample)) <= set(rows(bits))  # NaNs keep their bits
     alike = np.tile(np.float32([[3, 4, -1, 0.5]]), (1000, 1))
     assert len(sample_points(alike)) in (0, 1000)
+
+
+def test_points_that_are_alike_are_all_drawn_or_none_however_many() -> None:
+    (drawn, *_) = sample_points(make_scan())
+    assert len(sample_points(np.tile(drawn, (20_000, 1)))) == 20_000
+    some = np.concatenate([np.tile(drawn, (5_000, 1)), make_scan()])
+    assert len(sample_points(some)) == 5_000 + len(sample_points(make_scan()))
