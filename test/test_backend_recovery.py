@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from eloss_perception.errors import BackendError
-from eloss_perception.runtime.backend_recovery import RecoveringBackend, state_of
+from eloss_perception.runtime.backend_recovery import RecoveringBackend, is_any_loading, state_of
 from eloss_perception.runtime.backends.auto import Auto
 
 POINTS = np.zeros((1, 4), np.float32)
@@ -265,8 +265,10 @@ def test_closing_frees_all_and_also_what_is_still_being_loaded(
     clock.now += 1.0
     frame(backend)
     backend.close()
+    assert is_any_loading()
     loader.gate.set()
-    wait_for(lambda: len(loader.made) == 3 and loader.made[2].is_closed)
+    wait_for(lambda: not is_any_loading())
+    assert len(loader.made) == 3
     assert all(fake.is_closed for fake in loader.made)
 
 

@@ -68,6 +68,7 @@ def main(args: list[str] | None = None) -> int:
     from eloss_perception.ros.large_messages import prepare_for_large_messages
     from eloss_perception.ros.log_bridge import bridge_log
     from eloss_perception.ros.node import DetectorNode
+    from eloss_perception.runtime.backend_recovery import is_any_loading
 
     if stop.is_set:
         return 0
@@ -111,6 +112,8 @@ def main(args: list[str] | None = None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        if stop.is_set and sys.exc_info()[0] is None and is_any_loading():
+            os._exit(0)  # all else is closed
 
 
 def _refuse(error: Exception) -> int:

@@ -34,6 +34,8 @@ _LONGEST_PAUSE_S = 60.0
 # Frames in a row after which a backend counts as well again.
 _NUM_FRAMES_WELL = 100
 
+_LOADER_NAME = "backend loader"
+
 
 @dataclass(frozen=True, slots=True)
 class BackendState:
@@ -200,6 +202,14 @@ def state_of(backend: Backend) -> BackendState:
     return BackendState(type(backend).__name__, backend.description)
 
 
+def is_any_loading() -> bool:
+    """Whether a backend is being loaded again somewhere in this process.
+
+    That cannot be interrupted, and Python aborts where it ends while a thread is in native code.
+    """
+    return any(thread.name == _LOADER_NAME for thread in threading.enumerate())
+
+
 class _Slot:
     """One backend: loaded, waiting to be loaded again, or being loaded."""
 
@@ -244,7 +254,7 @@ class _Loading:
         self._is_abandoned = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(
-            target=self._work, args=(load, name), name=f"load {name}", daemon=True
+            target=self._work, args=(load, name), name=_LOADER_NAME, daemon=True
         )
         self._thread.start()
 
