@@ -91,6 +91,7 @@ def main(args: list[str] | None = None) -> int:
 
     spinner = threading.Thread(target=spin, name="executor", daemon=True)
     node: DetectorNode | None = None
+    is_well = False
     try:
         node = DetectorNode(on_failure=stop.set)
         bridge_log(node.get_logger())
@@ -105,6 +106,7 @@ def main(args: list[str] | None = None) -> int:
         for failure in (*spinning_failure, node.worker_failure):
             if failure is not None:
                 raise failure
+        is_well = True
         return 0
     except ElossError as error:
         return _refuse(error)
@@ -112,7 +114,7 @@ def main(args: list[str] | None = None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
-        if stop.is_set and sys.exc_info()[0] is None and is_any_loading():
+        if is_well and is_any_loading():
             os._exit(0)  # all else is closed
 
 
