@@ -93,7 +93,9 @@ def _refuse_foreign(name: str, entry: BackendEntry, quantization: Quantization) 
     kind = (quantization.precision, quantization.target)
     if kind in entry.quantizations:
         return
-    valid = [other for other, its in BACKENDS.items() if kind in its.quantizations]
+    valid = [
+        other for other, its in BACKENDS.items() if kind in its.quantizations and other != AUTO
+    ]
     raise BackendError(
         f"backend {name} does not run {quantization.precision} networks quantized for "
         f"{quantization.target}; use {' or '.join(valid)}, or quantize for another target"
