@@ -57,6 +57,11 @@ class Graph:
         """Names of the network's outputs."""
         return tuple(output.name for output in self._model.graph.output)
 
+    def input_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an input; 0 where it is free."""
+        value = next(value for value in self._model.graph.input if value.name == name)
+        return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
+
     def producer(self, tensor: str) -> onnx.NodeProto | None:
         """The node that makes a tensor; None for inputs and constants."""
         return next((node for node in self.nodes if tensor in node.output), None)

@@ -15,8 +15,9 @@ from eloss_perception.core.pillars import Pillars, pillarize
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.training.quantization.background import (
     add_missing_biases,
-    background,
     correct_background,
+    correct_objects,
+    run_layers,
 )
 from eloss_perception.training.quantization.graph import Graph
 from eloss_perception.training.quantization.half import to_half
@@ -29,13 +30,13 @@ from eloss_perception.training.quantization.integers import (
 )
 from eloss_perception.training.quantization.layers import choose_layers, layers_of, sources_of
 from eloss_perception.training.quantization.ranges import Histogram, collect_histograms
+from eloss_perception.training.quantization.rewrites import split_points, split_upsampling
 from eloss_perception.training.quantization.settings import QuantizationSettings
-from eloss_perception.training.quantization.upsampling import split_upsampling
 
 Points = npt.NDArray[np.float32]
 
 # The background is the same in every scan; what differs is how much of it is seen.
-_NUM_BACKGROUND = 3
+_NUM_BACKGROUND = 2
 
 # What stays in floating point, from fast to accurate: nothing; the layers that put out boxes and
 # scores; the first layer as well, which reads the sparse canvas. The first that passes is taken.
@@ -91,18 +92,21 @@ class NetworkWriter:
             return ()
         if self._settings.target == "cpu":
             split_upsampling(graph)
+            split_points(graph)
         everything = [layer.name for layer in layers_of(graph)]
         layers = choose_layers(graph, keep_float)
         sources = sources_of(graph, layers)
         missing = [source for source in sources if source.entry not in self._histograms]
         if missing:  # In the first attempt only, which has all tensors of the later ones.
             groups = {root: source.entry for source in missing for root in source.roots}
-            found = collect_histograms(graph, groups, self._pillars(), self._num_threads)
+            found = collect_histograms(
+                graph, groups, self._pillars("scans, ranges of activations"), self._num_threads
+            )
             self._histograms |= found
-        add_missing_biases(graph, layers)
+        add_missing_biases(graph, layers_of(graph))
         few = [pillarize(points, self._bundle.grid) for points in self._scans[:_NUM_BACKGROUND]]
         outputs = [layer.node.output[0] for layer in layers]
-        expected = background(graph, outputs, few, self._num_threads)
+        expected = list(run_layers(graph, outputs, few, self._num_threads))
         quantize_layers(graph, layers, sources, self._histograms, self._format())
         correct_background(
             graph,
@@ -110,8 +114,19 @@ class NetworkWriter:
             expected,
             few,
             self._num_threads,
-            lambda number: self._progress("layers corrected", number, len(layers)),
+            lambda number: self._progress("layers, background corrected", number, len(layers)),
         )
+        for layer in layers_of(graph):
+            if "box_regression" not in layer.node.output:
+                continue
+            correct_objects(
+                graph,
+                Graph(self._bundle.onnx_path),
+                self._bundle.facts.head,
+                layer,
+                self._pillars("scans, boxes compared"),
+                self._num_threads,
+            )
         graph.save(onnx_path)
         chosen = {layer.name for layer in layers}
         return tuple(name for name in everything if name not in chosen)
@@ -121,7 +136,7 @@ class NetworkWriter:
             return TENSORRT
         return CPU_7_BIT if self._settings.reduce_range else CPU
 
-    def _pillars(self) -> Iterator[Pillars]:
+    def _pillars(self, activity: str) -> Iterator[Pillars]:
         for number, points in enumerate(self._scans, 1):
             yield pillarize(points, self._bundle.grid)
-            self._progress("scans, ranges of activations", number, len(self._scans))
+            self._progress(activity, number, len(self._scans))
