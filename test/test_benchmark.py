@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_on_cpu import needs_compiler
 
 from eloss_perception.benchmark import (
     entropy_readout,
     full_network,
+    gpu,
     host_growth,
     machine,
     memory,
@@ -277,20 +279,40 @@ def test_a_bundle_that_is_not_there(name: str, tmp_path: Path) -> None:
 
 
 def test_no_gpu_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    from eloss_perception.benchmark import gpu
-
     monkeypatch.setattr(gpu, "gpu_name", lambda: None)
     with pytest.raises(NotMeasuredError, match="no GPU here"):
         gpu.measure(TINY, silent)
 
 
 def test_the_gpu_is_compared_with_the_bare_network_of_its_precision() -> None:
-    from eloss_perception.benchmark import gpu
-
     found = {"TensorRT float16": times(1.0), "ONNX Runtime CUDA float32": times(4.0)}
-    row = gpu.row_of("a GPU", found, {"float16": 0.8, "float32": 0.1}, [])
+    bare = {"TensorRT float16": 0.8, "PyTorch eager float16": 0.9, "PyTorch eager float32": 0.1}
+    row = gpu.row_of("a GPU", found, bare, [])
     assert values_of(row)["points to boxes over the bare network"] == pytest.approx(2.5)
     assert row.met is False
+    row = gpu.row_of("a GPU", found, {}, [])
+    assert values_of(row)["points to boxes over the bare network"] == pytest.approx(2.0)
+
+
+@needs_compiler
+def test_a_gpu_that_is_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the tiny bundle is written with it")
+    import fake_cuda
+    import fake_tensorrt
+    from tiny_bundle import write_tiny_bundle
+
+    fake_tensorrt.install(monkeypatch, fake_cuda.install(monkeypatch))
+    monkeypatch.setattr(gpu, "gpu_name", lambda: "a CPU")
+    monkeypatch.setattr(gpu, "_NUM_POINTS", 500)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    none = {"full_float16_bundle": tmp_path / "none", "full_int8_gpu_bundle": tmp_path / "none"}
+    update = {"full_bundle": write_tiny_bundle(tmp_path / "tiny"), **none}
+    row = gpu.measure(TINY.model_copy(update=update), silent)
+    found = values_of(row)
+    assert found["TensorRT float32, bare network"] > 0.0
+    assert found["TensorRT float32, points to boxes"] > found["TensorRT float32, inference"] > 0.0
+    assert row.measured.startswith("TensorRT float32: ")
+    assert "no full float16 bundle" in row.note and "ONNX Runtime CUDA float32: " in row.note
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The full network on a GPU: points to boxes, against the bare network, in every runtime there is.
 
-End to end is what the detector takes from points in host memory to boxes and readings; the bare
-network is the shortest of the medians: the detector's own stage, which on TensorRT holds the
-network and the way of its outputs back to the host, or the same network in another runtime.
-PyTorch runs it eagerly with random weights, as where a network is taken over from its training.
+End to end is what the detector takes from points in host memory to boxes and readings. The bare
+network has its inputs on the GPU and leaves its outputs there: TensorRT's engine alone, or, with
+random weights, PyTorch's eager one. The fastest of the same precision is what counts.
 """
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-
 from eloss_perception.benchmark.bundles import existing_bundle
+from eloss_perception.benchmark.gpu_networks import time_bare_tensorrt, time_eager
 from eloss_perception.benchmark.machine import gpu_name
 from eloss_perception.benchmark.networks import NetworkTimes, time_in_turns
 from eloss_perception.benchmark.row import (
@@ -28,7 +22,7 @@ from eloss_perception.benchmark.row import (
     milliseconds,
     ratio,
 )
-from eloss_perception.benchmark.scans import PointArray, scan_of
+from eloss_perception.benchmark.scans import scan_of
 from eloss_perception.benchmark.settings import BenchmarkSettings
 from eloss_perception.errors import BackendError, ConfigError
 from eloss_perception.runtime.backends.base import BackendSettings
@@ -43,7 +37,6 @@ _BACKENDS = {
     "ONNX Runtime CUDA": "onnxruntime_cuda",
     "ONNX Runtime TensorRT": "onnxruntime_tensorrt",
 }
-_NUM_WARM_UP = 10
 
 
 def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
@@ -73,33 +66,38 @@ def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
         raise NotMeasuredError("; ".join(missing))
     progress("simulating scans")
     scans = [scan_of(_NUM_POINTS, seed) for seed in range(_NUM_SCANS)]
+    bare: dict[str, float] = {}
     try:
         times = time_in_turns(detectors, scans, settings.num_frames, progress)
+        for name, detector in detectors.items():
+            if name.startswith("TensorRT "):
+                progress(f"{name}, the engine alone")
+                bare[name] = time_bare_tensorrt(detector, scans[0], settings.num_frames)
     finally:
         for detector in detectors.values():
             detector.backend.close()
-    eager: dict[str, float] = {}
     for precision in ("float32", "float16"):
-        progress(f"PyTorch eager {precision}")
+        name = f"PyTorch eager {precision}"
+        progress(name)
         try:
-            eager[precision] = time_eager(folders["float32"], scans, settings.num_frames, precision)
+            bare[name] = time_eager(folders["float32"], scans, settings.num_frames, precision)
         except (ModuleNotFoundError, NotMeasuredError) as error:
-            missing.append(f"PyTorch eager {precision}: {error}")
-    return row_of(gpu, times, eager, missing)
+            missing.append(f"{name}: {error}")
+    return row_of(gpu, times, bare, missing)
 
 
 def row_of(
-    gpu: str, times: dict[str, NetworkTimes], eager: dict[str, float], missing: list[str]
+    gpu: str, times: dict[str, NetworkTimes], bare: dict[str, float], missing: list[str]
 ) -> Row:
     """The row: the fastest detector, then everything by stage."""
     best = min(times, key=lambda name: times[name].total)
     found = times[best]
-    # Of the same precision, or another one's speed would be this one's bar.
+    # Of the same precision, or another one's speed would be this one's bar. Where no network ran
+    # alone, the stage of one stands in, which holds the way of its outputs to the host as well.
     precision = best.rpartition(" ")[2]
-    bare = min(
-        [other.network for name, other in times.items() if name.endswith(precision)]
-        + [ms for name, ms in eager.items() if name == precision]
-    )
+    alone = [ms for name, ms in bare.items() if name.endswith(precision)]
+    stages = [other.network for name, other in times.items() if name.endswith(precision)]
+    bare_ms = min(alone or stages)
     values = [Value("GPU", gpu)]
     for name, other in times.items():
         values.append(milliseconds(f"{name}, points to boxes", other.total))
@@ -107,49 +105,17 @@ def row_of(
             milliseconds(f"{name}, {stage.removesuffix('_ms')}", other.stage(stage))
             for stage in other.stages_ms
         ]
-    values += [milliseconds(f"PyTorch eager {name}, network", ms) for name, ms in eager.items()]
-    share = found.total / bare
+    values += [milliseconds(f"{name}, bare network", ms) for name, ms in bare.items()]
+    share = found.total / bare_ms
     values.append(ratio("points to boxes over the bare network", share))
     return Row(
-        measured=f"{best}: {found.total:.2f} ms, {share:.2f} x the bare network of {bare:.2f} ms",
+        measured=(
+            f"{best}: {found.total:.2f} ms, {share:.2f} x the bare network of {bare_ms:.2f} ms"
+        ),
         values=tuple(values),
         met=share <= _BAR,
         note="; ".join(missing),
     )
-
-
-def time_eager(folder: Path, scans: list[PointArray], num_frames: int, precision: str) -> float:
-    """Median milliseconds of the full network in PyTorch, inputs on the device already.
-
-    Raises:
-        NotMeasuredError: PyTorch has no CUDA here.
-    """
-    import torch
-
-    from eloss_perception.core.pillars import pillarize
-    from eloss_perception.model.network import POINTPILLARS, PillarNetwork
-
-    if not torch.cuda.is_available():
-        raise NotMeasuredError("this PyTorch has no CUDA")
-    grid = Bundle.load(folder).grid
-    network = PillarNetwork(POINTPILLARS, grid.num_y, grid.num_x).eval().cuda()
-    # As training does it: half where that is safe, float32 for the readings.
-    half = torch.autocast("cuda", torch.float16, enabled=precision == "float16")
-    inputs: list[Any] = []
-    for scan in scans:
-        pillars = pillarize(scan, grid)
-        arrays = (pillars.points, pillars.features, pillars.cell_to_pillar[None])
-        inputs.append([torch.from_numpy(array).cuda() for array in arrays])
-    times = []
-    with torch.inference_mode(), half:
-        for i in range(-_NUM_WARM_UP, num_frames):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            network(*inputs[i % len(inputs)])
-            torch.cuda.synchronize()
-            if i >= 0:
-                times.append((time.perf_counter() - start) * 1e3)
-    return float(np.median(times))
 
 
 BENCHMARK = Benchmark(
