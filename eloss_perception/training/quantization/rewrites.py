@@ -98,9 +98,9 @@ def split_points(graph: Graph, points: str = "points") -> None:
         helper.make_node("Split", ["points_by_place"], places, "places", axis=0, num_outputs=count),
     ]
     for place in places:
-        flat, features = f"{place}_flat", f"{place}_features"
+        flat, encoded = f"{place}_flat", f"{place}_features"
         new.append(helper.make_node("Squeeze", [place, axis], [flat], flat))
-        new.append(helper.make_node("MatMul", [flat, product.input[1]], [features], features))
+        new.append(helper.make_node("MatMul", [flat, product.input[1]], [encoded], encoded))
     features = [f"{place}_features" for place in places]
     new.append(helper.make_node("Max", features, [maximum.output[0]], maximum.name))
     graph.replace([product, maximum], new)
