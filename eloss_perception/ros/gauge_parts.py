@@ -150,8 +150,10 @@ def parts_to_cdr(parts: Sequence[Part], header: Header) -> bytes:
     """
     begin = array_begin(MarkerArray(), 1 + len(parts))
     *others, words = parts
-    looks = tuple((part.namespace, part.kind, part.text) for part in others)
-    first = Messages(_part_stencils(header.frame_id, looks), range(1 + len(others)), len(begin))
+    looks = [(part.namespace, part.kind, part.text) for part in others]
+    kinds = {look: 1 + index for index, look in enumerate(dict.fromkeys(looks))}
+    stencils = _part_stencils(header.frame_id, tuple(kinds))
+    first = Messages(stencils, [0, *map(kinds.__getitem__, looks)], len(begin))
     _set_parts(first, others, header, slice(1, None))
     text = words.text.encode()
     stencils = _words_stencils(header.frame_id, words.namespace, len(text))
