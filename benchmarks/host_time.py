@@ -38,7 +38,7 @@ from eloss_perception.core.fingerprints import sector_fingerprints
 from eloss_perception.core.health import HealthMonitor
 from eloss_perception.core.pillars import Pillarizer
 from eloss_perception.core.readings import make_readings
-from eloss_perception.core.sampling import sample_points
+from eloss_perception.core.sampling import Sampler
 from eloss_perception.core.scan_statistics import SCAN_READINGS
 from eloss_perception.core.sensors import SENSORS, sensor_boxes
 from eloss_perception.ros.convert import points_from_msg
@@ -99,6 +99,7 @@ class HostPath:
         self.detector = Detector(Bundle.load(bundle), settings=BackendSettings(num_threads=1))
         self.reference = self.detector.bundle.require_health()
         self.pillarizer = Pillarizer(self.detector.grid)
+        self.sample = Sampler()
         self.monitor = HealthMonitor(self.reference)
         self.plain_monitor = HealthMonitor(self.reference)
         self.sensor = SENSORS["kitti_hdl64"]
@@ -150,7 +151,7 @@ class HostPath:
         counts = pillars.counts
 
         def read() -> tuple[np.ndarray, np.ndarray]:
-            sample = sample_points(points)
+            sample = self.sample(points)
             entropy, log_rms = outputs.layer_entropy, outputs.layer_log_rms
             return make_readings(entropy, log_rms, sample, counts), sector_fingerprints(sample)
 

@@ -18,7 +18,7 @@ from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.pillars import PointCounts
 from eloss_perception.core.readings import make_readings
-from eloss_perception.core.sampling import sample_points
+from eloss_perception.core.sampling import Sampler
 from eloss_perception.errors import ConfigError
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import Backend, BackendSettings
@@ -92,6 +92,7 @@ class PillarDetector:
         self.grid = grid
         self.head = head
         self.class_names = class_names
+        self._sample = Sampler()
         self.thresholds = thresholds or DetectionThresholds()
 
     @property
@@ -139,7 +140,7 @@ class PillarDetector:
             self._thresholds.max_boxes,
         )
         decoded = time.perf_counter()
-        sample = sample_points(points)
+        sample = self._sample(points)
         readings = make_readings(
             outputs.layer_entropy, outputs.layer_log_rms, sample, pillars.counts
         )
