@@ -49,12 +49,12 @@ NUM_POINTS = 120_000
 # make with numpy. A copy of the points would be 1.9 MB, one of the network's boxes 0.5 MB.
 ARRAYS = {
     "message to points": (0, 100),  # a view of the message's bytes
-    "points to pillars": (0, 60_000),  # into buffers
+    "points to pillars": (0, 20_000),  # into buffers
     "network": (0, 1_000),  # its outputs lie where the runtime puts them
     "outputs to boxes": (0, 60_000),  # what a few hundred candidates need
     "boxes in the sensor's frame": (0, 30_000),
     "readings": (0, 20_000),  # histograms of a sample of the points
-    "health": (0, 60_000),
+    "health": (0, 20_000),
 }
 
 # Blocks of that size, and their bytes, of such a frame in the whole process: arrays that compiled
