@@ -13,7 +13,7 @@ Target = Literal["cpu", "tensorrt"]
 
 
 class QuantizationSettings(BaseModel):
-    """What ``eloss quantize`` does; see ``docs`` for why the defaults are what they are."""
+    """What ``eloss quantize`` does, and the limits of what it may cost."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
