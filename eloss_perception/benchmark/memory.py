@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eloss_perception.benchmark.bundles import light_bundle, node_backend
-from eloss_perception.benchmark.processes import pid_of, rss_mb
+from eloss_perception.benchmark.processes import rss_mb
 from eloss_perception.benchmark.ros_run import RosRun
 from eloss_perception.benchmark.row import Benchmark, Progress, Row, Value
 from eloss_perception.benchmark.settings import BenchmarkSettings
@@ -32,7 +32,7 @@ def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
     seconds = 60.0 * settings.minutes
     with RosRun(settings, "memory", progress) as run:
         progress("starting the detector node")
-        pid = pid_of(run.start_node(light_bundle(settings), backend, {}))
+        pid = run.start_node(light_bundle(settings), backend, {}).pid
         run.start_player(settings.rate_hz)
         run.wait_for_answer()
         start = time.monotonic()

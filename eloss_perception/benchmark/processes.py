@@ -6,17 +6,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from eloss_perception.errors import ElossError
-
-if TYPE_CHECKING:
-    from eloss_perception.demo.processes import Child
-
-
-def pid_of(child: Child) -> int:
-    """Process id of a child."""
-    return child._process.pid
 
 
 def cpu_seconds(pid: int) -> float:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eloss_perception.benchmark.processes import cpu_seconds, pid_of
+from eloss_perception.benchmark.processes import cpu_seconds
 from eloss_perception.benchmark.row import NotMeasuredError, Progress, Value, milliseconds
 from eloss_perception.benchmark.settings import BenchmarkSettings
 from eloss_perception.errors import DataError
@@ -203,12 +203,12 @@ class RosRun:
         player = self.start_player(rate_hz)
         self.wait_for_answer()
         start = time.monotonic()
-        before_s = [cpu_seconds(pid_of(child)) for child in (node, player)]
+        before_s = [cpu_seconds(child.pid) for child in (node, player)]
         while (elapsed_s := time.monotonic() - start) < seconds:
             self._children.check()
             self._progress(f"{rate_hz:g} Hz: {elapsed_s:.0f} of {seconds:g} s")
             self.listener.spin(min(_SLICE_S, seconds - elapsed_s))
-        after_s = [cpu_seconds(pid_of(child)) for child in (node, player)]
+        after_s = [cpu_seconds(child.pid) for child in (node, player)]
         report = self.stop_player(player)
         return Played(
             int(report["num_clouds"]),

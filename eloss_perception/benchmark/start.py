@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from eloss_perception.benchmark.bundles import light_bundle, node_backend
-from eloss_perception.benchmark.processes import cpu_seconds, pid_of
+from eloss_perception.benchmark.processes import cpu_seconds
 from eloss_perception.benchmark.ros_run import RosRun
 from eloss_perception.benchmark.row import Benchmark, Progress, Row, Value
 from eloss_perception.benchmark.settings import BenchmarkSettings
@@ -43,7 +43,7 @@ def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
                 node = run.start_node(light_bundle(settings), backend, variables)
                 run.wait_for_answer()
                 seconds = time.monotonic() - began
-                busy_s.append(cpu_seconds(pid_of(node)))
+                busy_s.append(cpu_seconds(node.pid))
                 node.stop()
                 run.listener.spin(0.5)  # what it said last
                 return seconds

@@ -36,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
             "a bar. Rows: host_time, host_growth, full_network, end_to_end, sustained_rate,\n"
             "entropy_readout, start, memory (ten minutes) and gpu. Those through ROS 2 start\n"
             "player and detector node as processes, as on a vehicle. What a row lacks here, a\n"
-            "bundle, a runtime or a GPU, it says. All take about 16 minutes, --quick about two."
+            "bundle, a runtime or a GPU, it says. All take about 16 minutes, --quick some."
         ),
         example=(
             "eloss benchmark --json benchmark.json\n"

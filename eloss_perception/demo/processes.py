@@ -54,6 +54,11 @@ class Child:
             )
 
     @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
+    @property
     def return_code(self) -> int | None:
         """Exit status, negative for a signal; None while it runs."""
         return self._process.poll()
