@@ -8,4 +8,4 @@ from pkgutil import extend_path
 # name elsewhere on the path; merging both lets a source checkout and the built messages coexist.
 __path__ = extend_path(__path__, __name__)
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

@@ -73,6 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `eloss` and return its exit status: 0, 2 for an expected error, 130 for Ctrl-C."""
+    # numpy's own threads go on spinning after a matrix product, on the cores of the network's:
+    # 50 ms a frame of PointPillars. Read when numpy is first imported, which is later than this.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     args = build_parser().parse_args(argv)
     try:
         status: int = args.run(args)

@@ -58,6 +58,8 @@ def main(args: list[str] | None = None) -> int:
         0 after a signal; 1 where the node could not start, with one line on stderr.
     """
     stop = StopRequest()
+    # As in `cli.py`: numpy's own threads would spin on the cores of the network's.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     # Imported now that signals are taken care of: rclpy and numba take most of a second.
     import rclpy
