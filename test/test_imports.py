@@ -148,3 +148,13 @@ def test_the_runtime_loads_neither_torch_nor_ros() -> None:
     assert "eloss_perception" in loaded
     assert not loaded & {"torch", "rclpy", "onnx", "matplotlib", "PIL", "rosbags"}
     assert not {name for name in loaded if name.endswith("_msgs")}
+
+
+@pytest.mark.parametrize("entry", ["eloss_perception.cli", "eloss_perception.ros.process"])
+def test_what_is_started_sets_numpys_threads_before_it_is_loaded(entry: str) -> None:
+    # Once numpy is loaded, its own threads spin on the cores of the network's.
+    code = f"import sys, {entry}; print('numpy' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
