@@ -9,7 +9,8 @@ costs; the *pictures* are made only while someone subscribes to them. What is co
 both, so its time counts on both sides.
 
     ./run python benchmarks/host_time.py --json host_time.json
-    ./run python benchmarks/host_time.py --points 10000 30000 100000 300000 1000000
+
+How it grows with the points: `eloss benchmark --only host_growth`.
 """
 
 from __future__ import annotations
@@ -318,33 +319,6 @@ def summarise(times: Times) -> dict[str, dict[str, float]]:
     }
 
 
-def sweep(counts: list[int], num_scans: int, repeats: int) -> list[dict[str, float]]:
-    """Our total and the bytes of a frame for each number of points."""
-    rows = []
-    for count in counts:
-        times, _ = measure(num_scans, repeats, count, plain_repeats=0)
-        total = summarise(times)["total"]
-        peaks = bytes_of_a_frame(count, 1)
-        of_message = peaks.pop("receive (deserialise)")
-        rows.append(
-            {
-                "points": count,
-                "p50_ms": total["p50_ms"],
-                "p99_ms": total["p99_ms"],
-                "ns_per_point": round(1e6 * total["p50_ms"] / count, 1),
-                "message_bytes": of_message,
-                "frame_bytes": max(peaks.values()),
-                "rss_mb": round(rss_mb(), 1),
-            }
-        )
-    return rows
-
-
-def rss_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
 def print_steps(figures: dict[str, Any]) -> None:
     ours, plain, peaks = figures["ours"], figures["plain"], figures["bytes"]
     print(f"{'':24}{'ours':>27}{'plain':>9}{'':>9}{'ours':>11}")
@@ -365,26 +339,18 @@ def main() -> None:
     add = parser.add_argument
     add("--scans", type=int, default=10, help="different scans (default 10)")
     add("--repeats", type=int, default=30, help="timed rounds a scan (default 30)")
-    add("--points", type=int, nargs="+", help="instead: our time and memory for these numbers")
     add("--json", type=Path, help="write the figures here as well")
     arguments = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    figures: dict[str, Any]
-    if arguments.points:
-        figures = {"sweep": sweep(arguments.points, arguments.scans, arguments.repeats)}
-        print("".join(f"{name:>14}" for name in figures["sweep"][0]))
-        for row in figures["sweep"]:
-            print("".join(f"{value:14}" for value in row.values()))
-    else:
-        ours, plain = measure(arguments.scans, arguments.repeats)
-        figures = {"ours": summarise(ours), "plain": summarise(plain)}
-        figures |= {"points": NUM_POINTS, "bytes": bytes_of_a_frame()}
-        print(
-            f"{NUM_POINTS} points, one core of {platform.processor() or platform.machine()}, "
-            f"Python {platform.python_version()}, load average {os.getloadavg()[0]:.1f}"
-        )
-        print_steps(figures)
+    ours, plain = measure(arguments.scans, arguments.repeats)
+    figures = {"ours": summarise(ours), "plain": summarise(plain)}
+    figures |= {"points": NUM_POINTS, "bytes": bytes_of_a_frame()}
+    print(
+        f"{NUM_POINTS} points, one core of {platform.processor() or platform.machine()}, "
+        f"Python {platform.python_version()}, load average {os.getloadavg()[0]:.1f}"
+    )
+    print_steps(figures)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -54,10 +54,16 @@ def test_figures_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "figures.json"
     monkeypatch.setattr(host_time.os, "sched_setaffinity", lambda *_: None)
     arguments = ["host_time.py", "--scans", "1", "--repeats", "1", "--json", str(path)]
-    monkeypatch.setattr(sys, "argv", [*arguments, "--points", "5000", "9000"])
+    monkeypatch.setattr(sys, "argv", arguments)
     host_time.main()
-    rows = json.loads(path.read_text())["sweep"]
-    assert [row["points"] for row in rows] == [5000, 9000]
-    assert all(row["p50_ms"] > 0.0 and row["frame_bytes"] > 0 for row in rows)
-    # What a frame needs beside its message grows with the sample of its points alone.
-    assert rows[1]["frame_bytes"] - rows[0]["frame_bytes"] < 16 * 4000
+    figures = json.loads(path.read_text())
+    assert set(figures["ours"]) == set(figures["plain"]) == STEPS | {"answer", "pictures", "total"}
+    assert all(row["p50_ms"] > 0.0 for row in figures["ours"].values())
+    # Into buffers, not beside them.
+    assert figures["bytes"]["points to pillars"] < 20_000
+
+
+def test_the_sample_is_all_that_grows_with_the_points() -> None:
+    few, many = (host_time.bytes_of_a_frame(count, 1) for count in (5_000, 9_000))
+    few.pop("receive (deserialise)")
+    assert all(many[step] - taken < 16 * 4000 for step, taken in few.items())
