@@ -17,6 +17,7 @@ OVERRIDES = {
     "bundle": "folder of the model bundle",
     "sensor": "which LiDAR publishes the clouds",
     "backend": "what runs the network",
+    "backend_fallback": "what stands in while that fails",
     "autostart": "false leaves configuring and activating to a lifecycle manager",
 }
 
