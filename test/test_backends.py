@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,26 @@ def test_equal_points_give_equal_answers_in_any_order(name: str, points: Any) ->
     assert_equal(tested.detect(np.random.default_rng(0).permutation(points)), first)
     assert_equal(detector(name).detect(points), first)
     assert len(first.boxes.scores) > 0
+
+
+def test_two_openvino_networks_may_come_and_go() -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    # In a process of its own: what went wrong killed it, with the next signal.
+    code = (
+        "import os, signal\n"
+        "from eloss_perception.runtime.backends import load_backend\n"
+        "from eloss_perception.runtime.backends.base import BackendSettings\n"
+        "from eloss_perception.runtime.bundle import Bundle, default_bundle_path\n"
+        "bundle = Bundle.load(default_bundle_path())\n"
+        "arguments = (bundle.onnx_path, bundle.grid, BackendSettings(num_threads=1))\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('alive'))\n"
+        "networks = [load_backend('openvino', *arguments) for _ in range(2)]\n"
+        "while networks:\n"
+        "    networks.pop(0).close()\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout == "alive\n", done.stderr
 
 
 def test_openvino_answers_like_onnx_runtime(points: Any, reference: Detections) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import openvino
@@ -27,7 +28,7 @@ class OpenVino:
     def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
         self.pillarize = Pillarizer(grid)
         try:
-            network = openvino.Core().compile_model(
+            network = _core().compile_model(
                 str(onnx_path), "CPU", _properties(settings.num_threads)
             )
             self._request = network.create_infer_request()
@@ -62,6 +63,17 @@ class OpenVino:
     def close(self) -> None:
         """Frees the network."""
         del self._request
+
+
+@cache
+def _core() -> openvino.Core:
+    """The only one of this process, for good.
+
+    Each brings a CPU plugin that gives the calling thread a stack of its own for signal handlers
+    and takes it away when it goes. Of two, the one that goes last puts back the first one's, which
+    is gone by then: the next signal kills the process.
+    """
+    return openvino.Core()
 
 
 def _properties(num_threads: int) -> dict[str, object]:
