@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from eloss_perception.core.ground import GROUND_READINGS
-from eloss_perception.core.sampling import sample_points
+from eloss_perception.core.sampling import Sampler
 from eloss_perception.core.scan_statistics import SCAN_READINGS, scan_readings
 
 Array = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ def plane(
 
 
 def ground(points: Array) -> dict[str, float]:
-    values = dict(zip(SCAN_READINGS, scan_readings(sample_points(points)), strict=True))
+    values = dict(zip(SCAN_READINGS, scan_readings(Sampler()(points)), strict=True))
     return {name.partition(".")[2]: float(values[name]) for name in GROUND_READINGS}
 
 

@@ -14,7 +14,7 @@ from scan_factory import make_scan
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import pillarize
 from eloss_perception.core.readings import check_of, checks_of, make_readings, reading_names
-from eloss_perception.core.sampling import sample_points
+from eloss_perception.core.sampling import Sampler
 
 LAYERS = ("stage1.conv1", "stage2.conv1")
 GRID = PillarGrid(
@@ -29,7 +29,7 @@ def read(points: npt.NDArray[np.float32]) -> dict[str, float]:
     values = make_readings(
         np.array([0.7, 0.6], np.float32),
         np.array([-1.0, -2.0], np.float32),
-        sample_points(points),
+        Sampler()(points),
         pillarize(points, GRID).counts,
     )
     return dict(zip(reading_names(LAYERS), values.tolist(), strict=True))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scan_factory import make_scan
 
-from eloss_perception.core.sampling import sample_points
+from eloss_perception.core.sampling import Sampler
 from eloss_perception.core.scan_statistics import (
     NUM_FINE_BINS,
     NUM_SECTORS,
@@ -28,11 +28,11 @@ Array = npt.NDArray[np.float32]
 
 
 def reading(points: Array, name: str) -> float:
-    return float(scan_readings(sample_points(points))[SCAN_READINGS.index(name)])
+    return float(scan_readings(Sampler()(points))[SCAN_READINGS.index(name)])
 
 
 def group(points: Array, check: str) -> npt.NDArray[np.float64]:
-    values = scan_readings(sample_points(points))
+    values = scan_readings(Sampler()(points))
     return np.array(
         [v for v, n in zip(values, SCAN_READINGS, strict=True) if n.startswith(f"{check}.")]
     )

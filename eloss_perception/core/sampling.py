@@ -14,26 +14,21 @@ import numpy.typing as npt
 Points = npt.NDArray[np.float32]
 
 
-def sample_points(points: Points) -> Points:
-    """Every fourth point, by a hash of its x and y.
-
-    Args:
-        points: (N, 4) float32; non-finite points are drawn like any others.
-
-    Returns:
-        (M, 4) float32, contiguous, in the order of the points.
-    """
-    return Sampler()(points)
-
-
 class Sampler:
-    """:func:`sample_points` for a stream of scans: its memory is kept between them."""
+    """Every fourth point of a scan, by a hash of its x and y; its memory is kept between scans."""
 
     def __init__(self) -> None:
         self._room = np.empty((0, 4), np.float32)
 
     def __call__(self, points: Points) -> Points:
-        """The sample of one scan; valid until the next call."""
+        """Draws the sample of one scan.
+
+        Args:
+            points: (N, 4) float32; non-finite points are drawn like any others.
+
+        Returns:
+            (M, 4) float32, contiguous, in the order of the points; valid until the next call.
+        """
         if len(points) > len(self._room):
             self._room = np.empty((len(points), 4), np.float32)
         flat = np.ascontiguousarray(points).reshape(-1)  # (4 N,): no index has to be worked out

@@ -131,6 +131,6 @@ def refuse_missing_outputs(onnx_path: Path, names: Collection[str]) -> None:
         )
 
 
-def in_one_line(error: BaseException) -> str:
-    """What a runtime said, short enough for a health message."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def in_one_line(said: object) -> str:
+    """What a runtime said or raised, short enough for a health message."""
+    return " ".join(str(said).split())[:400] or type(said).__name__

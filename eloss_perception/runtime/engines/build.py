@@ -25,8 +25,8 @@ from typing import Any
 
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.errors import BackendError
-from eloss_perception.runtime.backends.base import OUTPUT_NAMES
-from eloss_perception.runtime.engines.library import one_line, product_name, shared_log
+from eloss_perception.runtime.backends.base import OUTPUT_NAMES, in_one_line
+from eloss_perception.runtime.engines.library import product_name, shared_log
 from eloss_perception.runtime.engines.progress import BuildWatch, Progress
 
 # The exporter treats 0 and 1 as special, so the networks are made for two pillars and more.
@@ -96,7 +96,7 @@ def build_engine(
         config = builder.create_builder_config()
         network = builder.create_network(_creation_flags(trt))
     except Exception as error:  # TensorRT's constructors raise TypeError without a usable GPU
-        raise BackendError(f"{failed}: {log.reason(one_line(error))}") from None
+        raise BackendError(f"{failed}: {log.reason(in_one_line(error))}") from None
     parser = trt.OnnxParser(network, log.logger)
     if not parser.parse(model, str(path)):
         raise BackendError(
@@ -115,7 +115,7 @@ def build_engine(
         # `network` and `parser` must live until here: the weights are theirs.
         plan = builder.build_serialized_network(network, config)
     except Exception as error:
-        raise BackendError(f"{failed}: {log.reason(one_line(error))}") from None
+        raise BackendError(f"{failed}: {log.reason(in_one_line(error))}") from None
     if watch is not None and watch.interrupt is not None:
         raise watch.interrupt
     if plan is None:
@@ -141,7 +141,7 @@ def _parser_errors(parser: Any) -> str:
             f"{where if error.node_operator() else error.func()}: "
             f"{'not supported' if reason == 'false' else reason}"
         )
-    return one_line("; ".join(dict.fromkeys(found)))
+    return in_one_line("; ".join(dict.fromkeys(found)))
 
 
 def _check_outputs(trt: Any, network: Any, path: Path) -> None:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from eloss_perception.errors import BackendError
+from eloss_perception.runtime.backends.base import in_one_line
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def load_tensorrt() -> Any:
     except ImportError as error:
         raise BackendError(f"TensorRT's Python module is not installed: {error}") from None
     except Exception as error:  # a library that is missing, or a driver that does not fit
-        raise BackendError(f"TensorRT does not load: {one_line(error)}") from None
+        raise BackendError(f"TensorRT does not load: {in_one_line(error)}") from None
     version = str(getattr(trt, "__version__", ""))
     if _numbers(version) < OLDEST_VERSION:
         oldest = ".".join(str(number) for number in OLDEST_VERSION)
@@ -96,7 +97,7 @@ class TensorRtLog:
 
     def add(self, is_error: bool, message: str) -> None:
         """Takes one message; called from any thread."""
-        text = one_line(message)
+        text = in_one_line(message)
         if is_error:
             self.errors.append(text)
         _LOG.debug("TensorRT: %s", text)
@@ -105,7 +106,7 @@ class TensorRtLog:
         """The errors since the last call in one line, the first of them first."""
         errors = list(dict.fromkeys(self.errors))
         self.errors.clear()
-        return one_line("; ".join(errors)) if errors else otherwise
+        return in_one_line("; ".join(errors)) if errors else otherwise
 
 
 def quietly(log: TensorRtLog, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -135,11 +136,6 @@ def _logger_type(trt: Any) -> Any:
                 _LOG.exception("cannot log what TensorRT says")
 
     return Logger
-
-
-def one_line(message: object) -> str:
-    """A message in one line of bearable length."""
-    return " ".join(str(message).split())[:400]
 
 
 def _numbers(version: str) -> tuple[int, ...]:
