@@ -13,11 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scan_factory import make_scan
 
+from eloss_perception.core import scan_statistics
 from eloss_perception.core.sampling import Sampler
 from eloss_perception.core.scan_statistics import (
+    HEIGHT_EDGES,
+    INTENSITY_EDGES,
     NUM_FINE_BINS,
     NUM_SECTORS,
     NUM_SLOPE_BINS,
+    RANGE_EDGES,
     SCAN_READINGS,
     SLOPE_MAX,
     SLOPE_MIN,
@@ -91,6 +95,81 @@ def test_any_input_gives_finite_readings(points: npt.NDArray[np.float64]) -> Non
 def test_any_bytes_give_finite_readings(data: bytes) -> None:
     points = np.frombuffer(data[: len(data) // 16 * 16], np.float32).reshape(-1, 4)
     assert np.isfinite(scan_readings(points)).all()
+
+
+def around(*edges: float) -> Array:
+    """Each edge of either sign and what float32 has next to it, and what is no number."""
+    edge = np.float32([*edges, *(-e for e in edges)])
+    below, above = np.nextafter(edge, np.float32(-np.inf)), np.nextafter(edge, np.float32(np.inf))
+    special = np.float32([0.0, -0.0, 1e-45, 1e30, -3.4e38, np.nan, np.inf, -np.inf])
+    return np.unique(np.concatenate([below, edge, above, special]))
+
+
+def at_every_edge() -> Array:
+    """Points at the edges of cells, ranges, heights, slopes, sectors and intensities."""
+    flat = around(0.3, 0.5, 2.5, 10.0, 19.5, 20.0, 300.0)
+    heights = around(*HEIGHT_EDGES, 1.0, 4.0)
+    grid = np.stack(np.meshgrid(flat, flat, heights, np.float32([0.5])), axis=-1).reshape(-1, 4)
+    ahead = around(*RANGE_EDGES)
+    line = np.zeros((3 * len(ahead), 4), np.float32)
+    for axis in range(3):
+        line[axis * len(ahead) : (axis + 1) * len(ahead), axis] = ahead
+    bright = np.tile(np.float32([5.0, 1.0, -1.7, 0.0]), (len(around(1.0, *INTENSITY_EDGES)), 1))
+    bright[:, 3] = around(1.0, *INTENSITY_EDGES)
+    bins = SLOPE_MIN + np.arange(NUM_FINE_BINS + 1) * ((SLOPE_MAX - SLOPE_MIN) / NUM_FINE_BINS)
+    slopes = around(*bins)
+    steep = np.zeros((len(slopes), 4), np.float32)
+    steep[:, 0], steep[:, 2] = 1.0, slopes
+    # The eighths of a turn are the only sectors whose edges are exact.
+    turn = np.float32([[1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1], [0, -1], [1, -1]])
+    round_about = np.concatenate([np.nextafter(turn, np.float32(s)) * 9 for s in (-9, 0, 9)])
+    ring = np.column_stack([round_about, 0 * round_about]).astype(np.float32)
+    return np.concatenate([grid, line, bright, steep, ring])
+
+
+def accumulate(points: Array, compiled: bool) -> tuple[npt.NDArray[np.generic], ...]:
+    run = scan_statistics._accumulate if compiled else scan_statistics._accumulate.py_func
+    tables = ("_RANGE_BINS", "_HEIGHT_BINS", "_INTENSITY_BINS")
+    with np.errstate(all="ignore"):
+        return tuple(run(points, *(getattr(scan_statistics, name) for name in tables)))
+
+
+def test_every_point_at_an_edge_is_counted_once_and_within_the_tables() -> None:
+    points = at_every_edge()
+    ranges, heights, _, fine, intensities, sectors, *_, cells = accumulate(points, compiled=True)
+    with np.errstate(all="ignore"):
+        x, y, z = points[:, 0], points[:, 1], points[:, 2]
+        square = x * x + y * y + z * z
+        seen = (square >= 0.3**2) & (square <= 300.0**2) & np.isfinite(points).all(axis=1)
+        inside = seen & (np.abs(x) < 20) & (np.abs(y) < 20) & (z > -4) & (z < 1)
+        slope = z / np.maximum(np.sqrt(x * x + y * y), np.float32(1e-3))
+        leaning = seen & (slope >= SLOPE_MIN) & (slope < SLOPE_MAX)
+    for table in (ranges, heights, intensities, sectors):
+        assert table.sum() == seen.sum()
+    assert fine.sum() == leaning.sum()
+    # In float32, as the kernel has it, but no further than the last cell.
+    twenty, two = np.float32(20), np.float32(2)
+    row = np.minimum(((y[inside] + twenty) * two).astype(int), 79)
+    column = np.minimum(((x[inside] + twenty) * two).astype(int), 79)
+    expected = np.bincount(row * 80 + column, minlength=6400)
+    np.testing.assert_array_equal(cells[:, 0], expected)
+
+
+def test_the_interpreted_pass_which_checks_every_index_counts_as_many() -> None:
+    # Mixed products round otherwise there, so a point may be in the bin beside.
+    points = at_every_edge()[::7]
+    compiled, interpreted = accumulate(points, True), accumulate(points, False)
+    for index in (0, 1, 4, 5):
+        assert compiled[index].sum() == interpreted[index].sum()
+
+
+@pytest.mark.parametrize("x", [19.9, np.nextafter(np.float32(20), np.float32(0)), -5.0])
+@pytest.mark.parametrize("y", [np.nextafter(np.float32(20), np.float32(0)), 3.0])
+def test_a_point_just_inside_twenty_metres_is_in_the_last_cell(x: float, y: float) -> None:
+    points = np.tile(np.float32([x, y, -1.0, 0.5]), (5, 1))
+    cells = accumulate(points, compiled=True)[-1]
+    cell = min(int((y + 20) * 2), 79) * 80 + min(int((x + 20) * 2), 79)
+    assert np.flatnonzero(cells[:, 0]).tolist() == [cell]
 
 
 def test_non_finite_points_are_left_out() -> None:

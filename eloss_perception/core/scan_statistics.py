@@ -172,7 +172,9 @@ def _accumulate(sample, range_bins, height_bins, intensity_bins):  # type: ignor
         all_slopes[k] = slope
         all_sectors[k] = sector
         if abs(x) < 20.0 and abs(y) < 20.0 and z > -4.0 and z < 1.0:
-            row, column = int((y + np.float32(20.0)) * 2.0), int((x + np.float32(20.0)) * 2.0)
+            # The sum rounds: a point just below 20 m comes to 40 m, past the last cell.
+            row = min(int((y + np.float32(20.0)) * 2.0), 79)
+            column = min(int((x + np.float32(20.0)) * 2.0), 79)
             cell = np.uintp(row * 80 + column)
             height = np.int64(math.floor(z * 1000.0))
             cells[cell, 0] += 1
