@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+_MAX_NAME = 60
+
 
 class ElossError(Exception):
     """Base of every expected error; its text is one line that says what to do."""
@@ -27,3 +29,23 @@ class BackendError(ElossError):
 
 class DataError(ElossError):
     """A dataset file or a recording is missing or malformed."""
+
+
+def printable(text: object, max_length: int = _MAX_NAME) -> str:
+    r"""Text of unknown origin as it may be repeated in a message, a log line or diagnostics.
+
+    Args:
+        text: A name, or whatever else came from outside: a field, a frame, another error's text.
+        max_length: Characters to keep; longer text ends with how long it was.
+
+    Returns:
+        One line without control characters (``\n``, ``\x1b``), at most ``max_length`` and some
+        twenty characters long.
+    """
+    whole = str(text)
+    kept = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole[:max_length]
+    )
+    if len(whole) <= max_length and len(kept) <= max_length:
+        return kept
+    return f"{kept[:max_length]}... ({len(whole)} characters)"
