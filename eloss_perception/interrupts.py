@@ -6,13 +6,18 @@ Python's own way, an exception raised wherever the main thread happens to be, is
 code or a finaliser is in between, and may strike in the middle of a write. Here the handler only
 notes the signal; :func:`check_interrupt` in every long loop turns it into KeyboardInterrupt at a
 place where stopping loses nothing.
+
+Python runs handlers only between two steps of the main thread, so not while a network is loaded. A
+thread that the signal itself wakes sees to what must not wait for that: it ends the process at once
+when a person has lost patience, or nothing has looked at the flag for a while.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import select
 import signal
-import sys
 import threading
 import time
 from types import FrameType, TracebackType
@@ -20,36 +25,48 @@ from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# A terminal and a launcher may each send the signal for one Ctrl-C. Only a later one is a person who
-# has lost patience.
+# A terminal and a launcher may each send the signal for one Ctrl-C. Only a later one is a person
+# who has lost patience.
 _IMPATIENCE_S = 1.0
+
+# Longer than importing torch or loading a network takes; a supervisor kills after 10 to 90 s.
+_LIMIT_S = 10.0
 
 # How long a wait goes on before it looks at the flag.
 _STEP_S = 0.05
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None)
 
 
 class StopSignal:
     """Context manager: inside it the two signals only set a flag; the old handlers come back.
 
     A second signal, at least a second after the first, ends the process at once with the exit
-    status that shells report for it. In any thread but the main one nothing is caught, since Python
-    delivers signals to the main thread alone. rclpy has to be initialised with
-    ``SignalHandlerOptions.NO`` beside it.
+    status that shells report for it; so does a flag that nothing looks at for `limit_s`. In any
+    thread but the main one nothing is caught, since Python delivers signals to the main thread
+    alone. rclpy has to be initialised with ``SignalHandlerOptions.NO`` beside it.
+
+    Args:
+        limit_s: How long the flag may go unseen; None for ever, where ending would lose work.
 
     Attributes:
         number: The signal that came; None while there was none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit_s: float | None = _LIMIT_S) -> None:
         self.number: int | None = None
-        self._first_time = 0.0
-        self._previous: dict[int, Any] = {}
+        self.limit_s = limit_s
+        self._was_seen = False
         self._outer: StopSignal | None = None
+        self._previous: dict[int, Any] = {}
+        self._watch: _Watch | None = None
 
     @property
     def is_set(self) -> bool:
-        """Whether a signal has come, here or in a `StopSignal` around this one."""
-        return self.number is not None or (self._outer is not None and self._outer.is_set)
+        """Whether a signal has come."""
+        self._was_seen = self.number is not None
+        return self._was_seen
 
     def raise_if_set(self) -> None:
         """Raises KeyboardInterrupt once one of the signals has come."""
@@ -59,18 +76,20 @@ class StopSignal:
     def __enter__(self) -> StopSignal:
         global _current
         if threading.current_thread() is threading.main_thread():
+            self._outer, _current = _current, self
             for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._note)
-            self._outer, _current = _current, self
+            if self._outer is None:
+                self._watch = _Watch()
+            elif self._outer.number is not None:
+                self.number = self._outer.number
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
         if self.number is None:
-            self.number, self._first_time = number, now
-        elif now - self._first_time >= _IMPATIENCE_S:
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"\nstopped at once\n")
-            os._exit(128 + number)
+            self.number = number
+        if self._outer is not None:
+            self._outer._note(number, frame)
 
     def __exit__(
         self,
@@ -79,11 +98,66 @@ class StopSignal:
         traceback: TracebackType | None,
     ) -> None:
         global _current
-        if self._previous:
-            _current = self._outer
+        if not self._previous:
+            return
+        if self._watch is not None:
+            self._watch.close()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+        _current = self._outer
+        if _current is not None:
+            _current._was_seen |= self._was_seen
+
+
+class _Watch:
+    """The thread that ends the process where the main thread does not."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        # Python's handler in C writes the signal's number there, whatever the main thread does.
+        self._previous = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._run, name="stop_signal", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        first_s: float | None = None
+        number = 0
+        while True:
+            stop = _current
+            limit_s = None if first_s is None or stop is None else stop.limit_s
+            left_s = None
+            if limit_s is not None and first_s is not None and stop is not None:
+                left_s = first_s + limit_s - time.monotonic()
+                if left_s <= 0.0 and not stop._was_seen:
+                    _end_at_once(number)
+            # Once the time is over the flag has been seen; who holds on now is told by a signal.
+            left_s = None if left_s is not None and left_s <= 0.0 else left_s
+            if not select.select([self._read], [], [], left_s)[0]:
+                continue
+            for came in os.read(self._read, 64):
+                if came == 0:
+                    return
+                if came not in _SIGNALS:
+                    continue
+                if first_s is None:
+                    first_s, number = time.monotonic(), came
+                elif time.monotonic() - first_s >= _IMPATIENCE_S:
+                    _end_at_once(came)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        signal.set_wakeup_fd(self._previous)
+        os.write(self._write, b"\0")
+        self._thread.join()
+        os.close(self._read)
+        os.close(self._write)
+
+
+def _end_at_once(number: int) -> None:
+    os.write(2, b"\nstopped at once\n")
+    os._exit(128 + number)
 
 
 _current: StopSignal | None = None
@@ -109,3 +183,44 @@ def pause(seconds: float) -> None:
         check_interrupt()
         time.sleep(min(left, _STEP_S))
     check_interrupt()
+
+
+def leave_to_parent(worker: int = 0) -> None:
+    """For a worker process: signals are its parent's to act on, and it does not outlive it.
+
+    Ctrl-C in a terminal reaches every process of the command; the parent may still need its workers
+    for the step that it is in.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_with_parent() -> None:
+    """For a program started by another: SIGTERM once that one is gone, however it went."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _hold() -> None:
+    """Before a fork: no signal until the two processes are told apart."""
+    global _mask
+    _mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _release() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+
+
+def _forget() -> None:
+    """In a forked process: the flag, the handlers and the thread are its parent's."""
+    global _current
+    if _current is not None:
+        _current = None
+        signal.set_wakeup_fd(-1)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+    _release()
+
+
+_mask: set[int] = set()
+os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)

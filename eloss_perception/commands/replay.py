@@ -28,8 +28,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play the bag until its end or Ctrl-C."""
+    from eloss_perception.interrupts import StopSignal
     from eloss_perception.replay.player import play
-    from eloss_perception.replay.stop_signal import StopSignal
 
     with StopSignal() as stop:
         play(settings_from_arguments(args), stop)

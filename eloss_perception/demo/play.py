@@ -19,7 +19,7 @@ from eloss_perception.demo.processes import ChildProcesses, ProcessError
 from eloss_perception.demo.record import DETECTOR
 from eloss_perception.demo.watch import Watch
 from eloss_perception.errors import DataError
-from eloss_perception.replay.stop_signal import StopSignal
+from eloss_perception.interrupts import StopSignal
 from eloss_perception.simulation.schedule import CorruptionWindow
 
 _START_TIMEOUT_S = 60.0

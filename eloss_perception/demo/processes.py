@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -14,9 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from eloss_perception.errors import ElossError
+from eloss_perception.interrupts import end_with_parent
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None)
 _TAIL_LINES = 8
 _LOG_LINE_PREFIXES = ("[INFO]",)
 
@@ -50,7 +48,7 @@ class Child:
                 # Ctrl-C in the terminal is for the parent, which stops its children in order.
                 start_new_session=True,
                 # Should the parent be killed outright, the kernel stops the child.
-                preexec_fn=_die_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     @property
@@ -129,7 +127,3 @@ class ChildProcesses:
         deadline = time.monotonic() + 4.0
         for child in self._children:
             child.stop(signal.SIGTERM, max(0.1, deadline - time.monotonic()))
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -20,7 +20,7 @@ from eloss_perception.demo.settings import (
     DemoSettings,
     default_corruptions,
 )
-from eloss_perception.replay.stop_signal import StopSignal
+from eloss_perception.interrupts import StopSignal
 
 if TYPE_CHECKING:
     from eloss_perception.kitti.dataset import KittiSequence

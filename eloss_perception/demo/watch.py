@@ -15,8 +15,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from eloss_perception.errors import DataError
+from eloss_perception.interrupts import StopSignal
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.replay.stop_signal import StopSignal
 
 _SLICE_S = 0.05
 _ASK_AGAIN_S = 1.0

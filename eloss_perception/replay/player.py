@@ -17,13 +17,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from eloss_perception.errors import ElossError
+from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.ros_arguments import split_ros_arguments
 from eloss_perception.replay.settings import (
     PlayerSettings,
     add_arguments,
     settings_from_arguments,
 )
-from eloss_perception.replay.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from eloss_perception.replay.playback import PlaybackReport

@@ -16,11 +16,11 @@ from std_srvs.srv import SetBool
 
 from eloss_perception.bags.reader import BagReader
 from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.keyboard import Keyboard
 from eloss_perception.replay.playback import CLOUD_TYPE, DueMessage, Playback, PlaybackReport
 from eloss_perception.replay.qos import import_message, qos_profile
 from eloss_perception.replay.settings import PlayerSettings
-from eloss_perception.replay.stop_signal import StopSignal
 
 # Waking up takes the executor about this long; the rest of a wait is slept off exactly.
 _WAKE_UP_S = 0.002

@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from eloss_perception.errors import ElossError
+from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.ros_arguments import split_ros_arguments
-from eloss_perception.replay.stop_signal import StopSignal
 
 
 def record(

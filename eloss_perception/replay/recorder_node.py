@@ -14,8 +14,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from eloss_perception.bags.sink import BagSink
 from eloss_perception.bags.writer import offered_qos
+from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.qos import import_message
-from eloss_perception.replay.stop_signal import StopSignal
 
 _DISCOVERY_PERIOD_S = 0.1
 _SLICE_S = 0.05

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from eloss_perception.errors import DataError
+from eloss_perception.interrupts import StopSignal
 from eloss_perception.model.entropy_loss import EntropyLoss
 from eloss_perception.model.network import PillarNetwork, Tap, measure_taps
 from eloss_perception.training.checkpoints import (
@@ -36,7 +37,6 @@ from eloss_perception.training.metrics import Metrics
 from eloss_perception.training.optimization import make_optimizer, make_schedule, update_average
 from eloss_perception.training.progress import Progress
 from eloss_perception.training.settings import TrainingSettings
-from eloss_perception.training.signals import StopRequest, stop_on_signal
 from eloss_perception.training.validation import Validation
 
 # Without an object in so many steps, something is wrong with the labels, the range or the classes.
@@ -61,12 +61,12 @@ def train(settings: TrainingSettings) -> Path:
     """
     with (
         join_processes(settings.device, settings.batch_size, settings.accumulate) as processes,
-        stop_on_signal() as stop,
+        StopSignal(limit_s=None) as stop,  # a step may take longer, and is saved at its end
     ):
         return _train(settings, processes, stop)
 
 
-def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) -> Path:
+def _train(settings: TrainingSettings, processes: Processes, stop: StopSignal) -> Path:
     device = processes.device
     precision = choose_precision(settings.precision, device)
     set_up_torch(settings.num_threads, settings.seed, settings.deterministic, device)
@@ -156,7 +156,7 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopRequest) 
         gradient_norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
 
         # 4. The numbers of the step, the same in every process.
-        asked_to_stop = torch.tensor(float(stop.received), device=device)
+        asked_to_stop = torch.tensor(float(stop.is_set), device=device)
         numbers = processes.mean(torch.stack([*losses.values(), gradient_norm, asked_to_stop]))
         *loss_values, norm_value, stopping = numbers.tolist()
         values = dict(zip(losses, loss_values, strict=True))

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from itertools import islice
 
 import torch
 from torch.utils.data import DataLoader
 
+from eloss_perception.interrupts import leave_to_parent
 from eloss_perception.training.data.samples import Batch, TrainingSamples, collate
 from eloss_perception.training.data.sources import TrainingData, open_training_data
 from eloss_perception.training.settings import TrainingSettings
@@ -74,7 +74,7 @@ def load_batches(
         collate_fn=collate,
         prefetch_factor=4 if settings.num_workers else None,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_interrupts_to_the_trainer,
+        worker_init_fn=leave_to_parent,
         # Its own generator: the loader's draws must not move the run's.
         generator=torch.Generator().manual_seed(settings.seed),
     )
@@ -114,8 +114,3 @@ def _in_groups(loader: DataLoader[Batch], size: int) -> Iterator[list[Batch]]:
     batches = iter(loader)
     while group := list(islice(batches, size)):
         yield group
-
-
-def _leave_interrupts_to_the_trainer(worker: int) -> None:
-    """Ctrl-C reaches the workers too; the trainer still needs them for the step it is in."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
