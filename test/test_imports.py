@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "eloss_perception"
 
 # What every part may import.
-OPEN_TO_ALL = {"errors", "interrupts"}
+OPEN_TO_ALL = {"errors", "files", "interrupts"}
 
 # Part of the package -> the parts it may import besides itself.
 INTERNAL = {
     "errors": set(),
+    "files": set(),
     "interrupts": set(),
     "core": set(),
     "kitti": {"core"},
@@ -49,6 +50,7 @@ INTERNAL = {
 # Part of the package -> the packages from elsewhere it may import besides the standard library.
 EXTERNAL = {
     "errors": set(),
+    "files": set(),
     "interrupts": set(),
     "core": {"numba", "numpy", "pydantic"},
     "kitti": {"numpy"},
