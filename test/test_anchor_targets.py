@@ -153,6 +153,12 @@ def test_weak_and_ignored_objects_are_neither_positive_nor_negative() -> None:
     np.testing.assert_array_equal(both["positives"], alone["positives"])
 
 
+@pytest.mark.parametrize("size", [1e4, 1e12, 1e30])
+def test_an_ignored_object_of_any_size_hides_all_that_it_covers(size: float) -> None:
+    hidden = make_targets(frame_with([(5.0, 0.0, -1.0, size, size, 2.0, 0.3)], [-1]), GRID, HEAD, 3)
+    assert (hidden["anchor_class"] == -1).all()
+
+
 def test_an_object_that_no_anchor_fits_has_its_best_ones_all_the_same() -> None:
     bus = (20.0, 0.3, -0.5, 11.0, 2.6, 3.0, 0.0)
     targets = make_targets(frame_with([bus], [0]), GRID, HEAD, 3)

@@ -188,6 +188,19 @@ def test_iou_is_symmetric_and_within_zero_and_one(a, b):
         assert there == pytest.approx(back, abs=1e-6)
 
 
+def test_iou_of_needles_and_of_sizes_beyond_any_object_is_within_zero_and_one():
+    rng = np.random.default_rng(3)
+    boxes = np.zeros((400, 7))
+    boxes[:, :2] = rng.normal(size=(400, 2)) * 10.0 ** rng.integers(-3, 12, (400, 1))
+    boxes[::2, :2] = boxes[:1, :2]
+    boxes[:, 3:6] = 10.0 ** rng.uniform(-12, 12, (400, 3))
+    boxes[:, 6] = rng.choice([0.0, 1e-16, 1e-8, 0.3, math.pi / 4, math.pi / 2], 400)
+    boxes[-3:, :6] = [[1e300] * 6, [1e-300] * 6, [0, 0, 0, 1e308, 1e-308, 1.0]]
+    for function in (bev_iou, iou_3d):
+        iou = function(boxes, boxes)
+        assert not np.isnan(iou).any() and iou.min() >= 0.0 and iou.max() <= 1.0
+
+
 @given(any_box)
 def test_iou_with_itself_is_one_or_without_size_zero(a):
     area = float(a[0, 3]) * float(a[0, 4])

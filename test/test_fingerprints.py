@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from eloss_perception.core.fingerprints import repeated_share, sector_fingerprints
+from eloss_perception.core.sectors import NUM_SECTORS, sector_of
 
 
 def turn(seed: int) -> np.ndarray:
@@ -18,6 +19,24 @@ def turn(seed: int) -> np.ndarray:
         [distance * np.cos(azimuth), distance * np.sin(azimuth), rng.normal(-1, 1, 20_000)]
     )
     return np.column_stack([points, rng.random(20_000)]).astype(np.float32)
+
+
+def test_every_direction_is_in_one_of_the_sectors() -> None:
+    sizes = np.float32([0.0, 1e-45, 1e-30, 1e-7, 1.0, 20.0, 3e5, 3.4e38])
+    edges = np.concatenate([np.nextafter(sizes, np.float32(e)) for e in (-1, 1)])
+    values = np.concatenate([edges, -edges, np.float32([np.nan, np.inf, -np.inf])])
+    with np.errstate(all="ignore"):
+        for x in values:
+            for y in values:
+                # Compiled and, which checks what becomes of an index, interpreted.
+                for find in (sector_of, sector_of.py_func):
+                    assert 0 <= find(x, y) < NUM_SECTORS
+    azimuth = np.random.default_rng(0).uniform(0.0, 2.0 * np.pi, 2000)
+    for x, y, a in zip(np.cos(azimuth), np.sin(azimuth), azimuth, strict=True):
+        # The diamond's corners are those of the quarters.
+        assert sector_of(np.float32(9 * x), np.float32(9 * y)) // 4 == int(a / (np.pi / 2))
+    assert sector_of(np.float32(1), np.float32(-1e-45)) in (0, NUM_SECTORS - 1)
+    assert sector_of(np.float32(1), np.float32(-1e-7)) == NUM_SECTORS - 1
 
 
 def test_order_does_not_matter_and_every_sector_counts() -> None:

@@ -93,6 +93,10 @@ def hostile_scans() -> dict[str, Points]:
     every_cell = np.column_stack(
         [columns.ravel() * 0.5 + 0.25, rows.ravel() * 0.5 - 3.75, np.zeros(256), np.ones(256)]
     ).astype(np.float32)
+    borders = np.arange(-6, 10, 0.5, dtype=np.float32)
+    borders = np.concatenate([np.nextafter(borders, np.float32(e)) for e in (-9, 0, 9)])
+    corners = np.stack(np.meshgrid(borders, borders, [-3.0, 0.0], [0.5]), axis=-1)
+    corners = corners.reshape(-1, 4).astype(np.float32)
     zeros = np.zeros((9, 4), np.float32)
     zeros[::2] *= np.float32(-1.0)  # the bits differ, the places do not
     return {
@@ -107,6 +111,7 @@ def hostile_scans() -> dict[str, Points]:
         "every point twice": np.repeat(scan(5), 2, axis=0),
         "few points, many times": np.tile(one_cell[:3], (50, 1)),
         "on the bounds": np.array([upper, lower, [*upper[:2], *lower[2:]], [8, 4, 1, 0]], "f4"),
+        "at every border": corners,
         "more pillars than may be": every_cell,
         "signed zeros": zeros,
         "denormal": np.full((20, 4), 1e-42, np.float32) * np.arange(20, dtype="f4")[:, None],

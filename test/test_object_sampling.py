@@ -96,6 +96,17 @@ class TestLocalGround:
         far = frame.boxes + np.array([900, 0, 0, 0, 0, 0, 0], np.float32)
         assert np.isnan(local_ground(frame.points, far)).all()
 
+    def test_a_box_that_is_nowhere_or_beyond_all_cells_has_no_ground(self) -> None:
+        points = make_street().points.copy()
+        points[::5, :2] = np.nextafter(np.float32([100.0, -100.0]), np.float32(0))
+        points[1::5] = np.nan
+        for wrong in (np.nan, np.inf, -np.inf, 1e30, -3e38):
+            for column in range(6):
+                box = np.float32([[10.0, 0.0, -1.0, 4.0, 2.0, 1.5, 0.0]])
+                box[0, column] = wrong
+                found = local_ground(points, box)
+                assert np.isnan(found).all() or column in (2, 5)
+
 
 class TestDatabase:
     def test_holds_every_object_with_its_points(self, objects: ObjectDatabase) -> None:

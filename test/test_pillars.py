@@ -205,6 +205,49 @@ def test_non_finite_and_distant_points_are_counted_apart() -> None:
     assert (counts.num_points, counts.num_non_finite, counts.num_out_of_range) == (1, 3, 3)
 
 
+EDGY = PillarGrid((-20.48, -10.24, -3.0, 20.48, 10.24, 1.0), (0.16, 0.64), 4096, 3)
+
+
+@pytest.mark.parametrize("max_points", [1, 3])
+@pytest.mark.parametrize("grid", [GRID, EDGY], ids=["even", "uneven"])
+def test_points_at_every_border_of_the_grid_are_where_the_obvious_way_puts_them(
+    grid: PillarGrid, max_points: int
+) -> None:
+    limits, (size_x, size_y) = grid.point_cloud_range, grid.voxel_size
+    grid = PillarGrid(limits, grid.voxel_size, grid.max_pillars, max_points)
+    x = around(limits[0] + size_x * np.arange(grid.num_x + 1))
+    y = around(limits[1] + size_y * np.arange(grid.num_y + 1))
+    z = around(np.array([limits[2], limits[5]]))
+    middle = np.float32([limits[3] - 0.01, limits[4] - 0.01, 0.0])
+    points = [
+        np.stack(np.meshgrid(x, around(np.array([limits[1], limits[4]])), middle[2:]), axis=-1),
+        np.stack(np.meshgrid(around(np.array([limits[0], limits[3]])), y, middle[2:]), axis=-1),
+        np.stack(np.meshgrid(middle[:1], middle[1:2], z), axis=-1),
+    ]
+    places = np.concatenate([p.reshape(-1, 3) for p in points])
+    scan = np.column_stack([places, np.full(len(places), 0.5)]).astype(np.float32)
+    pillars = pillarize(scan, grid)
+    pillar_points, features = plainly(scan[np.isfinite(scan).all(axis=1)], grid)
+    assert add_up(pillars) == len(scan)
+    np.testing.assert_array_equal(pillars.points, pillar_points)
+    np.testing.assert_array_equal(pillars.features[:, :4], features[:, :4])
+
+
+def around(edges: np.ndarray) -> np.ndarray:
+    """Each edge, what float32 has next to it, and what is no place."""
+    edge = edges.astype(np.float32)
+    beside = [np.nextafter(edge, np.float32(end)) for end in (-np.inf, np.inf)]
+    return np.concatenate([edge, *beside, np.float32([np.nan, np.inf, -np.inf, 1e30, -1e30])])
+
+
+def test_three_points_for_one_place_are_fairly_drawn() -> None:
+    # Six are wanted of three: that share of all hashes is no 64-bit number.
+    grid = PillarGrid(GRID.point_cloud_range, GRID.voxel_size, 200, 1)
+    points = scan(2, 3)
+    points[:, :3] = [1.3, 0.2, 0.1]
+    np.testing.assert_array_equal(pillarize(points, grid).points, plainly(points, grid)[0])
+
+
 def test_a_point_a_hair_below_the_upper_bound_falls_into_the_last_cell() -> None:
     edge = np.nextafter(np.float32(8.0), np.float32(0.0))
     pillars = pillarize(np.array([[edge, 3.9999998, 0, 0.5]], np.float32), GRID)
@@ -230,6 +273,12 @@ def test_other_shapes_and_types_are_refused(points: np.ndarray) -> None:
         ((0, 0, 0, 1, 1, 1), (0.3, 0.5), 10),
         ((0, 0, 0, 1, 1, 1), (0.5, -0.5), 10),
         ((0, 0, 0, 1, 1, 1), (0.5, 0.5), 0),
+        ((0, 0, 0, 1, 1, 1), (1e5, 0.5), 10),  # not one cell
+        ((0, 0, 0, 1, 1, 1), (1e-9, 0.5), 10),
+        ((0, 0, 0, 1e4, 1e4, 1), (0.5, 0.5), 10),  # more than 32 bits or memory take
+        ((0, 0, 0, np.inf, 1, 1), (0.5, 0.5), 10),
+        ((0, 0, np.nan, 1, 1, 1), (0.5, 0.5), 10),
+        ((0, 0, 0, 1, 1, 1), (0.5, np.nan), 10),
     ],
 )
 def test_an_impossible_grid_is_refused(limits: tuple, size: tuple, max_pillars: int) -> None:

@@ -56,6 +56,13 @@ def test_ground_lies_where_the_beams_meet_it() -> None:
     assert np.hypot(points[:, 0], points[:, 1]).min() == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.parametrize("far", [1e6, -1e30, 1e300, math.inf, -math.inf, math.nan])
+def test_the_ground_has_a_height_at_any_place_or_none(far: float) -> None:
+    ground = Ground.flat()
+    assert ground.height_at(far, 0.0) == ground.height_at(0.0, far) == 0.0
+    assert ground.centre_at(far) == 0.0
+
+
 def test_pitch_tilts_the_ground_and_keeps_labels_on_it() -> None:
     builder = SceneBuilder()
     cars.add_car(builder, np.random.default_rng(0), 15.0, 0.0, 0.0, 0.3)

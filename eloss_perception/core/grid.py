@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from eloss_perception.errors import ConfigError
+
+# Kernels number cells with 32 bits; a whole turn of 100 m at 5 cm has 16 million.
+_MAX_CELLS = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class PillarGrid:
         max_points_per_pillar: Most points that one pillar keeps.
 
     Raises:
-        ConfigError: If the range is empty, is no whole number of cells, or a limit is not positive.
+        ConfigError: If the range is empty, is no whole number of cells or of too many, a number is
+            not finite, or a limit is not positive.
     """
 
     point_cloud_range: tuple[float, float, float, float, float, float]
@@ -35,13 +40,21 @@ class PillarGrid:
     def __post_init__(self) -> None:
         x_min, y_min, z_min, x_max, y_max, z_max = self.point_cloud_range
         dx, dy = self.voxel_size
+        if not all(map(math.isfinite, (*self.point_cloud_range, dx, dy))):
+            raise ConfigError(
+                f"point_cloud_range {self.point_cloud_range} and voxel_size {self.voxel_size} must"
+                " be finite"
+            )
         if not (x_min < x_max and y_min < y_max and z_min < z_max):
             raise ConfigError(f"point_cloud_range {self.point_cloud_range}: min must be below max")
         if not (dx > 0 and dy > 0):
             raise ConfigError(f"voxel_size {self.voxel_size}: both edges must be positive metres")
         for extent, size, axis in ((x_max - x_min, dx, "x"), (y_max - y_min, dy, "y")):
-            if abs(extent / size - round(extent / size)) > 1e-4:
+            num_cells = extent / size
+            if not (0.5 < num_cells <= _MAX_CELLS and abs(num_cells - round(num_cells)) <= 1e-4):
                 raise ConfigError(f"range along {axis} ({extent:g} m) is no multiple of {size:g} m")
+        if self.num_cells > _MAX_CELLS:
+            raise ConfigError(f"{self.num_x} x {self.num_y} cells are more than {_MAX_CELLS}")
         if self.max_pillars < 1 or self.max_points_per_pillar < 1:
             raise ConfigError("max_pillars and max_points_per_pillar must be at least 1")
 

@@ -16,8 +16,9 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# A rectangle has four corners, and each of the four half-planes can add one.
-_MAX_CORNERS = 8
+# A rectangle has four corners, and each of the four half-planes can add one: eight. But rounding
+# may bend the sides of a very thin one, and such a cut adds half as many as there are: 4, 6, 9, 13.
+_MAX_CORNERS = 19
 
 
 def bev_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -184,7 +185,7 @@ def _suppress(
 def _intersection_area(
     a: NDArray[np.float64], b: NDArray[np.float64], buffer: NDArray[np.float64]
 ) -> float:
-    """Return the area that two boxes share seen from above; `buffer` is (2, 8, 2) scratch space."""
+    """Return the area that two boxes share seen from above; `buffer` is (2, 19, 2) scratch."""
     dx = b[0] - a[0]
     dy = b[1] - a[1]
     half_length_a, half_width_a = 0.5 * a[3], 0.5 * a[4]

@@ -230,7 +230,8 @@ def _thin_out(by_cell, hashes, first, count, num):  # type: ignore[no-untyped-de
     ``num`` smallest. Where they do not, all are kept.
     """
     wanted = num + 3.0 * np.sqrt(np.float64(num)) + 2.0
-    limit = np.uint64(_NUM_HASHES * (wanted / np.float64(count)))
+    # No more than all: of three points for one place six are wanted, and 2^64 is no uint64.
+    limit = np.uint64(_NUM_HASHES * min(wanted / np.float64(count), 1.0))
     num_below = np.uintp(0)
     for i in range(first, first + count):
         num_below += np.uintp(hashes[i] < limit)

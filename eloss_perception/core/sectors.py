@@ -12,10 +12,11 @@ NUM_SECTORS = 16
 
 @numba.njit(cache=True, nogil=True, inline="always", error_model="numpy")
 def sector_of(x, y):  # type: ignore[no-untyped-def]
-    """Sector of a finite point, counter-clockwise from +x, as an unsigned index."""
+    """Sector of a point, counter-clockwise from +x, as an unsigned index; the last one for NaN."""
     # Diamond angle in [0, 4): monotone in the azimuth.
     ratio = y / (abs(x) + abs(y) + np.float32(1e-6))
     angle = ratio if x >= 0.0 else 2.0 - ratio
     if angle < 0.0:
         angle += 4.0
-    return np.uintp(min(int(angle * (NUM_SECTORS / 4.0)), NUM_SECTORS - 1))
+    # A point just below +x rounds to 4.
+    return np.uintp(angle * (NUM_SECTORS / 4.0)) if angle < 4.0 else np.uintp(NUM_SECTORS - 1)

@@ -116,7 +116,7 @@ class Ground:
 @njit(cache=True, nogil=True, inline="always")
 def _table(values, at):  # type: ignore[no-untyped-def]
     last = values.shape[0] - 1
-    if at <= 0.0:
+    if not at > 0.0:  # NaN neither
         return values[0]
     if at >= last:
         return values[last]
@@ -128,7 +128,7 @@ def _table(values, at):  # type: ignore[no-untyped-def]
 def _height(x, y, x_start, centre, height, profile, zone, waviness, crossings, tile, tile_offset):  # type: ignore[no-untyped-def]
     at = (x - x_start) / STEP_X
     v = y - _table(centre, at)
-    kind = zone[min(max(int((v + HALF_V) / STEP_V), 0), zone.shape[0] - 1)]
+    kind = zone[int(min(max(0.0, (v + HALF_V) / STEP_V), zone.shape[0] - 1.0))]
     lift = _table(profile, (v + HALF_V) / STEP_V)
     for k in range(crossings.shape[0]):
         if abs(x - crossings[k, 0]) < crossings[k, 1]:

@@ -92,7 +92,7 @@ def _part_windows(  # type: ignore[no-untyped-def]
         rz = base[2] + part.z - position[2]
         hx, hy, hz = part.half_x, part.half_y, part.half_z
         radius = math.sqrt(hx * hx + hy * hy + hz * hz)
-        if math.sqrt(rx * rx + ry * ry + rz * rz) - radius > max_range:
+        if not math.sqrt(rx * rx + ry * ry + rz * rz) - radius <= max_range:  # NaN neither
             continue
         centres[p] = (rx, ry, rz)
         m = axes[p]
@@ -148,7 +148,7 @@ def _part_windows(  # type: ignore[no-untyped-def]
             continue
         j_first = int(math.floor((middle + right - azimuth_start) / azimuth_step)) - 1
         j_last = j_first + int(math.ceil((left - right) / azimuth_step)) + 3
-        shift = int(math.floor(j_first / num_turn)) * num_turn
+        shift = j_first // num_turn * num_turn
         j_first -= shift
         j_last -= shift
         if j_first >= num_azimuth and j_last < num_turn:

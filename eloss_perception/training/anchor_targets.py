@@ -189,9 +189,10 @@ def _assign(
 @numba.njit(cache=True, nogil=True)
 def _window(offset: float, reach: float, cell: float, count: int) -> Any:
     """First and last + 1 index of the cells whose centre may lie within reach, cut to the grid."""
-    first = int(np.floor((offset - reach) / cell - 0.5))
-    last = int(np.ceil((offset + reach) / cell - 0.5))
-    return max(first, 0), min(last + 1, count)
+    # Cut before they become integers, which the window of a box of any size may not fit.
+    first = min(max(0.0, np.floor((offset - reach) / cell - 0.5)), count)
+    last = min(max(0.0, np.ceil((offset + reach) / cell - 0.5) + 1.0), count)
+    return int(first), int(last)
 
 
 @numba.njit(cache=True, nogil=True)

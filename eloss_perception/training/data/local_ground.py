@@ -71,6 +71,8 @@ def _around(low, boxes):  # type: ignore[no-untyped-def]
         reach = 0.5 * np.hypot(boxes[k, 3], boxes[k, 4]) + max(
             _MARGIN, _MARGIN_PER_METRE * np.hypot(x, y)
         )
+        if not (abs(x) + abs(y) + reach < 1e6):  # too far for any cell, or not finite
+            continue
         first_row = max(int((x - reach + _REACH) / _CELL), 0)
         last_row = min(int((x + reach + _REACH) / _CELL), size - 1)
         first_column = max(int((y - reach + _REACH) / _CELL), 0)

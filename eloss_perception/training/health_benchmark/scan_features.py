@@ -48,6 +48,7 @@ def morans_i(points: NDArray[np.float32]) -> NDArray[np.float64]:
     num_rows = round((high - low) / _ELEVATION_STEP_DEG)
     num_columns = round(360.0 / _AZIMUTH_STEP_DEG)
     row = ((elevation[seen] - low) / _ELEVATION_STEP_DEG).astype(np.int64)
+    row = np.minimum(row, num_rows - 1)  # the quotient may round up
     column = (azimuth[seen] / _AZIMUTH_STEP_DEG).astype(np.int64) % num_columns
     cell = row * num_columns + column
     num_cells = num_rows * num_columns
