@@ -5,36 +5,24 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib import import_module
 
 from eloss_perception import __version__
-from eloss_perception.commands import (
-    bag,
-    benchmark,
-    calibrate,
-    corrupt,
-    demo,
-    detect,
-    engine,
-    evaluate,
-    export,
-    health,
-    quantize,
-    replay,
-    simulate,
-    train,
-)
 from eloss_perception.errors import ElossError
+from eloss_perception.interrupts import StopSignal
 
 COMMANDS = (
-    *(simulate, corrupt, detect, bag, replay, evaluate, train, export, calibrate, quantize, engine),
-    *(health, benchmark, demo),
+    *("simulate", "corrupt", "detect", "bag", "replay", "evaluate", "train", "export"),
+    *("calibrate", "quantize", "engine", "health", "benchmark", "demo"),
 )
+"""Each is a module of `commands`."""
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it.
 
 # Top-level module that was not found -> what brings it.
 _PROVIDERS = {
@@ -66,16 +54,40 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(
         dest="command", prog="eloss", metavar="COMMAND ...", required=True
     )
-    for command in COMMANDS:
-        command.add_parser(subparsers)
+    for name in COMMANDS:
+        import_module(f"eloss_perception.commands.{name}").add_parser(subparsers)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `eloss` and return its exit status: 0, 2 for an expected error, 130 for Ctrl-C."""
+    """Run `eloss`.
+
+    Args:
+        argv: What follows `eloss`; None for the command line of this process, which then ends:
+            signals stay noted until it is gone.
+
+    Returns:
+        Exit status: 0, 2 for an expected error, 128 + n after signal n.
+    """
     # numpy's own threads go on spinning after a matrix product, on the cores of the network's:
     # 50 ms a frame of PointPillars. Read when numpy is first imported, which is later than this.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopSignal())
+        _prepare_output()
+        try:
+            status = _run(argv)
+        except KeyboardInterrupt as interrupt:
+            print(f"eloss: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+            status = stop.exit_status
+        if argv is None:
+            stack.pop_all()
+        # A signal may have come too late to cut anything short; what follows in a script has to
+        # know of it all the same.
+        return status if stop.number is None else stop.exit_status
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
         status: int = args.run(args)
@@ -88,26 +100,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hint is None:
             raise
         return _fail(hint)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except SystemError as error:
-        # What becomes of a Ctrl-C in the moment when compiled code returns to Python.
-        if not _came_from_interrupt(error):
-            raise
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader (`| head`) has left; without this Python complains once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (`| head`) has left.
+        _close_output()
         return 0
+    except OSError as error:
+        # What has no guard of its own: a full disk behind `>`, a file that may not be read.
+        _close_output()
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except UnicodeDecodeError as error:
+        return _fail(f"a text file is not in UTF-8: {error}")
+    except MemoryError as error:
+        return _fail(f"out of memory: {error}")
 
 
-def _came_from_interrupt(error: BaseException | None) -> bool:
-    """Whether a Ctrl-C is anywhere behind an error; one call may wrap the next one's."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _close_output() -> None:
+    """Where output cannot be written, Python would complain once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _prepare_output() -> None:
+    """Sees to it that printing never fails for want of a stream or of a character in it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str) -> int:

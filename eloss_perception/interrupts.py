@@ -68,6 +68,11 @@ class StopSignal:
         self._was_seen = self.number is not None
         return self._was_seen
 
+    @property
+    def exit_status(self) -> int:
+        """What a program that was stopped ends with, as shells report it: 130 for Ctrl-C."""
+        return 128 + (self.number or signal.SIGINT)
+
     def raise_if_set(self) -> None:
         """Raises KeyboardInterrupt once one of the signals has come."""
         if self.is_set:

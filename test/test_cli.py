@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -16,9 +18,9 @@ import numpy as np
 import pytest
 
 from eloss_perception import __version__, cli
-from eloss_perception.commands import demo, replay
+from eloss_perception.commands import demo, export, replay
 from eloss_perception.commands.scans import find_scans
-from eloss_perception.commands.terminal import format_table, progress_bar, track
+from eloss_perception.commands.terminal import format_table, progress_bar, say, track
 from eloss_perception.demo.settings import DemoSettings
 from eloss_perception.errors import BundleError, DataError
 from eloss_perception.kitti import KittiDataset, read_labels
@@ -26,7 +28,7 @@ from eloss_perception.replay.settings import PlayerSettings
 from eloss_perception.runtime.bundle import default_bundle_path
 from eloss_perception.simulation.schedule import CorruptionWindow
 
-NAMES = [command.__name__.rpartition(".")[2] for command in cli.COMMANDS]
+NAMES = cli.COMMANDS
 
 
 def run(*argv: object) -> int:
@@ -54,7 +56,7 @@ def fake(monkeypatch):
     """Replace what `eloss export` does by raising an error."""
 
     def install(error: BaseException) -> list[str]:
-        monkeypatch.setattr(cli.COMMANDS[NAMES.index("export")], "run", raising(error))
+        monkeypatch.setattr(export, "run", raising(error))
         return ["export", "--checkpoint", "a", "--out", "b"]
 
     return install
@@ -163,27 +165,60 @@ def test_bugs_are_not_hidden(fake):
         run(*argv)
 
 
-def test_interrupt_is_quiet(fake, capsys):
-    assert run(*fake(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == ""
-
-
-def test_interrupt_that_compiled_code_turned_into_a_system_error(fake, capsys):
-    error = SystemError("returned a result with an exception set")
-    with pytest.raises(SystemError, match="exception set"):
-        run(*fake(error))
-    error.__cause__ = KeyboardInterrupt()
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), KeyboardInterrupt("after step 3")])
+def test_an_interrupt_is_one_line(fake, capsys, error):
     assert run(*fake(error)) == 130
+    assert capsys.readouterr().err == f"eloss: {str(error) or 'interrupted'}\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_shows_in_the_status_even_if_all_was_done(number, monkeypatch, capsys):
+    monkeypatch.setattr(export, "run", lambda args: os.kill(os.getpid(), number) or 0)
+    assert run("export", "--checkpoint", "a", "--out", "b") == 128 + number
     assert capsys.readouterr().err == ""
 
 
-def test_a_ctrl_c_behind_two_system_errors_is_one():
-    inner = SystemError("returned a result with an exception set")
-    inner.__cause__ = KeyboardInterrupt()
-    outer = SystemError("returned a result with an exception set")
-    outer.__context__ = inner
-    assert cli._came_from_interrupt(outer)
-    assert not cli._came_from_interrupt(SystemError("of another kind"))
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a.txt"), "a.txt: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError("image file is truncated"), "image file is truncated"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), "a text file is not in UTF-8: "),
+        (MemoryError("cannot allocate 9 GiB"), "out of memory: cannot allocate 9 GiB"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(fake, capsys, error, line):
+    assert run(*fake(error)) == 2
+    assert line in one_error(capsys)
+
+
+@pytest.mark.parametrize("output", ["/dev/full", None])
+def test_output_that_goes_nowhere(output):
+    command = [sys.executable, "-m", "eloss_perception.cli", "corrupt", "--list"]
+    if output is None:  # closed, as by `>&-`
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    with open(output or os.devnull, "w") as stream:
+        done = subprocess.run(
+            command,
+            stdout=stream,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(cli.__file__).parents[1],
+        )
+    if output is None:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert done.returncode == 2
+        assert done.stderr == "eloss: error: [Errno 28] No space left on device\n"
+
+
+def test_output_takes_every_name(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(export, "run", lambda args: say("w\xe4hrend \udcff") or 0)
+    assert run("export", "--checkpoint", "a", "--out", "b") == 0
+    assert stream.buffer.getvalue() == b"w\\xe4hrend \\udcff\n"
 
 
 def test_ctrl_c_during_work(tmp_path):
@@ -200,8 +235,8 @@ def test_ctrl_c_during_work(tmp_path):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (130, "", "")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "eloss: interrupted\n")
     assert not (tmp_path / "ImageSets").exists()
 
 

@@ -33,4 +33,5 @@ def run(args: argparse.Namespace) -> int:
 
     with StopSignal() as stop:
         play(settings_from_arguments(args), stop)
+        stop.raise_if_set()
     return 0

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from eloss_perception.interrupts import check_interrupt
+
 _Item = TypeVar("_Item")
 
 _BAR_WIDTH = 24
@@ -19,7 +21,7 @@ _CLEAR_LINE = "\r\033[K"
 
 
 def track(items: Iterable[_Item], total: int, unit: str) -> Iterator[_Item]:
-    """Yield the items while stderr shows how far along they are."""
+    """Yield the items while stderr shows how far along they are; ends with a signal."""
     with progress_bar(total, unit) as advance:
         for done, item in enumerate(items, start=1):
             yield item
@@ -28,15 +30,19 @@ def track(items: Iterable[_Item], total: int, unit: str) -> Iterator[_Item]:
 
 @contextmanager
 def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr, none in a log; yields what is to be told how many are done."""
+    """Show a bar on stderr, none in a log; yields what is to be told how many are done.
+
+    That is where a command looks for signals: it raises KeyboardInterrupt after one.
+    """
     if not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda done: check_interrupt()
         return
     start = time.monotonic()
     shown = -math.inf
 
     def advance(done: int) -> None:
         nonlocal shown
+        check_interrupt()
         now = time.monotonic()
         if now - shown < _REFRESH_S and done < total:
             return

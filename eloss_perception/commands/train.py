@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from eloss_perception.commands.parsing import Subparsers, add_command
 from eloss_perception.commands.terminal import say
+from eloss_perception.interrupts import StopSignal
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -62,12 +62,13 @@ def run(args: argparse.Namespace) -> int:
     from eloss_perception.training.trainer import train
 
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
-    try:
-        checkpoint = train(settings)
-    except KeyboardInterrupt as interrupt:
-        if is_first and interrupt.args:
-            print(f"\neloss: {interrupt}", file=sys.stderr)
-        raise
+    with StopSignal() as stop:
+        try:
+            checkpoint = train(settings)
+        except KeyboardInterrupt:
+            if is_first:
+                raise
+            return stop.exit_status  # the first says it for all
     if is_first:
         say(f"checkpoint: {checkpoint}\nnext: eloss export --checkpoint {checkpoint} --out BUNDLE")
     return 0

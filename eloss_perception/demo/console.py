@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from eloss_perception.interrupts import check_interrupt
+
 _REFRESH_S = 0.2
 _CLEAR_LINE = "\r\033[K"
 
@@ -33,7 +35,12 @@ class Console:
         self._stream.flush()
 
     def status(self, text: str) -> None:
-        """Replaces the changing line; does nothing where there is no terminal."""
+        """Replaces the changing line, where there is a terminal.
+
+        Raises:
+            KeyboardInterrupt: After a signal; this is where a command looks for one.
+        """
+        check_interrupt()
         now = time.monotonic()
         if not self._is_terminal or now < self._next_status:
             return

@@ -8,7 +8,6 @@ this one only starts them, waits, stops them, and reads what was recorded.
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,19 +31,17 @@ def run_demo(settings: DemoSettings, console: Console | None = None) -> int:
     """Runs the demo from start to pictures.
 
     Returns:
-        0; 1 if a scan was neither answered nor counted as dropped; 128 + n after signal n. No
-        process is left behind, whatever happens.
+        0; 1 if a scan was neither answered nor counted as dropped. No process is left behind,
+        whatever happens.
 
     Raises:
         ElossError: The bundle or the data is unusable, or a process failed.
+        KeyboardInterrupt: After SIGINT or SIGTERM.
     """
     console = console or Console()
     with StopSignal() as stop:
         try:
             return _run(settings, console, stop)
-        except KeyboardInterrupt:
-            console.line("stopped")
-            return 128 + (stop.number or signal.SIGINT)
         finally:
             console.clear()
 
