@@ -54,12 +54,12 @@ EXTERNAL = {
     "interrupts": set(),
     "core": {"numba", "numpy", "pydantic"},
     "kitti": {"numpy"},
-    "simulation": {"numba", "numpy", "pydantic", "yaml"},
+    "simulation": {"numpy", "pydantic", "yaml"},
     "viz": {"PIL", "matplotlib", "numpy"},
     "model": {"numpy", "pydantic", "torch"},
     "runtime": {"cuda", "numpy", "onnxruntime", "openvino", "pydantic", "tensorrt", "yaml"},
     "training": {
-        *("numba", "numpy", "onnx", "onnxruntime", "onnxscript", "pydantic", "tensorboard"),
+        *("numpy", "onnx", "onnxruntime", "onnxscript", "pydantic", "tensorboard"),
         *("torch", "tqdm", "yaml"),
     },
     "ros": {
@@ -123,6 +123,11 @@ def test_imports_only_what_the_table_allows(name: str) -> None:
     assert own <= INTERNAL[part] | {part} | OPEN_TO_ALL
     others = {module.split(".")[0] for module in imports} - {PACKAGE.name}
     assert others - sys.stdlib_module_names <= EXTERNAL[part]
+
+
+def test_only_the_decorator_that_chooses_a_folder_for_machine_code_imports_numba() -> None:
+    users = [name for name, path in MODULES.items() if "numba" in imports_of(path)]
+    assert users == ["eloss_perception.core.compiled"]
 
 
 def test_every_part_in_the_table_exists() -> None:

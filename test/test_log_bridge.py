@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ pytest.importorskip("rclpy")
 
 from rclpy.logging import get_logger
 
-from eloss_perception.ros.log_bridge import RosLogHandler
+from eloss_perception.ros.log_bridge import RosLogHandler, log_arguments
 
 
 def test_each_record_keeps_its_severity(capfd: pytest.CaptureFixture[str]) -> None:
@@ -35,3 +37,20 @@ def test_each_record_keeps_its_severity(capfd: pytest.CaptureFixture[str]) -> No
     said = [(line.split("]")[0].lstrip("["), line.rpartition("]: ")[2]) for line in lines]
     expected = [("INFO", "engine: 40 %"), ("WARN", "backend lost"), ("ERROR", "cannot log")]
     assert said == expected * 2
+
+
+@pytest.mark.parametrize("variable", ["HOME", "ROS_HOME", "ROS_LOG_DIR"])
+def test_log_files_are_done_without_where_there_is_no_place_for_them(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ROS_HOME", "ROS_LOG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "made" / "later"))
+    assert log_arguments() == []
+    (tmp_path / "file").touch()
+    for nowhere in (tmp_path / "file", tmp_path / "file" / "below", Path(os.devnull)):
+        monkeypatch.setenv(variable, str(nowhere))
+        assert log_arguments() == ["--ros-args", "--disable-external-lib-logs"]
+    if variable == "HOME":
+        monkeypatch.delenv("HOME")
+        assert log_arguments() != []

@@ -18,6 +18,7 @@ from vision_msgs.msg import Detection3DArray
 from eloss_perception.demo.record import STAGES
 from eloss_perception.errors import DataError
 from eloss_perception.msg import EntropyHealth, ProcessingTime
+from eloss_perception.ros.log_bridge import log_arguments
 
 DETECTOR = "/detector_node"
 _DEPTH = 200
@@ -58,7 +59,7 @@ class Listener:
     def __enter__(self) -> Listener:
         self._context = rclpy.Context()
         rclpy.init(
-            args=[],
+            args=log_arguments(),
             context=self._context,
             domain_id=self._domain_id,
             signal_handler_options=SignalHandlerOptions.NO,

@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.core.iou import bev_iou, check_boxes, iou_3d, nms_bev
 
 __all__ = [
@@ -173,7 +173,7 @@ def points_in_boxes(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
     return index
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _first_box(points: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.int32]:
     """Return the (N,) int32 index of the first box that holds each point, or -1."""
     cos, sin = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])

@@ -18,11 +18,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.boxes import wrap_angle
+from eloss_perception.core.compiled import njit
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import MAX_SIZE, MIN_SIZE, AnchorHead
 from eloss_perception.core.logits import count_from, least_logit, probability
@@ -126,7 +126,7 @@ def _best_anchors(
     return owners[best], cells[best], scores[best]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _find_scores(logits: Any, threshold: Any) -> Any:
     """Flat indices and probabilities of the (H, W) logits that reach the threshold."""
     least = least_logit(threshold)

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.boxes import wrap_angle
+from eloss_perception.core.compiled import njit
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import MAX_SIZE, MIN_SIZE, CenterHead
 from eloss_perception.core.logits import count_from, least_logit, probability
@@ -98,7 +98,7 @@ def _best_peaks(
     return cells[best], scores[best]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _find_peaks(logits: Any, threshold: Any) -> Any:
     """Flat indices and probabilities of the local maxima that reach the threshold."""
     height, width = logits.shape

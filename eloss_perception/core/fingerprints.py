@@ -9,10 +9,10 @@ buffer twice. Nothing else shows that half of a turn is a tenth of a second late
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.core.sectors import NUM_SECTORS, sector_of
 
 Fingerprints = npt.NDArray[np.uint64]
@@ -40,7 +40,7 @@ def repeated_share(fingerprints: Fingerprints, last: Fingerprints) -> float:
     return float((fingerprints == last)[is_seen].mean())
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _sum_hashes(points, bits):  # type: ignore[no-untyped-def]
     sums = np.zeros(NUM_SECTORS, np.uint64)
     for i in range(len(points)):

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from eloss_perception.core.compiled import njit
 
 GROUND_READINGS: tuple[str, ...] = (
     *("ground.pitch", "ground.roll", "ground.height", "ground.misfit"),
@@ -54,7 +55,7 @@ def fit_ground(cells: npt.NDArray[np.int64], num_points: int) -> npt.NDArray[np.
     return np.asarray(_fit(cells, num_points))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _fit(cells, num_points):  # type: ignore[no-untyped-def]
     out = np.zeros(10)
     num_occupied = 0
@@ -128,7 +129,7 @@ def _fit(cells, num_points):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _plane_near(x, y, z, a, b, c, gate):  # type: ignore[no-untyped-def]
     """Least squares plane of the cells nearer than ``gate`` to a plane, and their number."""
     n = 0
@@ -160,7 +161,7 @@ def _plane_near(x, y, z, a, b, c, gate):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _volume(a, b, c):  # type: ignore[no-untyped-def]
     """Determinant of the matrix with these columns."""
     return (

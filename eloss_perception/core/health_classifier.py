@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.errors import ConfigError
 
 Array = npt.NDArray[np.float64]
@@ -138,7 +138,7 @@ class Classifier:
         return Judgement(expected + unusual + distant, distance, probabilities)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _classify(  # type: ignore[no-untyped-def]
     deviations,
     spread,

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from eloss_perception.core.compiled import njit
 
 # A rectangle has four corners, and each of the four half-planes can add one: eight. But rounding
 # may bend the sides of a very thin one, and such a cut adds half as many as there are: 4, 6, 9, 13.
@@ -118,7 +119,7 @@ def check_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _pairwise_iou(
     a: NDArray[np.float64], b: NDArray[np.float64], use_height: bool
 ) -> NDArray[np.float64]:
@@ -143,7 +144,7 @@ def _pairwise_iou(
     return iou
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _suppress(
     boxes: NDArray[np.float64], labels: NDArray[np.int64], iou_threshold: float, max_num: int
 ) -> NDArray[np.int64]:
@@ -181,7 +182,7 @@ def _suppress(
     return kept[:num_kept]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _intersection_area(
     a: NDArray[np.float64], b: NDArray[np.float64], buffer: NDArray[np.float64]
 ) -> float:
@@ -221,7 +222,7 @@ def _intersection_area(
     return area
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _clip(
     polygon: NDArray[np.float64],
     count: int,

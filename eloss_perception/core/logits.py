@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from eloss_perception.core.compiled import njit
 
-@numba.njit(cache=True, nogil=True)
+
+@njit
 def least_logit(threshold):  # type: ignore[no-untyped-def]
     """A logit below all whose float32 probability reaches a float32 threshold.
 
@@ -20,13 +21,13 @@ def least_logit(threshold):  # type: ignore[no-untyped-def]
     return np.float32(np.log(threshold / max(1.0 - threshold, 1e-7)) - 1e-2)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def probability(logit):  # type: ignore[no-untyped-def]
     """The float32 probability of a float32 logit."""
     return np.float32(1.0) / (np.float32(1.0) + np.exp(-logit))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def count_from(logits, least):  # type: ignore[no-untyped-def]
     """How many (H, W) logits are as high as this; NaN is not."""
     count = 0

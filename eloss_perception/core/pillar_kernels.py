@@ -9,14 +9,15 @@ end.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from eloss_perception.core.compiled import njit
 
 # Half of the range of 64-bit hashes: `_hash_point` gives 63 bits.
 _NUM_HASHES = 2.0**63
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def assign_cells(  # type: ignore[no-untyped-def]
     points, limits, voxel_size, num_x, num_y, point_cells, cell_counts
 ):
@@ -62,7 +63,7 @@ def assign_cells(  # type: ignore[no-untyped-def]
     return len(point_cells) - num_finite, num_finite - num_inside
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def list_occupied(cell_counts, occupied):  # type: ignore[no-untyped-def]
     """Lists the cells that hold a point, in ascending order; their number.
 
@@ -77,7 +78,7 @@ def list_occupied(cell_counts, occupied):  # type: ignore[no-untyped-def]
     return num_occupied
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def start_cells(occupied, cell_counts, counts, firsts):  # type: ignore[no-untyped-def]
     """Where the points of each occupied cell begin when sorted by cell; their number.
 
@@ -96,7 +97,7 @@ def start_cells(occupied, cell_counts, counts, firsts):  # type: ignore[no-untyp
     return first
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def sort_points(points, point_cells, places, by_cell):  # type: ignore[no-untyped-def]
     """Copies the points in order of their cells.
 
@@ -120,7 +121,7 @@ def sort_points(points, point_cells, places, by_cell):  # type: ignore[no-untype
         by_cell[place, 3] = points[start + three]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def hash_points(bits, hashes):  # type: ignore[no-untyped-def]
     """63-bit hash of each point's bit patterns (mixing steps of SplitMix64, Steele et al. 2014).
 
@@ -136,7 +137,7 @@ def hash_points(bits, hashes):  # type: ignore[no-untyped-def]
         hashes[i] = (key ^ (key >> np.uint64(31))) >> np.uint64(1)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def fill_pillars(  # type: ignore[no-untyped-def]
     by_cell, hashes, cells, counts, firsts, limits, voxel_size, num_x, pillar_points, features
 ):
@@ -200,7 +201,7 @@ def fill_pillars(  # type: ignore[no-untyped-def]
 _MAX_RANKED = 4
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _draw(by_cell, hashes, first, count, num, members):  # type: ignore[no-untyped-def]
     """Writes the indices of the ``num`` smallest hashes of a cell, in ascending order of these."""
     if count > np.uintp(2) * num:
@@ -222,7 +223,7 @@ def _draw(by_cell, hashes, first, count, num, members):  # type: ignore[no-untyp
         _insert(hashes, first, end, num, members)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _thin_out(by_cell, hashes, first, count, num):  # type: ignore[no-untyped-def]
     """Moves the points of small hashes to the front of a crowded cell; how many are left.
 
@@ -248,7 +249,7 @@ def _thin_out(by_cell, hashes, first, count, num):  # type: ignore[no-untyped-de
     return num_below
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _insert(hashes, first, end, num, members):  # type: ignore[no-untyped-def]
     """The same for any hashes: each is put in its place among the smallest so far."""
     one = np.uintp(1)
@@ -267,7 +268,7 @@ def _insert(hashes, first, end, num, members):  # type: ignore[no-untyped-def]
         members[place] = i
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def number_pillars(cells, num_x, num_y, cell_to_pillar):  # type: ignore[no-untyped-def]
     """Writes the pillar of each cell, P where there is none; number of pillars that stand alone.
 

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from eloss_perception.core.compiled import njit
 
-@numba.njit(cache=True, nogil=True)
+
+@njit
 def copy_words(data, row_step, point_step, offsets, words):  # type: ignore[no-untyped-def]
     """Copies four little-endian fields of four bytes from every point, aligned or not.
 
@@ -36,7 +37,7 @@ def copy_words(data, row_step, point_step, offsets, words):  # type: ignore[no-u
                 )
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def scale_intensity(points, scale):  # type: ignore[no-untyped-def]
     """Divides the intensities of (N, 4) float32 points by a scale and clips them; NaN stays."""
     for i in range(len(points)):
@@ -48,7 +49,7 @@ def scale_intensity(points, scale):  # type: ignore[no-untyped-def]
         points[i, 3] = intensity
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def has_unit_intensity(points):  # type: ignore[no-untyped-def]
     """Whether the intensities of all (N, 4) float32 points are in [0, 1]; NaN is not."""
     num_inside = 0

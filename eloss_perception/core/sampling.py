@@ -7,9 +7,10 @@ The draw is the same for any order of the points, and another one for every scan
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from eloss_perception.core.compiled import njit
 
 Points = npt.NDArray[np.float32]
 
@@ -35,7 +36,7 @@ class Sampler:
         return self._room[: _sample(flat, flat.view(np.uint32), self._room)]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _sample(flat, bits, sample):  # type: ignore[no-untyped-def]
     """Fills the first rows of ``sample``; their number."""
     one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)

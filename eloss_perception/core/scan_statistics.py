@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.core.ground import GROUND_READINGS, fit_ground
 from eloss_perception.core.sectors import NUM_SECTORS, sector_of
 
@@ -117,7 +117,7 @@ _HEIGHT_BINS = _bin_table(HEIGHT_EDGES, -4.0, 0.05, 160)
 _INTENSITY_BINS = _bin_table(INTENSITY_EDGES, 0.0, 0.002, 501)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _accumulate(sample, range_bins, height_bins, intensity_bins):  # type: ignore[no-untyped-def]
     """One pass over the points; see the module's docstring.
 
@@ -189,7 +189,7 @@ def _accumulate(sample, range_bins, height_bins, intensity_bins):  # type: ignor
     return ranges, heights, slopes, fine, intensities, sectors, reach, envelope, sums, cells
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _lowest_slopes(slopes, sectors):  # type: ignore[no-untyped-def]
     """The k-th lowest slope of each sector."""
     lowest = np.full((NUM_SECTORS, _LOWEST_RANK), _NO_RING, np.float32)
@@ -207,7 +207,7 @@ def _lowest_slopes(slopes, sectors):  # type: ignore[no-untyped-def]
     return lowest[:, _LOWEST_RANK - 1].astype(np.float64)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _ring_readings(fine):  # type: ignore[no-untyped-def]
     """Gaps and unevenness of the fine elevation histogram, between its outermost full bins."""
     out = np.zeros(2)
@@ -234,7 +234,7 @@ def _ring_readings(fine):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _sector_readings(sectors, reach):  # type: ignore[no-untyped-def]
     """Evenness of the sectors, where the points lie, and how far each side reaches."""
     out = np.zeros(10)

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from eloss_perception.core.compiled import njit
 
 NUM_SECTORS = 16
 
 
-@numba.njit(cache=True, nogil=True, inline="always", error_model="numpy")
+@njit(inline="always", error_model="numpy")
 def sector_of(x, y):  # type: ignore[no-untyped-def]
     """Sector of a point, counter-clockwise from +x, as an unsigned index; the last one for NaN."""
     # Diamond angle in [0, 4): monotone in the azimuth.

@@ -17,6 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 from eloss_perception.errors import DataError
 from eloss_perception.interrupts import StopSignal
 from eloss_perception.msg import EntropyHealth
+from eloss_perception.ros.log_bridge import log_arguments
 
 _SLICE_S = 0.05
 _ASK_AGAIN_S = 1.0
@@ -39,7 +40,7 @@ class Watch:
     def __enter__(self) -> Watch:
         self._context = rclpy.Context()
         rclpy.init(
-            args=[],
+            args=log_arguments(),
             context=self._context,
             domain_id=self._domain_id,
             signal_handler_options=SignalHandlerOptions.NO,

@@ -48,6 +48,7 @@ def play(
     from eloss_perception.replay.keyboard import Keyboard
     from eloss_perception.replay.player_node import PlayerNode
     from eloss_perception.ros.large_messages import prepare_for_large_messages
+    from eloss_perception.ros.log_bridge import log_arguments
 
     prepare_for_large_messages()
 
@@ -58,7 +59,7 @@ def play(
         keyboard = stack.enter_context(Keyboard())
         context = rclpy.Context()
         rclpy.init(
-            args=list(ros_arguments),
+            args=[*ros_arguments, *log_arguments()],
             context=context,
             signal_handler_options=SignalHandlerOptions.NO,
         )

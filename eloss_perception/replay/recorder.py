@@ -41,11 +41,12 @@ def record(
 
     from eloss_perception.bags.sink import BagSink
     from eloss_perception.replay.recorder_node import RecorderNode
+    from eloss_perception.ros.log_bridge import log_arguments
 
     with ExitStack() as stack:
         context = rclpy.Context()
         rclpy.init(
-            args=list(ros_arguments),
+            args=[*ros_arguments, *log_arguments()],
             context=context,
             signal_handler_options=SignalHandlerOptions.NO,
         )

@@ -1,10 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the package says through `logging`, in the node's log: engines built, backends lost."""
+"""What the package says through `logging`, in the node's log: engines built, backends lost.
+
+And where that log goes to.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
@@ -34,3 +39,20 @@ def bridge_log(logger: RcutilsLogger) -> None:
     package.addHandler(RosLogHandler(logger))
     package.setLevel(logging.INFO)
     package.propagate = False  # else Python prints warnings a second time
+
+
+def log_arguments() -> list[str]:
+    """Arguments for ``rclpy.init`` that keep ROS from log files where these have no place.
+
+    It refuses to start otherwise: users of containers and services often have no home.
+    """
+    home = os.environ.get("ROS_HOME") or "~/.ros"
+    folder = Path(os.environ.get("ROS_LOG_DIR") or f"{home}/log")
+    if folder.parts[0] == "~":
+        folder = Path(os.environ.get("HOME") or os.devnull, *folder.parts[1:])
+    existing = next(
+        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
+    )
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return []
+    return ["--ros-args", "--disable-external-lib-logs"]

@@ -68,7 +68,7 @@ def main(args: list[str] | None = None) -> int:
 
     from eloss_perception.errors import ElossError
     from eloss_perception.ros.large_messages import prepare_for_large_messages
-    from eloss_perception.ros.log_bridge import bridge_log
+    from eloss_perception.ros.log_bridge import bridge_log, log_arguments
     from eloss_perception.ros.node import DetectorNode
     from eloss_perception.runtime.backend_recovery import is_any_loading
 
@@ -76,7 +76,8 @@ def main(args: list[str] | None = None) -> int:
         return 0
     prepare_for_large_messages()
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        arguments = [*(sys.argv if args is None else args), *log_arguments()]
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # what rclpy's errors of arguments have in common
         return _refuse(error)
     executor = SingleThreadedExecutor()

@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.simulation.depth_buffer import GROUND, DepthBuffer
 from eloss_perception.simulation.ray_hash import hash_uniform
 from eloss_perception.simulation.rays import RayGrid
@@ -113,7 +113,7 @@ class Ground:
         return math.atan2(self.height_at(x + 1.5, y) - self.height_at(x - 1.5, y), 3.0)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _table(values, at):  # type: ignore[no-untyped-def]
     last = values.shape[0] - 1
     if not at > 0.0:  # NaN neither
@@ -124,7 +124,7 @@ def _table(values, at):  # type: ignore[no-untyped-def]
     return values[i] + (at - i) * (values[i + 1] - values[i])
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _height(x, y, x_start, centre, height, profile, zone, waviness, crossings, tile, tile_offset):  # type: ignore[no-untyped-def]
     at = (x - x_start) / STEP_X
     v = y - _table(centre, at)
@@ -182,7 +182,7 @@ def cast_ground(
     )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _cast_ground(  # type: ignore[no-untyped-def]
     x_start,
     centre,

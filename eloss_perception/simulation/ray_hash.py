@@ -9,10 +9,11 @@ after a change here delete `__pycache__`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from eloss_perception.core.compiled import njit
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _mix(x):  # type: ignore[no-untyped-def]
     """Finaliser of splitmix64 (Steele et al., OOPSLA 2014) to a float in [0, 1)."""
     x ^= x >> np.uint64(30)
@@ -23,7 +24,7 @@ def _mix(x):  # type: ignore[no-untyped-def]
     return np.float64(x >> np.uint64(11)) * 1.1102230246251565e-16
 
 
-@njit(cache=True, nogil=True)
+@njit
 def hash_uniform(a, b, c):  # type: ignore[no-untyped-def]
     """Uniform [0, 1) from three integers."""
     x = (

@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.simulation.depth_buffer import DepthBuffer
 from eloss_perception.simulation.parts import BOX, CYLINDER, ELLIPSOID, POLYHEDRON
 from eloss_perception.simulation.ray_hash import hash_uniform
@@ -68,7 +68,7 @@ def cast_parts(
 # enters.
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _meet_box(part, o, d):  # type: ignore[no-untyped-def]
     t_in, t_out, face = -1e9, 1e9, -1
     for k in range(3):
@@ -89,7 +89,7 @@ def _meet_box(part, o, d):  # type: ignore[no-untyped-def]
     return t_in, t_out, abs(d[face]), face
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _meet_ellipsoid(part, o, d):  # type: ignore[no-untyped-def]
     hx, hy, hz = part.half_x, part.half_y, part.half_z
     ox, oy, oz = o[0] / hx, o[1] / hy, o[2] / hz
@@ -109,7 +109,7 @@ def _meet_ellipsoid(part, o, d):  # type: ignore[no-untyped-def]
     return t_in, t_out, abs(nx * d[0] + ny * d[1] + nz * d[2]) / norm, -1
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _meet_cylinder(part, o, d):  # type: ignore[no-untyped-def]
     hx, hy, hz = part.half_x, part.half_y, part.half_z
     t_in, t_out, cosine = -1e9, 1e9, 1.0
@@ -142,7 +142,7 @@ def _meet_cylinder(part, o, d):  # type: ignore[no-untyped-def]
     return t_in, t_out, cosine, -1
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _meet_polyhedron(part, faces, o, d):  # type: ignore[no-untyped-def]
     t_in, t_out, cosine, face = -1e9, 1e9, 1.0, -1
     for q in range(part.first_face, part.first_face + part.num_faces):
@@ -166,7 +166,7 @@ def _meet_polyhedron(part, faces, o, d):  # type: ignore[no-untyped-def]
     return t_in, t_out, cosine, face
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _window_of_facade(part, p, o, d, t, face):  # type: ignore[no-untyped-def]
     """The number in [0, 1) of the window that a point of a wall lies in; 1 between windows."""
     u = (o[1 - face] + t * d[1 - face] + 100.0 * part.windows) / part.windows
@@ -177,7 +177,7 @@ def _window_of_facade(part, p, o, d, t, face):  # type: ignore[no-untyped-def]
     return 1.0
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _texture(part, p, o, d, t):  # type: ignore[no-untyped-def]
     """Factor on the reflectivity of the 0.2 m cell that a point of a part lies in."""
     cell = (
@@ -188,7 +188,7 @@ def _texture(part, p, o, d, t):  # type: ignore[no-untyped-def]
     return 1.0 + part.texture * (2.0 * hash_uniform(p, cell, 0) - 1.0)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _cast_parts(  # type: ignore[no-untyped-def]
     parts,
     faces,

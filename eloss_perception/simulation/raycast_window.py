@@ -7,9 +7,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.simulation.rays import RayGrid
 
 
@@ -45,7 +45,7 @@ def part_windows(
     return centres, axes, windows
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _set_rotation(m, yaw, pitch, roll):  # type: ignore[no-untyped-def]
     """Fill m (3, 3) with Rz(yaw) Ry(pitch) Rx(roll)."""
     ca, sa = math.cos(yaw), math.sin(yaw)
@@ -62,7 +62,7 @@ def _set_rotation(m, yaw, pitch, roll):  # type: ignore[no-untyped-def]
     m[2, 2] = cb * cc
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _part_windows(  # type: ignore[no-untyped-def]
     parts,
     objects,

@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.errors import ConfigError
 from eloss_perception.simulation.lidar import LidarModel
 
@@ -78,7 +78,7 @@ class RayGrid:
         )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _directions(elevation, azimuth, rotation):  # type: ignore[no-untyped-def]
     """World directions (B, A, 3) of beams (B,) at azimuths (B, A) [rad] for a sensor rotation."""
     num_beams, num_azimuth = azimuth.shape

@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.simulation.depth_buffer import NO_HIT, DepthBuffer
 from eloss_perception.simulation.lidar import LidarModel
 from eloss_perception.simulation.ray_hash import hash_uniform
@@ -92,7 +92,7 @@ def report(
     return points, counts
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _report(  # type: ignore[no-untyped-def]
     depth,
     signal,

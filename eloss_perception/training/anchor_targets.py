@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.classes import IGNORED
+from eloss_perception.core.compiled import njit
 from eloss_perception.core.decode_anchors import (
     NUM_ANCHOR_CHANNELS,
     anchor_boxes,
@@ -110,7 +110,7 @@ def _axis_aligned(
     return np.where(across[:, None], sizes[:, ::-1], sizes)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _assign(
     boxes: Any,
     footprints: Any,
@@ -186,7 +186,7 @@ def _assign(
     return owners, ious
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _window(offset: float, reach: float, cell: float, count: int) -> Any:
     """First and last + 1 index of the cells whose centre may lie within reach, cut to the grid."""
     # Cut before they become integers, which the window of a box of any size may not fit.
@@ -195,7 +195,7 @@ def _window(offset: float, reach: float, cell: float, count: int) -> Any:
     return int(first), int(last)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _aligned_iou(dx: float, dy: float, a: Any, b: Any) -> Any:
     """IoU of two axis-aligned rectangles of extents a and b, their centres (dx, dy) apart."""
     overlap_x = min(min(a[0], b[0]), 0.5 * (a[0] + b[0]) - abs(dx))

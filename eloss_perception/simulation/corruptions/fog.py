@@ -10,8 +10,8 @@ Object Detection in Adverse Weather* (ICCV 2021).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.simulation.corruptions.receiver import (
     MIN_REFLECTIVITY,
     NOISE_FLOOR,
@@ -32,7 +32,7 @@ RANGE_STEP_M = 0.1
 PATCHINESS = 0.8
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _fog_echoes(
     points: PointArray,
     uniforms: PointArray,

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.simulation.corruptions.receiver import MIN_REFLECTIVITY, NOISE_FLOOR
 from eloss_perception.simulation.corruptions.scan import BoolArray, PointArray, azimuths, ranges
 
@@ -40,7 +40,7 @@ def point_dropout(
     return survivors
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _is_outside_balls(points: PointArray, centres: PointArray, radius: float) -> BoolArray:
     """Which points are farther than `radius` from every centre."""
     outside = np.ones(points.shape[0], dtype=np.bool_)

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from eloss_perception.core.compiled import njit
 from eloss_perception.simulation.corruptions.receiver import (
     BEAM_DIAMETER_M,
     BEAM_DIVERGENCE,
@@ -76,7 +76,7 @@ def _expected_echoes(particles: Particles, gain: float) -> tuple[FloatArray, Flo
     return log_powers, counts
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _strongest_echoes(
     points: PointArray,
     uniforms: PointArray,

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from eloss_perception.core.boxes import wrap_angle
+from eloss_perception.core.compiled import njit
 from eloss_perception.training.data.frames import Frame
 from eloss_perception.training.data.object_database import MIN_STORED_POINTS, ObjectDatabase
 from eloss_perception.training.data.object_noise import move_objects
@@ -128,7 +128,7 @@ def _vary_scene(frame: Frame, config: AugmentationConfig, rng: np.random.Generat
     return Frame(_vary_points(frame.points, linear, shift, gain), boxes, frame.labels)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _vary_points(points, linear, shift, gain):  # type: ignore[no-untyped-def]
     """(N, 4) float32 points moved as the boxes are, intensity times ``gain`` within [0, 1]."""
     varied = np.empty(points.shape, np.float32)

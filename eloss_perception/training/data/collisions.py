@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from eloss_perception.core.compiled import njit
 
-@numba.njit(nogil=True, cache=True)
+
+@njit
 def overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> bool:
     """Whether two (7,) boxes share area; touching is none, and neither is a box without size."""
     dx, dy = b[0] - a[0], b[1] - a[1]
@@ -35,7 +36,7 @@ def overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> bool:
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def accept_in_order(
     present: npt.NDArray[np.float64], candidates: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
@@ -62,7 +63,7 @@ def accept_in_order(
     return accepted
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def move_in_order(
     boxes: npt.NDArray[np.float64],
     movable: npt.NDArray[np.bool_],

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from eloss_perception.core.compiled import njit
 
 # Side of a cell [m] whose low returns are taken for ground, and how far cells reach.
 _CELL = 1.0
@@ -38,7 +39,7 @@ def local_ground(
     return ground
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _low_returns(points):  # type: ignore[no-untyped-def]
     """The second lowest z of each cell, because the lowest may be a reflection below the road."""
     size = int(2 * _REACH / _CELL)
@@ -62,7 +63,7 @@ def _low_returns(points):  # type: ignore[no-untyped-def]
     return second
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _around(low, boxes):  # type: ignore[no-untyped-def]
     size = len(low)
     ground = np.full(len(boxes), np.nan, np.float32)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from eloss_perception.core.boxes import points_in_boxes, wrap_angle
 from eloss_perception.core.classes import IGNORED
+from eloss_perception.core.compiled import njit
 from eloss_perception.training.data.collisions import move_in_order
 from eloss_perception.training.data.frames import Frame
 
@@ -57,7 +57,7 @@ def move_objects(
     return Frame(points[keep], narrow, frame.labels)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _move_points(points, owners, moved, before, after):  # type: ignore[no-untyped-def]
     """Moves the points of moved boxes with them, in place."""
     cos, sin = np.cos(after[:, 6] - before[:, 6]), np.sin(after[:, 6] - before[:, 6])

@@ -13,9 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from eloss_perception.core.compiled import njit
 
 _NUM_SAMPLES = 41
 
@@ -175,7 +176,7 @@ class MatchedFrames:
         return true, false
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _sampled_ranks(num_found: int, num_objects: int) -> NDArray[np.int64]:
     """Pick from objects in the order of their finding those nearest to recall 0, 1/40, 2/40, ..."""
     ranks = np.empty(_NUM_SAMPLES, dtype=np.int64)

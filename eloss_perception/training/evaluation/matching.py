@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from eloss_perception.core.compiled import njit
 
 # A label or a detection counts, may be matched without counting, or does not exist for the class.
 COUNTED, IGNORED, UNSEEN = 0, 1, -1
@@ -43,7 +44,7 @@ class MatchingProblem(NamedTuple):
     min_overlap: float
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def count_steps(
     problem: MatchingProblem,
 ) -> tuple[
@@ -112,7 +113,7 @@ def count_steps(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def match_at(
     problem: MatchingProblem, threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -136,7 +137,7 @@ def match_at(
     return partners, false
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _match_frame(
     problem: MatchingProblem,
     frame: int,
@@ -182,7 +183,7 @@ def _match_frame(
             taken[best] = True
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _is_true(problem: MatchingProblem, partners: NDArray[np.int64], label: int) -> bool:
     """Return whether a label counts as found by a detection that counts."""
     partner = partners[label]
@@ -192,7 +193,7 @@ def _is_true(problem: MatchingProblem, partners: NDArray[np.int64], label: int) 
     return counted
 
 
-@numba.njit(nogil=True, cache=True)
+@njit
 def _is_false(problem: MatchingProblem, taken: NDArray[np.bool_], j: int, threshold: float) -> bool:
     """Return whether a detection counts, exists and finds nothing."""
     return not (
