@@ -27,6 +27,10 @@ class BackendError(ElossError):
     """An inference backend is not installed, cannot start or failed on a frame."""
 
 
+class HangError(BackendError):
+    """A backend does not come back from a frame, nor when loaded again: take a new process."""
+
+
 class DataError(ElossError):
     """A dataset file or a recording is missing or malformed."""
 
@@ -43,6 +47,8 @@ def printable(text: object, max_length: int = _MAX_NAME) -> str:
         twenty characters long.
     """
     whole = str(text)
+    if len(whole) <= max_length and whole.isprintable():
+        return whole
     kept = "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole[:max_length]
     )

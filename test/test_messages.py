@@ -222,7 +222,7 @@ def active(**changes: object) -> DetectorStatus:
 
 
 def levels(status: DetectorStatus, before: DetectorStatus | None = None) -> dict[str, int]:
-    diagnostics = Diagnostics("detector_node", now=8.0)
+    diagnostics = Diagnostics("detector_node")
     diagnostics.make(before or active(num_received=1, num_answered=1), SETTINGS, 9.0, Time())
     array = diagnostics.make(status, SETTINGS, 10.0, Time(sec=3))
     assert array.header.stamp.sec == 3
@@ -267,7 +267,7 @@ def test_a_fault_is_told_once_and_counts_may_begin_anew() -> None:
 
 
 def values_of(task: str, status: DetectorStatus) -> dict[str, str]:
-    array = Diagnostics("n", now=0.0).make(status, SETTINGS, 10.0, Time())
+    array = Diagnostics("n").make(status, SETTINGS, 10.0, Time())
     (entry,) = (entry for entry in array.status if entry.name == f"n: {task}")
     return {pair.key: pair.value for pair in entry.values} | {"message": entry.message}
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from eloss_perception.core.entropy import eloss
 from eloss_perception.core.fingerprints import Fingerprints, repeated_share
 from eloss_perception.core.health_classifier import CLEAN, Judgement
-from eloss_perception.core.health_memory import RecentFrames, SlowDrift
+from eloss_perception.core.health_memory import MAX_FRAMES, RecentFrames, SlowDrift
 from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.health_words import cause_in_words, reason_in_words
 from eloss_perception.errors import ConfigError
@@ -54,15 +54,20 @@ class HealthLevel(IntEnum):
 class HealthSettings(BaseModel):
     """How scores become a level."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    warn_ratio: float = Field(1.0, gt=0, description="score / threshold from which the level WARNs")
-    error_ratio: float = Field(3.0, gt=0, description="score / threshold of an ERROR")
+    warn_ratio: float = Field(
+        1.0, gt=0, le=1000, description="score / threshold from which the level WARNs"
+    )
+    error_ratio: float = Field(3.0, gt=0, le=1000, description="score / threshold of an ERROR")
     smoothing: float = Field(
         0.4, gt=0, le=1, description="weight of the newest frame in the average over time"
     )
     recent_frames: int = Field(
-        10, ge=0, description="clean frames that a frame is compared with; 0 for none"
+        10,
+        ge=0,
+        le=MAX_FRAMES,
+        description="clean frames that a frame is compared with; 0 for none",
     )
     follow_drift: bool = Field(
         False, description="let the normal values follow slow drift, never across an alarm"

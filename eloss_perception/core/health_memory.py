@@ -9,6 +9,9 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
+MAX_FRAMES = 1000
+"""Most frames that are kept: a hundred seconds at 10 Hz, whose mean takes a millisecond."""
+
 # With fewer frames than this their mean is no better than the clean mean.
 _MIN_FRAMES = 5
 # After so many frames without a clean one the scene has moved on: 3 s at 10 Hz.
@@ -25,8 +28,8 @@ class RecentFrames:
     """
 
     def __init__(self, num_frames: int) -> None:
-        """Keeps up to ``num_frames`` frames; 0 keeps none."""
-        self._frames: deque[npt.NDArray[np.float64]] = deque(maxlen=num_frames)
+        """Keeps up to ``num_frames`` frames, and never more than `MAX_FRAMES`; 0 keeps none."""
+        self._frames: deque[npt.NDArray[np.float64]] = deque(maxlen=min(num_frames, MAX_FRAMES))
         self.frames_ago = 0
 
     def add(self, readings: npt.NDArray[np.float64]) -> None:

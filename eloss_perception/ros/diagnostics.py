@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import replace
 
 from builtin_interfaces.msg import Time
@@ -12,7 +13,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from eloss_perception.core.health import HealthLevel, HealthReport
-from eloss_perception.ros.messages import level_byte
+from eloss_perception.errors import printable
+from eloss_perception.ros.messages import MAX_REASON, level_byte
 from eloss_perception.ros.params import DetectorNodeSettings
 from eloss_perception.ros.status import DetectorStatus
 
@@ -22,6 +24,14 @@ _MAX_SATURATED_SHARE = 0.5
 
 _NUM_WORST = 3
 
+# A rate is taken over so long, and is below its limit where it is a tenth below; what was, is above
+# again a twentieth below. One scan more or less in that time is chance.
+_RATE_WINDOW_S = 3.0
+_LOW_RATE, _RECOVERED_RATE = 0.9, 0.95
+
+# Share of scans lost before the node from which that is a warning: one in ten.
+_MAX_LOST_SHARE = 0.1
+
 Values = dict[str, object]
 Judgement = tuple[HealthLevel, str, Values]
 
@@ -29,16 +39,11 @@ Judgement = tuple[HealthLevel, str, Values]
 class Diagnostics:
     """Turns a status into /diagnostics; remembers the one before, to see what is new."""
 
-    def __init__(self, node_name: str, now: float) -> None:
-        """Starts observing.
-
-        Args:
-            node_name: Name that the tasks are published under, as `<node>: <task>`.
-            now: The steady clock [s].
-        """
+    def __init__(self, node_name: str) -> None:
+        """Starts observing; the tasks are published as `<node>: <task>`."""
         self._node_name = node_name
         self._before = DetectorStatus()
-        self._before_time = now
+        self._rate = _Rate()
 
     def make(
         self, status: DetectorStatus, settings: DetectorNodeSettings, now: float, stamp: Time
@@ -51,13 +56,12 @@ class Diagnostics:
             now: The steady clock [s].
             stamp: The node's clock, for the header.
         """
-        before, elapsed = self._before, max(now - self._before_time, 1e-3)
-        self._before, self._before_time = replace(status), now
+        before, self._before = self._before, replace(status)
         if status.num_received < before.num_received:  # activated anew: counts began again
             before = DetectorStatus()
-        rate = (status.num_received - before.num_received) / elapsed
+        self._rate.add(now, status.num_received, settings.min_rate_hz)
         tasks = {
-            "input": _input(status, before, settings, now, rate),
+            "input": _input(status, before, settings, now, self._rate),
             "processing_time": _processing_time(status, settings),
             "pillar_capacity": _pillar_capacity(status),
             "backend": _backend(status, before, settings),
@@ -70,8 +74,8 @@ class Diagnostics:
                 DiagnosticStatus(
                     level=level_byte(level),
                     name=f"{self._node_name}: {task}",
-                    message=message,
-                    hardware_id=settings.hardware_id,
+                    message=printable(message, MAX_REASON),
+                    hardware_id=printable(settings.hardware_id),
                     values=[KeyValue(key=k, value=_text(v)) for k, v in values.items()],
                 )
             )
@@ -83,12 +87,14 @@ def _input(
     before: DetectorStatus,
     settings: DetectorNodeSettings,
     now: float,
-    rate: float,
+    rate: _Rate,
 ) -> Judgement:
     silence = status.seconds_without_scan(now)
     counts = status.counts
     values: Values = {
-        "rate_hz": rate,
+        "rate_hz": rate.hz,
+        "sensor_rate_hz": status.lost.sensor_rate_hz,
+        "lost_before_node_share": status.lost.share,
         "seconds_since_last_scan": silence,
         "num_received": status.num_received,
         "num_answered": status.num_answered,
@@ -115,11 +121,54 @@ def _input(
         return HealthLevel.WARN, "intensity is saturated: check parameter sensor", values
     if status.num_replaced > before.num_replaced:
         return HealthLevel.WARN, "scans dropped because newer ones came before their turn", values
-    if before.num_received == 0:  # the time since the first scan is no full period
+    if rate.is_unknown:
         return HealthLevel.OK, "waiting" if status.num_received == 0 else "first scans", values
-    if rate < settings.min_rate_hz:
-        return HealthLevel.WARN, f"{rate:.1f} scans a second, below min_rate_hz", values
-    return HealthLevel.OK, f"{rate:.1f} scans a second", values
+    lost, arrive = status.lost, f"{rate.hz:.1f} scans a second"
+    if lost.share >= _MAX_LOST_SHARE:
+        of_all = f"of the sensor's {lost.sensor_rate_hz:.1f}"
+        message = f"{arrive} {of_all}: {lost.share:.0%} were lost before the node"
+        return HealthLevel.WARN, message, values
+    if rate.is_low:
+        return HealthLevel.WARN, f"{arrive}, below min_rate_hz", values
+    return HealthLevel.OK, arrive, values
+
+
+class _Rate:
+    """Scans a second over the last seconds, and whether that is too few.
+
+    Attributes:
+        hz: The rate [Hz].
+        is_unknown: Whether there was no whole period yet.
+        is_low: Whether it has fallen below the limit and not come back.
+    """
+
+    def __init__(self) -> None:
+        self.hz = 0.0
+        self.is_unknown = True
+        self.is_low = False
+        self._history: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, num_received: int, min_hz: float) -> None:
+        """Takes in a count that only grows while the node is active."""
+        history = self._history
+        # A count of 0 does not count: the time since the first scan is no full period.
+        if num_received == 0 or (history and num_received < history[-1][1]):
+            history.clear()
+            self.is_low = False
+        while len(history) > 1 and now - history[1][0] >= _RATE_WINDOW_S:
+            history.popleft()
+        self.is_unknown = not history
+        if history:
+            elapsed = max(now - history[0][0], 1e-3)
+            num_scans = num_received - history[0][1]
+            self.hz = num_scans / elapsed
+            expected = min_hz * elapsed
+            if self.is_low:
+                self.is_low = num_scans < _RECOVERED_RATE * expected
+            else:
+                self.is_low = num_scans + 1 < _LOW_RATE * expected
+        if num_received:
+            history.append((now, num_received))
 
 
 def _processing_time(status: DetectorStatus, settings: DetectorNodeSettings) -> Judgement:
@@ -167,7 +216,13 @@ def _backend(
         "lifecycle_state": status.lifecycle,
         "num_failed": status.num_failed,
         "num_reloads": status.num_reloads,
+        "num_hanging": status.num_hanging,
     }
+    if status.failure:
+        return HealthLevel.ERROR, f"the last transition failed: {status.failure}", values
+    if status.num_hanging:
+        level = HealthLevel.WARN if status.hanging_since is None else HealthLevel.ERROR
+        return level, f"{status.num_hanging} scans hang in a backend for good", values
     if status.num_failed > before.num_failed:
         return HealthLevel.ERROR, status.last_error, values
     if status.fault:
@@ -210,4 +265,4 @@ def _worst_checks(report: HealthReport) -> str:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else printable(value, MAX_REASON)

@@ -20,7 +20,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from eloss_perception.core.health import HealthLevel
 from eloss_perception.ros.cdr import Messages, Stencils, joined
 from eloss_perception.ros.markers import delete_all, make_marker
-from eloss_perception.ros.messages import array_begin, set_stamp
+from eloss_perception.ros.messages import array_begin, bounded_header, set_stamp
 
 Color = tuple[float, float, float, float]
 
@@ -148,6 +148,7 @@ def parts_to_cdr(parts: Sequence[Part], header: Header) -> bytes:
         parts: What there is to see; only the text of the last may be another one in every frame.
         header: Of all markers.
     """
+    header = bounded_header(header)
     begin = array_begin(MarkerArray(), 1 + len(parts))
     *others, words = parts
     looks = [(part.namespace, part.kind, part.text) for part in others]

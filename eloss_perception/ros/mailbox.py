@@ -18,6 +18,11 @@ class Mailbox(Generic[_Item]):
         self._item: _Item | None = None
         self._is_closed = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits in it."""
+        return self._item is None
+
     def put(self, item: _Item) -> bool:
         """Leaves an item; returns whether one that nobody had taken was dropped for it."""
         with self._condition:

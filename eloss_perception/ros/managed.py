@@ -1,13 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A lifecycle node's transitions as four steps that may fail with one line."""
+"""A lifecycle node's transitions as four steps that may fail with one line.
+
+There is no bond with a lifecycle manager: nav2_lifecycle_manager needs `bond_timeout: 0.0`. What
+the node is about, diagnostics and health say, STALE included.
+"""
 
 from __future__ import annotations
 
+import threading
+import traceback
+from collections.abc import Callable
+
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from eloss_perception.errors import ElossError
-from eloss_perception.ros.transitions import refuse_impossible_transitions
+from eloss_perception.errors import ElossError, printable
+from eloss_perception.ros.transitions import make_transitions_in_a_thread
+
+_MAX_LINE = 1000
 
 
 class ManagedNode(LifecycleNode):  # type: ignore[misc]
@@ -20,7 +30,9 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
     def __init__(self, name: str, **node_arguments: object) -> None:
         super().__init__(name, **node_arguments)
         self.failure: Exception | None = None
-        refuse_impossible_transitions(self)
+        self._is_starting = False
+        self._transition_lock = threading.Lock()
+        make_transitions_in_a_thread(self, self._transition_lock)
 
     def load(self) -> None:
         """Takes what the work needs; an `ElossError` leaves the node unconfigured."""
@@ -44,60 +56,65 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         Raises:
             ElossError: If the node cannot be started.
         """
-        for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != TransitionCallbackReturn.SUCCESS:
-                raise self.failure or ElossError(f"{trigger.__name__} failed")
+        with self._transition_lock:
+            self._is_starting = True
+            try:
+                for trigger in (self.trigger_configure, self.trigger_activate):
+                    if trigger() != TransitionCallbackReturn.SUCCESS:
+                        raise self.failure or ElossError(f"{trigger.__name__} failed")
+            finally:
+                self._is_starting = False
 
     def close(self) -> None:
         """Ends the work and gives everything back, in whatever state the node is."""
         self.end()
         self.unload()
 
-    def report_failure(self, error: ElossError) -> None:
-        """Says why a transition failed; `failure` holds it too."""
-        self.get_logger().error(str(error))
-
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads; fails with a log line where that is not possible."""
-        try:
-            self.load()
-        except ElossError as error:
-            return self._fail(error)
-        except Exception as error:  # A bug: kept, because rclpy drops what a transition raises.
-            self.failure = error
-            raise
-        self.failure = None
-        return super().on_configure(state)
+        return self._make("configure", self.load, super().on_configure, state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Starts to work."""
-        try:
-            self.begin()
-        except ElossError as error:
-            return self._fail(error)
-        return super().on_activate(state)
+        return self._make("activate", self.begin, super().on_activate, state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops to work."""
-        self.end()
-        return super().on_deactivate(state)
+        return self._make("deactivate", self.end, super().on_deactivate, state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Gives back what was loaded."""
-        self.unload()
-        return super().on_cleanup(state)
+        return self._make("cleanup", self.unload, super().on_cleanup, state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops whatever runs."""
-        self.close()
-        return super().on_shutdown(state)
+        return self._make("shutdown", self.close, super().on_shutdown, state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Back to unconfigured, from where a manager may try again."""
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
-    def _fail(self, error: ElossError) -> TransitionCallbackReturn:
+    def _make(
+        self,
+        name: str,
+        step: Callable[[], None],
+        follow: Callable[[LifecycleState], TransitionCallbackReturn],
+        state: LifecycleState,
+    ) -> TransitionCallbackReturn:
+        try:
+            step()
+        except ElossError as error:
+            self._report(name, error, str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # A bug: rclpy would drop it without a word.
+            self._report(name, error, f"bug: {traceback.format_exc(limit=-3)}")
+            return TransitionCallbackReturn.ERROR
+        self.failure = None
+        return follow(state)
+
+    def _report(self, name: str, error: Exception, text: str) -> None:
+        """Says why a transition failed; a node that starts itself ends with it (`process.py`)."""
         self.failure = error
-        self.report_failure(error)
-        return TransitionCallbackReturn.FAILURE
+        if not self._is_starting:
+            self.get_logger().error(f"{name} failed: {printable(text, _MAX_LINE)}")

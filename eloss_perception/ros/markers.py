@@ -21,9 +21,12 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from eloss_perception.core.boxes import Boxes3D, corners_3d
 from eloss_perception.ros.cdr import Messages, Stencils, joined
-from eloss_perception.ros.messages import array_begin, poses, set_stamp
+from eloss_perception.ros.messages import array_begin, bounded_header, poses, set_stamp
 
 LIFETIME = Duration(sec=0, nanosec=200_000_000)
+"""How long markers live unless their next ones take longer to come."""
+
+_LONGEST_LIFETIME_S = 2.5  # of a sensor that gives a scan a second
 
 # The colours of vision_msgs' RViz plugin, so that both displays agree.
 _CLASS_COLORS = {
@@ -41,7 +44,16 @@ _HEADING_LENGTH = 1.0  # metres ahead of the nose
 _EDGES = (0, 1, 1, 2, 2, 3, 3, 0, 4, 5, 5, 6, 6, 7, 7, 4, 0, 4, 1, 5, 2, 6, 3, 7)
 
 
-def box_markers_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Header) -> bytes:
+def lifetime_for(period_s: float) -> Duration:
+    """How long markers live whose next ones come after a period [s]: two of them and a half."""
+    shortest = 1e-9 * LIFETIME.nanosec
+    lifetime_s = min(max(2.5 * period_s, shortest), _LONGEST_LIFETIME_S)
+    return Duration(sec=int(lifetime_s), nanosec=round(1e9 * (lifetime_s % 1.0)))
+
+
+def box_markers_to_cdr(
+    boxes: Boxes3D, class_names: Sequence[str], header: Header, lifetime: Duration = LIFETIME
+) -> bytes:
     """Boxes as translucent bodies with their edges and a line ahead of the nose.
 
     Lines go into one marker a class: markers and colours of single points cost more to make and to
@@ -51,12 +63,14 @@ def box_markers_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Heade
         boxes: Boxes in the cloud's frame.
         class_names: Names by label; they choose the colour.
         header: The cloud's header.
+        lifetime: How long they are shown, if nothing newer comes.
 
     Returns:
         A serialised MarkerArray: DELETEALL, then for each box a body (namespace `boxes`, id = index
         of the box), then for each class that was found its lines (`edges`, id = label). Only
         DELETEALL where there is no box.
     """
+    header = bounded_header(header)
     found, firsts = np.unique(boxes.labels, return_index=True)
     found = found[np.argsort(firsts)]  # the class of the best box first
     begin = array_begin(MarkerArray(), 1 + len(boxes) + len(found))
@@ -68,6 +82,7 @@ def box_markers_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Heade
     bodies.set("id", np.arange(len(boxes))[:, None], are_bodies)
     bodies.set("pose", poses(boxes), are_bodies)
     bodies.set("scale", boxes.boxes[:, 3:6], are_bodies)
+    _set_lifetime(bodies, lifetime, are_bodies)
     parts = [bodies]
     ends = _line_ends(boxes)
     for label in found.tolist():
@@ -76,8 +91,14 @@ def box_markers_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Heade
         lines = Messages(stencils, [0], parts[-1].end)
         set_stamp(lines, header)
         lines.set("points", of_class)
+        _set_lifetime(lines, lifetime, slice(None))
         parts.append(lines)
     return joined(begin, *parts)
+
+
+def _set_lifetime(messages: Messages, lifetime: Duration, of: slice) -> None:
+    messages.set("lifetime.sec", lifetime.sec, of)
+    messages.set("lifetime.nanosec", lifetime.nanosec, of)
 
 
 def _line_ends(boxes: Boxes3D) -> NDArray[np.float64]:
@@ -104,7 +125,7 @@ def _body_stencils(frame_id: str, names: tuple[str, ...]) -> Stencils:
     return Stencils([delete_all(header), *bodies])
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)  # a message of 200 boxes' lines is 250 kB
 def _line_stencils(frame_id: str, label: int, name: str, num_points: int) -> Stencils:
     """The lines of one class."""
     lines = make_marker(

@@ -23,6 +23,7 @@ from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.health import HealthLevel, HealthReport
 from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.pillars import PointCounts
+from eloss_perception.errors import printable
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.cdr import Messages, Stencil, Stencils, joined
 from eloss_perception.ros.status import DetectorStatus
@@ -30,6 +31,27 @@ from eloss_perception.ros.status import DetectorStatus
 # A stamp this much older than the node's clock is of another time base (a replayed bag, a sensor
 # that counts from its own start), not the age of a scan.
 MAX_PIPELINE_LATENCY_S = 60.0
+
+MAX_FRAME_ID_BYTES = 256
+"""Longest frame_id of a scan: every box and marker repeats it."""
+
+MAX_REASON = 1000
+"""Characters of a reason or an error's text, in a message, in diagnostics and in the log."""
+
+
+def is_frame_id_bounded(frame_id: str) -> bool:
+    """Whether a frame_id is short enough to be repeated, and text at all."""
+    try:
+        return len(frame_id[: MAX_FRAME_ID_BYTES + 1].encode()) <= MAX_FRAME_ID_BYTES
+    except UnicodeEncodeError:  # halves of characters
+        return False
+
+
+def bounded_header(header: Header) -> Header:
+    """A header itself, or one with the beginning of its frame_id where that is too long."""
+    if is_frame_id_bounded(header.frame_id):
+        return header
+    return Header(stamp=header.stamp, frame_id=printable(header.frame_id))
 
 
 def detections_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Header) -> bytes:
@@ -44,6 +66,7 @@ def detections_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Header
         What rclpy makes of a message with one detection for each box, in the boxes' order; the
         covariance is zero: unknown.
     """
+    header = bounded_header(header)
     begin = array_begin(Detection3DArray(header=header), len(boxes))
     if len(boxes) == 0:
         return joined(begin)
@@ -95,7 +118,7 @@ def set_stamp(messages: Messages, header: Header) -> None:
 
 def health_to_msg(report: HealthReport, counts: PointCounts, header: Header) -> EntropyHealth:
     """A frame's health as a message."""
-    msg = EntropyHealth(header=header)
+    msg = EntropyHealth(header=bounded_header(header))
     msg.level = level_byte(report.level)
     msg.score = float(report.score)
     msg.smoothed_score = float(report.smoothed_score)
@@ -114,7 +137,7 @@ def health_to_msg(report: HealthReport, counts: PointCounts, header: Header) -> 
     msg.num_pillars = counts.num_occupied
     msg.num_non_finite = counts.num_non_finite
     msg.num_out_of_range = counts.num_out_of_range
-    msg.reason = report.reason
+    msg.reason = printable(report.reason, MAX_REASON)
     return msg
 
 
@@ -127,7 +150,7 @@ def unread_health_to_msg(
     """
     num_layers = len(reference.layer_names)
     unread = array("f", [math.nan] * num_layers)
-    msg = EntropyHealth(header=header)
+    msg = EntropyHealth(header=bounded_header(header))
     msg.level = level_byte(level)
     msg.score = math.nan
     msg.smoothed_score = math.nan
@@ -141,13 +164,13 @@ def unread_health_to_msg(
     msg.normal_std = _float_array(reference.layer_std)
     msg.check_names = list(reference.checks)
     msg.check_ratio = array("f", [math.nan] * len(reference.checks))
-    msg.reason = reason
+    msg.reason = printable(reason, MAX_REASON)
     return msg
 
 
 def processing_time_to_msg(status: DetectorStatus, header: Header) -> ProcessingTime:
     """Durations of the newest answered scan as a message."""
-    msg = ProcessingTime(header=header)
+    msg = ProcessingTime(header=bounded_header(header))
     msg.preprocess_ms = status.preprocess_ms
     msg.inference_ms = status.inference_ms
     msg.postprocess_ms = status.postprocess_ms
@@ -158,6 +181,11 @@ def processing_time_to_msg(status: DetectorStatus, header: Header) -> Processing
     return msg
 
 
+def stamp_ns(header: Header) -> int:
+    """A header's time [ns]; whatever sec and nanosec are."""
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
 def pipeline_latency_ms(now_ns: int, header: Header) -> float:
     """Age of a scan [ms]: the node's clock minus the header's stamp.
 
@@ -165,7 +193,7 @@ def pipeline_latency_ms(now_ns: int, header: Header) -> float:
         NaN where the stamp is not in the node's time base, that is in the future or a minute old:
         the stamp of a replayed bag without simulated time, for example, tells no age.
     """
-    age_ns = now_ns - (header.stamp.sec * 1_000_000_000 + header.stamp.nanosec)
+    age_ns = now_ns - stamp_ns(header)
     return age_ns * 1e-6 if 0 <= age_ns < MAX_PIPELINE_LATENCY_S * 1e9 else math.nan
 
 

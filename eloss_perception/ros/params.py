@@ -123,6 +123,22 @@ class DetectorNodeSettings(_Settings):
         " [s].",
         json_schema_extra=RUN_TIME,
     )
+    hang_timeout: float = Field(
+        default=5.0,
+        ge=0.5,
+        le=3600.0,
+        description="Time without an answer to a scan after which the backend counts as hanging: it"
+        " is left behind and loaded again [s].",
+        json_schema_extra=RUN_TIME,
+    )
+    hang_exit_timeout: float = Field(
+        default=30.0,
+        ge=0.0,
+        le=3600.0,
+        description="Time without an answer to any scan, since one that the backend hung on, after"
+        " which the process ends with exit code 75, to be started anew; 0 for never [s].",
+        json_schema_extra=RUN_TIME,
+    )
     publish_markers: bool = Field(
         default=True,
         description="Publish the boxes as markers for RViz.",
@@ -141,7 +157,8 @@ class DetectorNodeSettings(_Settings):
         default=5.0,
         ge=0.0,
         le=1000.0,
-        description="Scans a second below which diagnostics warn [Hz].",
+        description="Scans a second that the sensor should have; diagnostics warn where over three"
+        " seconds there are a tenth fewer [Hz].",
         json_schema_extra=RUN_TIME,
     )
     max_processing_time_ms: float = Field(

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The process around the detector node: signals, spinning, the exit code.
+"""The process around the detector node: signals, threads, the exit code.
 
-The main thread does nothing but load and wait, because only there does Python run signal handlers;
-rclpy's executor has a thread of its own. This module imports nothing slow, so that a signal finds
-its handler installed from the start.
+The main thread does nothing but wait, because only there does Python run signal handlers; all the
+rest, imports included, may be in native code for as long as it likes. This module imports nothing
+slow, so that a signal finds its handler installed from the start.
 """
 
 from __future__ import annotations
@@ -13,118 +13,175 @@ import os
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
-# Loading a network cannot be interrupted cleanly. After this time nothing is left worth waiting
-# for: the node writes no files.
+from eloss_perception.errors import ConfigError, ElossError, HangError, printable
+
+if TYPE_CHECKING:
+    from rclpy.executors import Executor
+
+# Exit codes; 70 and 75 mean what they do in sysexits.h: starting the node again may help.
+REFUSED = 1
+BUG = 70
+HANGS = 75
+
+# What has not been closed by now never will be, and the node writes no files.
 _GRACE_PERIOD_S = 1.2
+_MAX_LINE = 4000
+_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 
 
 class StopRequest:
-    """Set by SIGINT or SIGTERM; ends the process by itself if that takes too long."""
+    """Set by SIGINT or SIGTERM, or by a failure.
+
+    Attributes:
+        exit_code: What the process will end with.
+    """
 
     def __init__(self) -> None:
+        self.exit_code = 0
         self._event = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self._event.is_set():
-            last_resort = threading.Timer(_GRACE_PERIOD_S, os._exit, (0,))
-            last_resort.daemon = True
-            last_resort.start()
+        self._event.set()
+
+    def fail(self, error: BaseException | None) -> None:
+        """Says what went wrong and ends the process with it, unless it is ending already."""
+        is_bug = not isinstance(error, ElossError)
+        if is_bug:
+            traceback.print_exception(error)
+        if self.is_set:
+            return
+        self.exit_code = BUG if is_bug else HANGS if isinstance(error, HangError) else REFUSED
+        if not is_bug:
+            line = printable(" ".join(str(error).split()), _MAX_LINE)
+            sys.stderr.write(f"detector_node: {line}\n")
         self._event.set()
 
     @property
     def is_set(self) -> bool:
-        """Whether the process was asked to stop."""
+        """Whether the process is to end."""
         return self._event.is_set()
 
-    def set(self) -> None:
-        """Asks from inside, without the limit in time."""
-        self._event.set()
-
     def wait(self) -> None:
-        """Waits until the process is asked to stop."""
+        """Waits until the process is to end."""
         # A timeout, because a wait without one would not let a signal handler run on all systems.
         while not self._event.wait(timeout=1.0):
             pass
 
 
-def main(args: list[str] | None = None) -> int:
-    """Runs `detector_node` until SIGINT or SIGTERM.
+def main(args: list[str] | None = None) -> NoReturn:
+    """Runs `detector_node` until SIGINT or SIGTERM, and ends the process.
 
-    Returns:
-        0 after a signal; 1 where the node could not start, with one line on stderr.
+    Its exit code is 0 after a signal; 1 where the node could not start, with one line on stderr; 70
+    after a bug, with a traceback; 75 where the backend hung for `hang_exit_timeout`.
     """
     stop = StopRequest()
     # As in `cli.py`: numpy's own threads would spin on the cores of the network's.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    body = threading.Thread(target=_run, args=(args, stop), name="node", daemon=True)
+    body.start()
+    stop.wait()
+    body.join(timeout=_GRACE_PERIOD_S)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed by whoever read it
+            stream.flush()
+    # Not `sys.exit`: Python would put the default handlers back before it ends, so that one more
+    # signal killed it, and abort where a thread is in native code.
+    os._exit(stop.exit_code)
 
-    # Imported now that signals are taken care of: rclpy and numba take most of a second.
+
+def _run(args: list[str] | None, stop: StopRequest) -> None:
+    """All there is to do, in a thread of its own."""
+    try:
+        _run_node(args, stop)
+    except BaseException as error:  # Whatever it is, the process ends with it.
+        stop.fail(error)
+
+
+def _run_node(args: list[str] | None, stop: StopRequest) -> None:
     import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
-    from eloss_perception.errors import ElossError
-    from eloss_perception.ros.large_messages import prepare_for_large_messages
     from eloss_perception.ros.log_bridge import bridge_log, log_arguments
     from eloss_perception.ros.node import DetectorNode
-    from eloss_perception.runtime.backend_recovery import is_any_loading
+    from eloss_perception.ros.shared_memory import remove_orphans
 
     if stop.is_set:
-        return 0
-    prepare_for_large_messages()
+        return
+    remove_orphans()
     try:
         arguments = [*(sys.argv if args is None else args), *log_arguments()]
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # what rclpy's errors of arguments have in common
-        return _refuse(error)
+        raise ConfigError(str(error)) from None
+    node = DetectorNode(on_failure=lambda: stop.fail(node.worker_failure))
+    bridge_log(node.get_logger())
     executor = SingleThreadedExecutor()
-    spinning_failure: list[BaseException] = []
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            pass
-        except BaseException as error:  # Not handled: raised again in the main thread.
-            spinning_failure.append(error)
-            stop.set()
-
-    spinner = threading.Thread(target=spin, name="executor", daemon=True)
-    node: DetectorNode | None = None
-    is_well = False
+    executor.add_node(node)
+    spinner = threading.Thread(
+        target=_spin, args=(executor, stop.fail), name="executor", daemon=True
+    )
+    spinner.start()
     try:
-        node = DetectorNode(on_failure=stop.set)
-        bridge_log(node.get_logger())
-        executor.add_node(node)
         if node.settings.autostart:
             node.start()
-        spinner.start()
         stop.wait()
-        executor.shutdown(timeout_sec=0.5)
-        spinner.join(timeout=0.5)
-        node.close()
-        for failure in (*spinning_failure, node.worker_failure):
-            if failure is not None:
-                raise failure
-        is_well = True
-        return 0
-    except ElossError as error:
-        return _refuse(error)
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-        if is_well and is_any_loading():
-            os._exit(0)  # all else is closed
+    except BaseException as error:
+        stop.fail(error)
+    executor.shutdown(timeout_sec=0.5)
+    spinner.join(timeout=0.5)
+    node.close()
+    node.destroy_node()
+    rclpy.try_shutdown()
 
 
-def _refuse(error: Exception) -> int:
-    sys.stderr.write(f"detector_node: {' '.join(str(error).split())}\n")
-    return 1
+def _spin(executor: Executor, on_failure: Callable[[BaseException], None]) -> None:
+    """Spins; what rclpy itself cannot take of a message or request is dropped and said.
+
+    Whoever is on the bus may send a `/clock` before 1970 or a text that is none.
+    """
+    from rclpy.executors import ExternalShutdownException
+
+    while True:
+        try:
+            executor.spin()
+            return
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)[1:]
+            if any(frame.filename.startswith(_PACKAGE) for frame in frames) or not frames:
+                on_failure(error)
+                return
+            _drop(executor, error)
+        except BaseException as error:
+            on_failure(error)
+            return
+
+
+def _drop(executor: Executor, error: Exception) -> None:
+    """Goes on after a message that rclpy could not take, which it had not foreseen."""
+    for node in executor.get_nodes():
+        node.get_logger().warning(
+            f"dropped what rclpy cannot take: {type(error).__name__}: {printable(error, 300)}",
+            throttle_duration_sec=1.0,
+        )
+        entities = (node.subscriptions, node.services, node.timers, node.clients, node.waitables)
+        for entity in chain(*entities):
+            entity._executor_event = False
+            with suppress(AssertionError):  # it was another one
+                entity.callback_group.ending_execution(entity)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

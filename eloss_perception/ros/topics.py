@@ -20,11 +20,11 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.errors import ConfigError
+from eloss_perception.errors import ConfigError, printable
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros import convert
 from eloss_perception.ros.gauge import gauge_to_cdr
-from eloss_perception.ros.markers import box_markers_to_cdr
+from eloss_perception.ros.markers import box_markers_to_cdr, lifetime_for
 from eloss_perception.ros.messages import detections_to_cdr
 from eloss_perception.ros.params import DetectorNodeSettings
 
@@ -32,7 +32,7 @@ _Entity = TypeVar("_Entity")
 
 
 class Outputs:
-    """The publishers of a node, enabled while it is active."""
+    """The publishers of a node; all but that of health are enabled while it is active."""
 
     def __init__(self, node: LifecycleNode) -> None:
         """Creates the publishers.
@@ -40,11 +40,15 @@ class Outputs:
         Raises:
             ConfigError: If a QoS override is invalid.
         """
-        self.detections = _create_output(node, Detection3DArray, "~/output/detections")
-        self.markers = _create_output(node, MarkerArray, "~/output/markers")
-        self.health = _create_output(node, EntropyHealth, "~/output/entropy_health")
-        self.gauge = _create_output(node, MarkerArray, "~/output/entropy_gauge")
-        self.processing_time = _create_output(node, ProcessingTime, "~/debug/processing_time")
+        managed = node.create_lifecycle_publisher
+        self.detections = _create_output(managed, Detection3DArray, "~/output/detections")
+        self.markers = _create_output(managed, MarkerArray, "~/output/markers")
+        # Not managed: a scan that hangs is STALE also once the node is inactive.
+        self.health = _create_output(
+            node.create_publisher, EntropyHealth, "~/output/entropy_health"
+        )
+        self.gauge = _create_output(managed, MarkerArray, "~/output/entropy_gauge")
+        self.processing_time = _create_output(managed, ProcessingTime, "~/debug/processing_time")
 
     def publish_answer(
         self, boxes: Boxes3D, class_names: Sequence[str], health: EntropyHealth
@@ -59,11 +63,16 @@ class Outputs:
         class_names: Sequence[str],
         health: EntropyHealth,
         settings: DetectorNodeSettings,
+        period_s: float,
     ) -> None:
-        """Publishes what RViz shows of an answer, each only for someone who looks."""
+        """Publishes what RViz shows of an answer, each only for someone who looks.
+
+        Boxes live until the next answer, which comes after `period_s`, and a little longer.
+        """
         self._publish_gauge(health, settings)
         if settings.publish_markers and self.markers.get_subscription_count():
-            self.markers.publish(box_markers_to_cdr(boxes, class_names, health.header))
+            lifetime = lifetime_for(period_s)
+            self.markers.publish(box_markers_to_cdr(boxes, class_names, health.header, lifetime))
 
     def publish_health(self, health: EntropyHealth, settings: DetectorNodeSettings) -> None:
         """Publishes health that no boxes come with, and the gauge that shows it."""
@@ -93,9 +102,9 @@ def create_input(node: LifecycleNode, callback: Callable[[PointCloud2], None]) -
     )
 
 
-def _create_output(node: LifecycleNode, kind: type, topic: str) -> Any:
+def _create_output(create: Callable[..., Any], kind: type, topic: str) -> Any:
     return _with_qos_overrides(
-        lambda options: node.create_lifecycle_publisher(
+        lambda options: create(
             kind,
             topic,
             QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE),
@@ -108,4 +117,4 @@ def _with_qos_overrides(create: Callable[[QoSOverridingOptions], _Entity]) -> _E
     try:
         return create(QoSOverridingOptions.with_default_policies())
     except Exception as error:  # rclpy checks overrides by using them: anything may come of it.
-        raise ConfigError(f"parameter qos_overrides: {error}") from error
+        raise ConfigError(f"parameter qos_overrides: {printable(error, 300)}") from error

@@ -6,6 +6,9 @@ A frame on which a backend fails is lost, and said to be. After some such frames
 backend is closed and loaded again in a thread of its own, so that scans keep being taken and
 answered: by the fallback where there is one, with the reason where there is none. Between frames
 what was loaded takes over.
+
+A backend that does not come back from a frame cannot be stopped, only left behind with the thread
+that waits for it, and loaded anew beside it. Should it come back after all, it is closed then.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ class BackendState:
 class RecoveringBackend:
     """Backends in order of preference; see :class:`eloss_perception.runtime.backends.base.Backend`.
 
-    All methods but `state` belong to the thread that runs the frames.
+    All methods but `state` and `leave_behind` belong to the thread that runs the frames.
     """
 
     def __init__(
@@ -86,6 +89,8 @@ class RecoveringBackend:
         self._num_failures = 0
         self._num_reloads = 0
         self._slots: list[_Slot] = []
+        self._lock = threading.Lock()  # of `_calling`, and of whose backend that is
+        self._calling: Backend | None = None
         try:
             for name in names:
                 backend = load(name)
@@ -131,6 +136,25 @@ class RecoveringBackend:
         self._slot.succeed()
         return outputs
 
+    def leave_behind(self, reason: str) -> None:
+        """Gives up the backend that has not come back from the frame in work, if one has not.
+
+        The next frame may then be begun in another thread; the one that waits for this backend gets
+        a BackendError if it ever comes back.
+
+        Args:
+            reason: What is the matter with it.
+        """
+        with self._lock:
+            slot = next((slot for slot in self._slots if slot.backend is self._calling), None)
+            if self._calling is None or slot is None:
+                return
+            self._calling = slot.backend = None
+            slot.reason = reason
+            slot.wait(self._clock())
+            self._num_failures += 1
+        self._change(f"{slot.name} hangs")
+
     def close(self) -> None:
         """Frees the networks; one that is being loaded is freed once it is there."""
         for slot in self._slots:
@@ -140,21 +164,35 @@ class RecoveringBackend:
 
     @contextmanager
     def _counting_failures(self) -> Iterator[Backend]:
-        slot = self._slot
-        if slot.backend is None:
+        slot, backend = self._slot, self._slot.backend
+        if backend is None:
             raise BackendError(f"{slot.name} was unloaded within a frame")
+        self._calling = backend
         try:
-            yield slot.backend
-        except BackendError as error:
-            self._num_failures += 1
-            slot.reason = str(error)
-            slot.num_failures += 1
-            if slot.num_failures >= self._max_failures:
-                slot.unload()
-                self._change(f"{slot.name} failed on {slot.num_failures} frames in a row")
-                slot.wait(self._clock())
-            self._state = self._look()
+            yield backend
+        except BaseException as error:
+            self._end_call(slot, backend, error)
             raise
+        self._end_call(slot, backend)
+
+    def _end_call(self, slot: _Slot, backend: Backend, error: BaseException | None = None) -> None:
+        with self._lock:
+            is_left_behind = slot.backend is not backend
+            if not is_left_behind:
+                self._calling = None
+        if is_left_behind:  # Nobody else knows of it any more.
+            _close(slot.name, backend)
+            raise BackendError(f"{slot.name} came back after it had been left behind")
+        if not isinstance(error, BackendError):
+            return
+        self._num_failures += 1
+        slot.reason = str(error)
+        slot.num_failures += 1
+        if slot.num_failures >= self._max_failures:
+            slot.unload()
+            self._change(f"{slot.name} failed on {slot.num_failures} frames in a row")
+            slot.wait(self._clock())
+        self._state = self._look()
 
     def _recover(self) -> None:
         """Takes over what has been loaded, and begins to load what is due."""
@@ -202,14 +240,6 @@ def state_of(backend: Backend) -> BackendState:
     return BackendState(type(backend).__name__, backend.description)
 
 
-def is_any_loading() -> bool:
-    """Whether a backend is being loaded again somewhere in this process.
-
-    That cannot be interrupted, and Python aborts where it ends while a thread is in native code.
-    """
-    return any(thread.name == _LOADER_NAME for thread in threading.enumerate())
-
-
 class _Slot:
     """One backend: loaded, waiting to be loaded again, or being loaded."""
 
@@ -238,11 +268,15 @@ class _Slot:
     def unload(self) -> None:
         backend, self.backend = self.backend, None
         if backend is not None:
-            try:
-                backend.close()
-            except BackendError as error:
-                # What failed on a frame may well fail to give back what it holds.
-                _LOG.warning("%s could not be closed: %s", self.name, error)
+            _close(self.name, backend)
+
+
+def _close(name: str, backend: Backend) -> None:
+    try:
+        backend.close()
+    except BackendError as error:
+        # What failed on a frame may well fail to give back what it holds.
+        _LOG.warning("%s could not be closed: %s", name, error)
 
 
 class _Loading:
