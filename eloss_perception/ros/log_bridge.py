@@ -13,6 +13,10 @@ from pathlib import Path
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
+from eloss_perception.errors import printable
+
+_MAX_LINE = 2000
+
 
 class RosLogHandler(logging.Handler):
     """Hands records to a node's logger."""
@@ -23,7 +27,7 @@ class RosLogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Logs one record at its own severity."""
-        text = record.getMessage()
+        text = printable(record.getMessage(), _MAX_LINE)
         # One call per severity and line: rclpy remembers the severity of the line that calls it.
         if record.levelno >= logging.ERROR:
             self._logger.error(text)
