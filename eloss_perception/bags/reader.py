@@ -193,6 +193,15 @@ class BagReader:
         channels = (c for file in self._files for c in file.channels.values())
         return next((c.definition[1] for c in channels if c.topic == topic), "")
 
+    def prepare(self, message_type: str) -> None:
+        """Generates the code that takes messages of a type apart, so that none waits for it."""
+        if message_type in self.typestore.fielddefs:
+            self.typestore.get_msgdef(message_type)
+
+    def make(self, message_type: str, /, **fields: Any) -> Any:
+        """Returns a message of a type of this bag."""
+        return self.typestore.types[message_type](**fields)
+
     def deserialize(self, message: RawMessage) -> Any:
         """Returns the message as an object with the fields of its type.
 

@@ -16,7 +16,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from eloss_perception.errors import ElossError
+from eloss_perception.core.sensors import find_sensor
+from eloss_perception.errors import DataError, ElossError
 from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.ros_arguments import split_ros_arguments
 from eloss_perception.replay.settings import (
@@ -38,7 +39,8 @@ def play(
 
     Raises:
         ConfigError: A topic or type does not exist.
-        DataError: The bag is missing or damaged, or nobody listens.
+        DataError: The bag is missing, nobody listens, or, once all that can be has been played,
+            something was missing or damaged.
     """
     # What takes a while to load comes only now, so that a signal is heeded from the start.
     import rclpy
@@ -55,6 +57,8 @@ def play(
     with ExitStack() as stack:
         if stop is None:
             stop = stack.enter_context(StopSignal())
+        if settings.sensor is not None:
+            find_sensor(settings.sensor)
         bag = stack.enter_context(BagReader(settings.bag))
         keyboard = stack.enter_context(Keyboard())
         context = rclpy.Context()
@@ -69,6 +73,12 @@ def play(
         report = player.play(stop, keyboard)
     if settings.report is not None:
         settings.report.write_text(json.dumps(asdict(report), indent=2) + "\n")
+    problems = [*bag.losses, *report.damage]
+    if problems:
+        raise DataError(
+            f"{settings.bag} was played as far as it can be read: {len(bag.losses)} losses,"
+            f" {report.num_damaged} damaged places; the first: {problems[0]}"
+        )
     return report
 
 
@@ -76,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Plays the bag that the command line names.
 
     Returns:
-        0 at the end of the bag or after a signal, 2 after an expected error.
+        0 at the end of the bag or after a signal, 2 after an expected error, which a bag that is
+        damaged is too.
     """
     own_arguments, ros_arguments = split_ros_arguments(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
@@ -91,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ElossError as error:
             sys.stderr.write(f"eloss replay: {error}\n")
             return 2
+        except KeyboardInterrupt:  # a signal while a large bag was being opened
+            pass
     return 0
 
 

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import rclpy
 from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -15,11 +17,12 @@ from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool
 
 from eloss_perception.bags.reader import BagReader
-from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.core.sensors import find_sensor
+from eloss_perception.errors import ConfigError, DataError, printable
 from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.keyboard import Keyboard
 from eloss_perception.replay.playback import CLOUD_TYPE, DueMessage, Playback, PlaybackReport
-from eloss_perception.replay.qos import import_message, qos_profile
+from eloss_perception.replay.qos import playable_class, qos_profile
 from eloss_perception.replay.settings import PlayerSettings
 
 # Waking up takes the executor about this long; the rest of a wait is slept off exactly.
@@ -36,22 +39,25 @@ class PlayerNode(Node):
 
     def __init__(self, settings: PlayerSettings, bag: BagReader, context: rclpy.Context) -> None:
         super().__init__("player", context=context)
+        self.report = PlaybackReport()
         self._settings = settings
+        self._tell_what_is_wrong(bag)
+        self._publishers_by_topic = self._create_publishers(bag)
         self._playback = Playback(
             bag,
             rate=settings.rate,
             loop=settings.loop,
             corruptions=settings.corruptions,
-            topics=settings.topics or None,
+            sensor=find_sensor(settings.sensor) if settings.sensor is not None else None,
+            topics=tuple(self._publishers_by_topic),
+            on_damage=self._on_damage,
         )
-        self._publishers_by_topic = self._create_publishers(bag)
         self._clock_publisher = (
             self.create_publisher(Clock, "/clock", 1) if settings.clock_hz else None
         )
         self._next_clock_ns = 0
         self._is_paused = settings.start_paused
         self.create_service(SetBool, "~/pause", self._on_pause)
-        self.report = PlaybackReport()
 
     def _create_publishers(self, bag: BagReader) -> dict[str, Publisher]:
         names = dict(self._settings.remap)
@@ -62,16 +68,29 @@ class PlayerNode(Node):
         publishers = {}
         for name in chosen:
             topic = bag.topics[name]
-            message_class = import_message(topic.message_type)
-            if message_class is None:
-                self.get_logger().warning(f"{name} left out: {topic.message_type} is not installed")
-                continue
-            publishers[name] = self.create_publisher(
-                message_class, names.get(name, name), qos_profile(topic.qos)
-            )
+            try:
+                message_class = playable_class(topic.message_type, bag.typestore)
+                publishers[name] = self.create_publisher(
+                    message_class, names.get(name, name), qos_profile(topic.qos)
+                )
+            except (DataError, NameValidationException) as error:
+                what = f"{printable(name)} ({printable(topic.message_type)})"
+                self.get_logger().warning(f"{what} is left out: {printable(error)}")
         if not publishers:
             raise DataError(f"{bag.path} holds nothing that can be played here")
+        if not any(bag.topics[name].num_messages for name in publishers):
+            raise DataError(f"{bag.path} holds no message of {', '.join(map(printable, publishers))}")
         return publishers
+
+    def _tell_what_is_wrong(self, bag: BagReader) -> None:
+        for text in bag.losses:
+            self.get_logger().error(text)
+        for text in bag.warnings:
+            self.get_logger().warning(text)
+
+    def _on_damage(self, error: DataError) -> None:
+        if self.report.add_damage(error):
+            self.get_logger().error(str(error))
 
     def play(self, stop: StopSignal, keyboard: Keyboard) -> PlaybackReport:
         """Publishes until the end of the bag or a signal; returns what was published."""
@@ -79,21 +98,28 @@ class PlayerNode(Node):
         executor.add_node(self)
         try:
             self._playback.warm_up()
+            messages = iter(self._playback)
+            first = next(messages)  # what opening the file costs is no delay of its message
             self._wait_for_subscribers(stop, executor)
             # From here on `start_ns` is when the bag's first message was due; a pause moves it.
             start_ns = time.monotonic_ns()
-            for message in self._playback:
-                if message.topic not in self._publishers_by_topic:
-                    continue
+            for message in itertools.chain([first], messages):
                 start_ns = self._wait_until_due(message, start_ns, stop, executor, keyboard)
                 if stop.is_set:
                     break
                 delay_ns = time.monotonic_ns() - start_ns - message.due_ns
-                self._publish(message)
-                self.report.count(message, delay_ns)
+                try:
+                    self._publish(message)
+                except DataError as error:
+                    self._on_damage(error)
+                else:
+                    self.report.count(message, delay_ns)
             self._wait_for_acknowledgement(stop)
-            self._log_report()
+        except KeyboardInterrupt:
+            if not stop.is_set:
+                raise
         finally:
+            self._log_report()
             executor.remove_node(self)
             executor.shutdown()
         return self.report

@@ -9,6 +9,10 @@ from typing import Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Qos, QosDurability, QosReliability
+from rosbags.typesys.store import Typestore
+
+from eloss_perception.bags.definitions import InstalledTypes, same_fields
+from eloss_perception.errors import DataError
 
 # Recorded depths may be 0 (unspecified) or huge (keep all): a player needs neither.
 _DEFAULT_DEPTH, _MAX_DEPTH = 10, 1000
@@ -21,6 +25,30 @@ def import_message(message_type: str) -> Any | None:
         return getattr(importlib.import_module(f"{package}.msg"), name, None)
     except ImportError:
         return None
+
+
+def playable_class(message_type: str, recorded: Typestore) -> Any:
+    """Returns the class to publish a recorded type with.
+
+    Raises:
+        DataError: It is not installed, nobody defines it, or it was another one when recorded.
+    """
+    message_class = import_message(message_type)
+    if message_class is None:
+        raise DataError("its type is not installed")
+    if message_type not in recorded.fielddefs:
+        raise DataError("its type is not defined in the bag nor by what is installed")
+    installed = InstalledTypes()
+    try:
+        installed.require(message_type)
+    except DataError:
+        return message_class
+    if not all(
+        same_fields(body, recorded.fielddefs.get(name))
+        for name, body in installed.typestore.fielddefs.items()
+    ):
+        raise DataError("the bag defines its type otherwise than what is installed")
+    return message_class
 
 
 def qos_profile(recorded: Qos | None) -> QoSProfile:

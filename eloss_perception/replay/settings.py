@@ -34,6 +34,7 @@ class PlayerSettings:
         stamp: ``now`` gives headers the time of publication, ``bag`` leaves them.
         clock_hz: How often to publish `/clock` in the bag's time; 0 not at all.
         corruptions: What the sensor suffers, and when.
+        sensor: What recorded the clouds, for `corruptions`; None to go by their intensity.
         wait_for_subscribers: Start once every point cloud has this many.
         wait_timeout_s: Give up waiting after this long.
         report: Write what was played to this JSON file.
@@ -48,6 +49,7 @@ class PlayerSettings:
     stamp: str = "now"
     clock_hz: float = 0.0
     corruptions: tuple[CorruptionWindow, ...] = ()
+    sensor: str | None = None
     wait_for_subscribers: int = 0
     wait_timeout_s: float = 60.0
     report: Path | None = None
@@ -66,7 +68,7 @@ class PlayerSettings:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the player's options to a parser."""
     add = parser.add_argument
-    add("bag", type=Path, metavar="BAG", help="folder of a rosbag2 (MCAP or sqlite3)")
+    add("bag", type=Path, metavar="BAG", help="a rosbag2 (MCAP or sqlite3): folder or file")
     add("--rate", type=float, default=1.0, metavar="R", help="speed (default: 1, as recorded)")
     add("--loop", action="store_true", help="start over at the end")
     add("--start-paused", action="store_true", help="wait for the space bar or ~/pause")
@@ -100,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="degrade the sensor: NAME[:SEVERITY][@STARTs-ENDs], such as fog:3@5s-10s; repeatable;"
         " `eloss corrupt --list` shows the names",
     )
+    add("--sensor", metavar="NAME", help="what recorded the clouds, for --corrupt; else guessed")
     add(
         "--wait-for-subscribers",
         type=int,
@@ -134,6 +137,7 @@ def settings_from_arguments(arguments: argparse.Namespace) -> PlayerSettings:
         stamp=arguments.stamp or ("bag" if arguments.clock else "now"),
         clock_hz=arguments.clock,
         corruptions=tuple(parse_corruption_window(text) for text in arguments.corrupt),
+        sensor=arguments.sensor,
         wait_for_subscribers=arguments.wait_for_subscribers,
         report=arguments.report,
     )

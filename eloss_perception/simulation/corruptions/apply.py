@@ -20,14 +20,15 @@ def corrupt(
     others: they were not measured, so nothing can have become of them.
 
     Args:
-        points: (N, 4) float32 x, y, z [m, LiDAR frame] and intensity in [0, 1]. Not modified.
+        points: (N, 4) float32 x, y, z [m, LiDAR frame] and intensity in [0, 1]; columns behind
+            these, such as the row of a message, go with their point. Not modified.
         name: One of ``CORRUPTIONS``.
         severity: 1 (barely visible) to 5 (severe).
         seed: The same seed gives the same result.
-        previous: (K, 4) the clean scan before this one, if there was one. Not modified.
+        previous: (K, 4), with the same further columns, the clean scan before this one, if there was one. Not modified.
 
     Returns:
-        (M, 4) float32 of the same layout.
+        (M, 4) float32, or as many columns as there were.
 
     Raises:
         ConfigError: Unknown name or severity out of range.
@@ -54,6 +55,6 @@ def corrupt(
 
 
 def _checked(points: PointArray) -> PointArray:
-    if points.ndim != 2 or points.shape[1] != 4:
+    if points.ndim != 2 or points.shape[1] < 4:
         raise CloudError(f"points have shape {points.shape}; (N, 4) expected")
     return np.ascontiguousarray(points, dtype=np.float32)

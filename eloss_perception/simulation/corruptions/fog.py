@@ -77,6 +77,7 @@ def _fog_echoes(
             out[kept, 0], out[kept, 1], out[kept, 2] = x * scale, y * scale, z * scale
             # The sensor reports reflectivity: echo power with its own range law taken out again.
             out[kept, 3] = min(1.0, np.pi * fog * fog_range * fog_range)
+        out[kept, 4:] = points[i, 4:]
         kept += 1
     return kept
 

@@ -120,6 +120,7 @@ def _strongest_echoes(
                 continue
             out[kept, 0], out[kept, 1], out[kept, 2] = x, y, z
             out[kept, 3] = reflectivity * loss
+            out[kept, 4:] = points[i, 4:]
             kept += 1
             continue
         # Where particles of this power are: the part of the table between two of its rows.
@@ -140,6 +141,7 @@ def _strongest_echoes(
         out[kept, 0], out[kept, 1], out[kept, 2] = x * scale, y * scale, z * scale
         # The sensor reports reflectivity: echo power with its own range law taken out again.
         out[kept, 3] = min(1.0, power * at * at)
+        out[kept, 4:] = points[i, 4:]
         kept += 1
     return kept
 

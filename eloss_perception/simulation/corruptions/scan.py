@@ -42,4 +42,4 @@ def is_return(points: PointArray) -> BoolArray:
     """
     # Comparisons with NaN are false; all rows are tested, because testing four columns is slower.
     with np.errstate(invalid="ignore"):
-        return np.asarray((np.abs(points) <= MAX_RETURN_M).all(axis=1), dtype=np.bool_)
+        return np.asarray((np.abs(points[:, :4]) <= MAX_RETURN_M).all(axis=1), dtype=np.bool_)

@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A cloud's points and the rows of the message they came from, and the way back.
+
+A corruption moves, dims and loses points; whatever else a driver tells of them (ring, time, channel,
+range) has to stay with its point, in the driver's own layout and units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.core.sensors import (
+    NETWORK_SENSOR_HEIGHT,
+    SENSORS,
+    SensorModel,
+    to_network_frame,
+)
+from eloss_perception.errors import CloudError
+from eloss_perception.ros.convert import POINT_FIELD_TYPES, points_from_msg
+from eloss_perception.simulation.corruptions.scan import PointArray, is_return
+
+Rows = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRows:
+    """A point cloud taken apart.
+
+    Attributes:
+        cloud: The message.
+        sensor: What recorded it.
+        rows: (N,) one structured element a point: x, y, z, intensity, and all its bytes.
+        points: (N, 4) float32 in the network frame, intensity in [0, 1].
+        is_measured: (N,) whether there was a return; drivers write NaN or zeros where not.
+    """
+
+    cloud: Any
+    sensor: SensorModel
+    rows: Rows
+    points: PointArray
+    is_measured: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, cloud: Any, sensor: SensorModel) -> CloudRows:
+        """Takes a sensor_msgs/PointCloud2 apart.
+
+        Raises:
+            CloudError: It contradicts itself or lacks a field.
+        """
+        points = points_from_msg(cloud, sensor)
+        fields = {field.name: field for field in cloud.fields}
+        intensity = next((name for name in sensor.intensity_fields if name in fields), None)
+        order = ">" if cloud.is_bigendian else "<"
+        used = {"x": "x", "y": "y", "z": "z"} | ({"intensity": intensity} if intensity else {})
+        dtype = np.dtype(
+            {
+                "names": list(used),
+                "formats": [
+                    POINT_FIELD_TYPES[fields[name].datatype].newbyteorder(order)
+                    for name in used.values()
+                ],
+                "offsets": [fields[name].offset for name in used.values()],
+                "itemsize": cloud.point_step,
+            }
+        )
+        height, width = (cloud.height, cloud.width) if len(points) else (0, 0)
+        step = cloud.row_step or width * cloud.point_step
+        raw = np.frombuffer(cloud.data, np.uint8)
+        grid: Rows = np.ndarray((height, width), dtype, raw, strides=(step, cloud.point_step))
+        # As bytes: assigning structured elements leaves out what lies between their fields.
+        rows = grid.view(f"V{cloud.point_step}").reshape(-1).copy().view(dtype)
+        is_at_origin = (rows["x"] == 0) & (rows["y"] == 0) & (rows["z"] == 0)
+        return cls(cloud, sensor, rows, points, is_return(points) & ~is_at_origin)
+
+    def fits(self, other: CloudRows) -> bool:
+        """Whether the two clouds have one layout and, where it is a grid, one size."""
+        mine, its = self.cloud, other.cloud
+        return self.rows.dtype == other.rows.dtype and (
+            (mine.height == its.height == 1) or (mine.height, mine.width) == (its.height, its.width)
+        )
+
+    def measured(self, first_row: int = 0) -> PointArray:
+        """(M, 5) float32: the points that were measured, and behind each the number of its row."""
+        numbers = np.arange(first_row, first_row + len(self.points), dtype=np.float32)
+        return np.column_stack([self.points, numbers])[self.is_measured]
+
+    def message(self, points: PointArray, previous: CloudRows | None, make: Any) -> Any:
+        """Returns the cloud with other points in it, under its own header.
+
+        Args:
+            points: (M, 5) as `measured` gave them, after what happened to them; numbers from
+                `len(self.points)` on are rows of `previous`.
+            previous: The scan before.
+            make: Makes a message of a type from its fields.
+        """
+        size = len(self.rows)
+        number = points[:, 4].astype(np.int64)
+        place = np.where(number < size, number, number - size)
+        order = np.argsort(place, kind="stable")
+        points, number, place = points[order], number[order], place[order]
+        rows, before = self.rows, self.points
+        if previous is not None:
+            rows = np.concatenate([_bytes(rows), _bytes(previous.rows)]).view(self.rows.dtype)
+            before = np.concatenate([before, previous.points])
+        changed = self._written(rows[number], before[number], points[:, :4])
+        if self.cloud.height == 1:
+            untouched = np.flatnonzero(~self.is_measured)
+            everything = np.concatenate([_bytes(changed), _bytes(self.rows[untouched])])
+            order = np.argsort(np.concatenate([place, untouched]), kind="stable")
+            data, shape = everything[order], (1, len(order))
+        else:
+            grid = self.rows.copy()
+            lost = self.is_measured.copy()
+            lost[place] = False
+            nothing = 0.0 if self._writes_zeros() else np.nan
+            for name in ("x", "y", "z"):
+                grid[name][lost] = nothing
+            data, shape = _bytes(grid), (self.cloud.height, self.cloud.width)
+            data[place] = _bytes(changed)
+        step = self.cloud.point_step
+        has_no_return = bool((~self.is_measured).any()) or len(np.unique(place)) < size
+        return make(
+            "sensor_msgs/msg/PointCloud2",
+            header=self.cloud.header,
+            height=shape[0],
+            width=shape[1],
+            fields=self.cloud.fields,
+            is_bigendian=self.cloud.is_bigendian,
+            point_step=step,
+            row_step=shape[1] * step,
+            data=np.frombuffer(data.tobytes(), np.uint8),
+            is_dense=bool(self.cloud.is_dense) and (shape[0] == 1 or not has_no_return),
+        )
+
+    def _written(self, rows: Rows, before: PointArray, after: PointArray) -> Rows:
+        """The rows with what is new of their points, in the driver's frame and units."""
+        back = replace(
+            self.sensor,
+            forward_yaw=-self.sensor.forward_yaw,
+            mounting_height=2.0 * NETWORK_SENSOR_HEIGHT - self.sensor.mounting_height,
+        )
+        is_moved = (after[:, :3] != before[:, :3]).any(axis=1)
+        moved = to_network_frame(after[is_moved], back)
+        for column, name in enumerate(("x", "y", "z")):
+            rows[name][is_moved] = moved[:, column]
+        if rows.dtype.names and "intensity" in rows.dtype.names:
+            is_dimmed = after[:, 3] != before[:, 3]
+            raw = after[is_dimmed, 3] * np.float32(self.sensor.intensity_scale)
+            kind = rows.dtype["intensity"]
+            if kind.kind in "iu":
+                limits = np.iinfo(kind)
+                raw = np.clip(np.rint(raw), limits.min, limits.max)
+            rows["intensity"][is_dimmed] = raw
+        return rows
+
+    def _writes_zeros(self) -> bool:
+        """Whether this driver says "no return" with zeros, not with NaN."""
+        x = self.rows["x"][~self.is_measured]
+        return bool(len(x)) and not bool(np.isnan(x).any())
+
+
+def _bytes(rows: Rows) -> Rows:
+    return np.ascontiguousarray(rows).view(f"V{rows.dtype.itemsize}")
+
+
+def likely_sensor(cloud: Any) -> str:
+    """The sensor that nobody named, by the names and the largest value of the intensity.
+
+    Raises:
+        CloudError: The cloud cannot be read.
+    """
+    names = {field.name for field in cloud.fields}
+    if "reflectivity" in names and {"t", "ring"} <= names:
+        return "ouster"
+    unscaled = CloudRows.of(cloud, replace(SENSORS["velodyne"], intensity_scale=1.0)).rows
+    if unscaled.dtype.names is None or "intensity" not in unscaled.dtype.names:
+        raise CloudError("the cloud has no intensity")
+    largest = float(np.nanmax(unscaled["intensity"], initial=0.0))
+    return "kitti_hdl64" if largest <= 1.0 else "velodyne" if largest <= 255.0 else "ouster"
