@@ -86,7 +86,6 @@ class BagReader:
         self.losses: list[str] = []
         self.warnings: list[str] = []
         self.topics: dict[str, BagTopic] = {}
-        self._missing: list[str] = []
         self._files: list[StorageFile] = []
         self._typestore: Typestore | None = None
         with ExitStack() as stack:
@@ -97,7 +96,7 @@ class BagReader:
             except OSError as error:
                 raise DataError(f"{error.filename or self.path}: {error.strerror}") from None
             if not self._files:
-                raise DataError(self._missing[0])
+                raise DataError(self.losses[0])
             promised, encodings = self._promises(metadata)
             self._collect_topics(encodings)
             if metadata:
@@ -137,15 +136,13 @@ class BagReader:
 
         Args:
             topics: Those to read; all if None.
-            on_damage: Called with what is damaged or missing; reading goes on behind it.
+            on_damage: Called with what turns out to be damaged; reading goes on behind it.
 
         Raises:
-            DataError: Something is damaged or missing, and there is no `on_damage`.
+            DataError: Something is damaged that is not among `losses`, and there is no `on_damage`.
         """
         report = on_damage or _raise
         wanted = [t for t in self.topics.values() if topics is None or t.name in topics]
-        for text in self._missing:
-            report(DataError(text))
         for file in self._files:
             types = {
                 number: (topic.name, topic.message_type)
@@ -167,11 +164,11 @@ class BagReader:
                     report(DataError(f"{message.place} is damaged: {error}"))
                     continue
                 yield RawMessage(*types[message.channel], message.stamp_ns, data, message.place)
-            if not damage and not file.losses:
+            if not damage:
                 damage = [
                     DataError(
-                        f"{file.path}: {num_read[number]} messages of {types[number][0]} were read,"
-                        f" it is to hold {file.counts[number]}"
+                        f"{file.path} is damaged: {num_read[number]} of {file.counts[number]} messages"
+                        f" of {types[number][0]} were read"
                     )
                     for number in types
                     if num_read[number] < file.counts.get(number, 0)
@@ -273,7 +270,6 @@ class BagReader:
         try:
             file = self._storage_file(path, path, stack)
         except DataError as error:
-            self._missing.append(str(error))
             self.losses.append(str(error))
             return
         stack.callback(file.close)

@@ -153,7 +153,8 @@ class SqliteFile(StorageFile):
                 else:
                     on_damage(DataError(f"{place} is damaged: it holds no message"))
         except sqlite3.DatabaseError as error:
-            on_damage(DataError(f"{self.path} is damaged: {error} after {done} messages"))
+            if not self._is_damaged:  # else it was said, and who counts will see if there is more
+                on_damage(DataError(f"{self.path} is damaged: {error} after {done} messages"))
         finally:
             cursor.close()
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from contextlib import suppress
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,7 @@ from rosbags.typesys.store import Typestore
 
 from eloss_perception.bags.messages import TYPESTORE
 from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.files import new_folder
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 
@@ -57,8 +59,7 @@ LATCHED_QOS = offered_qos(transient_local=True, depth=1)
 class BagWriter:
     """A rosbag2 being written; use as a context manager.
 
-    It grows in a hidden folder beside its destination and is renamed on a clean exit; when the
-    block raises, nothing is left behind.
+    It appears under its name on a clean exit; when the block raises, nothing is left behind.
 
     Args:
         path: The bag's folder; must not exist unless `overwrite`.
@@ -87,25 +88,22 @@ class BagWriter:
                 raise DataError(f"{self.path} exists; choose another name or remove it")
             if not (self.path / "metadata.yaml").is_file():
                 raise DataError(f"{self.path} exists and is no bag; it is not replaced")
+        self._overwrite = overwrite
         self._storage = STORAGES[storage]
         self._typestore = typestore
         self._topics: dict[str, Connection] = {}
 
     def __enter__(self) -> BagWriter:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._workplace = Path(
-                tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-            )
-            # The file in it takes the folder's name, so that has its final name from the start.
-            self._writer = Writer(
-                self._workplace / self.path.name,
-                version=_METADATA_VERSION,
-                storage_plugin=self._storage,
-            )
-            self._writer.open()
-        except (OSError, WriterError) as error:
-            raise DataError(f"cannot write {self.path}: {error}") from error
+        with ExitStack() as stack:
+            folder = stack.enter_context(new_folder(self.path, overwrite=self._overwrite))
+            # The file takes the folder's name: a folder of its final name, in the one to be renamed.
+            self._workplace = folder / self.path.name
+            with self._explained():
+                self._writer = Writer(
+                    self._workplace, version=_METADATA_VERSION, storage_plugin=self._storage
+                )
+                self._writer.open()
+            self._stack = stack.pop_all()
         return self
 
     def add_topic(
@@ -125,24 +123,27 @@ class BagWriter:
             definition: Message definition and RIHS01 hash of a type the type store does not know.
         """
         text, digest = definition or (None, None)
-        self._topics[topic] = self._writer.add_connection(
-            topic,
-            message_type,
-            typestore=self._typestore,
-            msgdef=text,
-            rihs01=digest,
-            offered_qos_profiles=[qos],
-        )
+        with self._explained():
+            self._topics[topic] = self._writer.add_connection(
+                topic,
+                message_type,
+                typestore=self._typestore,
+                msgdef=text,
+                rihs01=digest,
+                offered_qos_profiles=[qos],
+            )
 
     def write(self, topic: str, stamp_ns: int, message: Any) -> None:
         """Writes a message of the type store at a time [ns since the epoch]."""
         connection = self._topics[topic]
-        data = self._typestore.serialize_cdr(message, connection.msgtype)
-        self._writer.write(connection, stamp_ns, data)
+        self.write_serialized(
+            topic, stamp_ns, self._typestore.serialize_cdr(message, connection.msgtype)
+        )
 
     def write_serialized(self, topic: str, stamp_ns: int, data: bytes | memoryview) -> None:
         """Writes a message that is CDR already."""
-        self._writer.write(self._topics[topic], stamp_ns, data)
+        with self._explained():
+            self._writer.write(self._topics[topic], stamp_ns, data)
 
     @property
     def num_messages(self) -> int:
@@ -155,19 +156,26 @@ class BagWriter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            self._writer.__exit__(exc_type, exc, traceback)
-            if exc_type is None:
-                self._move_into_place()
-        except OSError as error:
-            raise DataError(f"cannot write {self.path}: {error}") from error
-        finally:
-            shutil.rmtree(self._workplace, ignore_errors=True)
+        self._stack.push(self._close)
+        self._stack.__exit__(exc_type, exc, traceback)
 
-    def _move_into_place(self) -> None:
-        finished = self._workplace / self.path.name
-        if self.path.exists():
-            self.path.replace(self._workplace / "replaced")
-        with suppress(OSError):
-            finished.chmod(0o755)
-        finished.replace(self.path)
+    def _close(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._explained():
+            self._writer.__exit__(exc_type, exc, traceback)
+        if exc_type is None:
+            for file in self._workplace.iterdir():
+                file.replace(self._workplace.parent / file.name)
+            self._workplace.rmdir()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns what the storages raise into one kind of error; OSError is explained further out."""
+        try:
+            yield
+        except (sqlite3.Error, WriterError, struct.error, OverflowError) as error:
+            raise DataError(f"{self.path}: cannot write: {error}") from error

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from eloss_perception.commands.terminal import warn
 from eloss_perception.core.sensors import SensorModel, find_sensor
 from eloss_perception.errors import CloudError, DataError
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti import KittiDataset
 from eloss_perception.training.calibration_checks import MIN_FRAMES
 
@@ -97,6 +99,8 @@ def bag_clouds(
     from eloss_perception.bags.reader import BagReader
 
     with BagReader(path) as bag:
+        for text in (*bag.losses, *bag.warnings):
+            warn(text)
         found = _cloud_topic(bag, topic)
         stamps_ns = np.array([m.stamp_ns for m in bag.messages([found])], np.int64)
     if len(stamps_ns) == 0:
@@ -150,6 +154,7 @@ def _read_clouds(
     wanted = set(chosen.tolist())
     with BagReader(path) as bag:
         for index, message in enumerate(bag.messages([topic])):
+            check_interrupt()
             if index not in wanted:
                 continue
             place = f"{path}: the cloud of {topic} at {times_s[index]:.1f} s"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eloss_perception.commands.parsing import Subparsers, add_command, seed
-from eloss_perception.commands.terminal import say
+from eloss_perception.commands.terminal import say, warn
 from eloss_perception.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def add_parser(subparsers: Subparsers) -> None:
             "SOURCE is a .bin file, a folder of them, a KITTI root (with --split) or a bag;\n"
             "without one, a simulated scan. --out becomes the same kind of thing: .bin files\n"
             "in KITTI's format, a root with scans, calibrations and labels, or a bag with all\n"
-            "its topics. Files after one another count as the scans of one drive. Bags are to\n"
-            "hold points as `eloss bag` writes them."
+            "its topics; clouds keep their driver's fields and units. Files after one another\n"
+            "count as the scans of one drive."
         ),
         example=(
             "eloss corrupt --list\n"
@@ -62,7 +62,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--list", action="store_true", help="show all corruptions and leave")
     parser.add_argument("--split", default="val", help="of a KITTI root (default: val)")
     parser.add_argument(
-        "--sensor", default="kitti_hdl64", help="what wrote the .bin files (default: kitti_hdl64)"
+        "--sensor", help="what recorded the scans (default: kitti_hdl64; in a bag, by intensity)"
     )
     parser.add_argument("--seed", type=seed, default=0, metavar="S", help="same seed, same result")
     parser.add_argument("--overwrite", action="store_true", help="replace what --out names")
@@ -127,7 +127,11 @@ def _windows(args: argparse.Namespace) -> list[CorruptionWindow]:
 
 
 def _is_bag(source: Path | None) -> bool:
-    return source is not None and (source / "metadata.yaml").is_file()
+    if source is None:
+        return False
+    from eloss_perception.bags.reader import is_bag
+
+    return is_bag(source)
 
 
 def _scan_to_draw(args: argparse.Namespace) -> tuple[PointArray, PointArray | None]:
@@ -141,7 +145,7 @@ def _scan_to_draw(args: argparse.Namespace) -> tuple[PointArray, PointArray | No
         raise ConfigError(f"{args.source} is a bag; pictures are drawn of scans")
     from eloss_perception.commands.corrupt_sources import find_source_scans
 
-    return find_source_scans(args.source, args.split, args.sensor)[0].read(), None
+    return find_source_scans(args.source, args.split, args.sensor or "kitti_hdl64")[0].read(), None
 
 
 def _write_picture(args: argparse.Namespace, windows: Sequence[CorruptionWindow]) -> None:
@@ -167,12 +171,19 @@ def _write(args: argparse.Namespace, windows: Sequence[CorruptionWindow], is_bag
         replace_file(args.out, points.astype("<f4").tobytes())
         say(f"a simulated scan with {what}: {args.out}")
     elif is_bag:
-        num_clouds = corrupt_sources.write_bag(
-            args.source, args.out, windows, args.seed, overwrite=args.overwrite
+        num_clouds, notes = corrupt_sources.write_bag(
+            args.source,
+            args.out,
+            windows,
+            args.seed,
+            sensor_name=args.sensor,
+            overwrite=args.overwrite,
         )
+        for note in notes:
+            warn(note)
         say(f"{num_clouds} point clouds, {what}: {args.out}\nplay it: eloss replay {args.out}")
     else:
-        scans = corrupt_sources.find_source_scans(args.source, args.split, args.sensor)
+        scans = corrupt_sources.find_source_scans(args.source, args.split, args.sensor or "kitti_hdl64")
         corrupt_sources.write_scans(
             scans,
             args.out,

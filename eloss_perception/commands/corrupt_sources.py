@@ -12,7 +12,7 @@ from typing import NamedTuple
 from eloss_perception.commands.scans import find_scans
 from eloss_perception.commands.terminal import progress_bar, track
 from eloss_perception.core.scan_files import read_scan_file
-from eloss_perception.core.sensors import find_sensor
+from eloss_perception.core.sensors import SENSORS, find_sensor
 from eloss_perception.errors import DataError
 from eloss_perception.kitti import (
     Calibration,
@@ -28,6 +28,9 @@ from eloss_perception.simulation.schedule import (
     corrupt_on_schedule,
     is_stuck,
 )
+
+# Where a type cannot be parsed there is no hash of it either.
+_NO_HASH = "RIHS01_" + "0" * 64
 
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 
@@ -107,14 +110,19 @@ def write_bag(
     windows: Sequence[CorruptionWindow],
     seed: int,
     *,
+    sensor_name: str | None,
     overwrite: bool,
-) -> int:
+) -> tuple[int, list[str]]:
     """Copy a bag; its point clouds become what the player would publish with these windows.
 
+    Args:
+        sensor_name: What recorded the clouds; None to go by their intensity.
+
     Returns:
-        The number of point clouds.
+        The number of point clouds, and what is to be said of the source and of its reading.
 
     Raises:
+        ConfigError: Unknown sensor.
         DataError: No point cloud in the bag, or it cannot be read or written.
     """
     from eloss_perception.bags.reader import BagReader
@@ -126,15 +134,23 @@ def write_bag(
         num_clouds = sum(t.num_messages for t in topics if t.message_type == CLOUD_TYPE)
         if num_clouds == 0:
             raise DataError(f"{source} holds no point cloud ({CLOUD_TYPE})")
-        num_messages = sum(topic.num_messages for topic in topics)
-        playback = Playback(bag, corruptions=windows, seed=seed)
+        sensor = None if sensor_name is None else find_sensor(sensor_name)
+        playback = Playback(bag, corruptions=windows, sensor=sensor, seed=seed)
         with (
             BagWriter(out, overwrite=overwrite, typestore=bag.typestore) as writer,
-            progress_bar(num_messages, "messages") as advance,
+            progress_bar(bag.num_messages, "messages") as advance,
         ):
             for topic in topics:
-                writer.add_topic(topic.name, topic.message_type, topic.qos or STREAM_QOS)
+                # What nobody here understands is copied as it is.
+                is_known = topic.message_type in bag.typestore.fielddefs
+                definition = None if is_known else (bag.definition(topic.name), _NO_HASH)
+                qos = topic.qos or STREAM_QOS
+                writer.add_topic(topic.name, topic.message_type, qos, definition=definition)
             for number, message in enumerate(playback, 1):
                 writer.write_serialized(message.topic, message.bag_ns, message.data)
                 advance(number)
-    return num_clouds
+        notes = [*bag.losses, *bag.warnings]
+        if sensor_name is None and playback.sensor is not None:
+            name = next(key for key, value in SENSORS.items() if value == playback.sensor)
+            notes.append(f"the clouds were taken for those of {name}; --sensor says otherwise")
+    return num_clouds, notes

@@ -69,6 +69,11 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def warn(text: str) -> None:
+    """Write a line to stderr: the result stands, but this has to be known of it."""
+    _show(f"eloss: warning: {text}\n")
+
+
 def _show(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()
