@@ -67,7 +67,7 @@ EXTERNAL = {
         *("lifecycle_msgs", "numpy", "pydantic", "rcl_interfaces", "rclpy", "sensor_msgs"),
         *("sensor_msgs_py", "std_msgs", "vision_msgs", "visualization_msgs"),
     },
-    "bags": {"PIL", "numpy", "rosbags"},
+    "bags": {"PIL", "backports", "compression", "lz4", "numpy", "rosbags", "yaml"},
     "replay": {"numpy", "rclpy", "rosbags", "rosgraph_msgs", "std_srvs"},
     "demo": {"PIL", "lifecycle_msgs", "numpy", "rclpy"},
     "benchmark": {

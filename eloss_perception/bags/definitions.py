@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Definitions of message types: those that are installed, and those that a recording carries.
 
-The installed are read from the `.msg` files that every interface package installs, so that types of this
-package, vision_msgs and whatever else is sourced are recorded with their own words.
+The installed are read from the `.msg` files that every interface package installs, so that types of
+this package, vision_msgs and whatever else is sourced are recorded with their own words.
 """
 
 from __future__ import annotations

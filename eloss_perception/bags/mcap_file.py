@@ -36,6 +36,7 @@ _LAST_OPCODE = 0x0F
 # Opcodes from here on are for private records, which are passed over.
 _FIRST_PRIVATE_OPCODE = 0x80
 _RECORD_HEAD, _MESSAGE_HEAD = struct.Struct("<BQ"), struct.Struct("<HIQQ")
+_FOOTER_HEAD = _RECORD_HEAD.pack(_FOOTER, 20)
 _FOOTER_BYTES = 37  # with the magic behind it
 
 
@@ -74,9 +75,7 @@ class McapFile(StorageFile):
         """Closes the file."""
         self._stream.close()
 
-    def messages(
-        self, channels: Collection[int], on_damage: OnDamage
-    ) -> Iterator[StoredMessage]:
+    def messages(self, channels: Collection[int], on_damage: OnDamage) -> Iterator[StoredMessage]:
         """Yields messages in order of time; chunks may overlap."""
         waiting: list[tuple[int, int, StoredMessage]] = []
         order = 0
@@ -101,7 +100,9 @@ class McapFile(StorageFile):
         """Reads schemas, channels, index and counts behind the data; False if one is missing."""
         self._stream.seek(max(self._size - _FOOTER_BYTES, 0))
         tail = self._stream.read()
-        if len(tail) < _FOOTER_BYTES or not tail.endswith(MAGIC) or tail[:9] != b"\x02\x14" + bytes(7):
+        if not (
+            len(tail) == _FOOTER_BYTES and tail.startswith(_FOOTER_HEAD) and tail.endswith(MAGIC)
+        ):
             return False
         start, _, crc = struct.unpack_from("<QQI", tail, 9)
         if not 0 < start <= self._size - _FOOTER_BYTES:
@@ -115,7 +116,8 @@ class McapFile(StorageFile):
             for opcode, content, _ in _records(summary, start):
                 if opcode == _CHUNK_INDEX:
                     first_ns, _, offset, _, size = struct.unpack_from("<QQQQI", content)
-                    ids = frozenset(i for i, _ in struct.iter_unpack("<HQ", content[36 : 36 + size]))
+                    indexed = struct.iter_unpack("<HQ", content[36 : 36 + size])
+                    ids = frozenset(channel for channel, _ in indexed)
                     self._entries.append(_Entry(first_ns, offset, ids or None))
                 elif opcode == _STATISTICS:
                     statistics = content

@@ -167,14 +167,14 @@ class BagReader:
             if not damage:
                 damage = [
                     DataError(
-                        f"{file.path} is damaged: {num_read[number]} of {file.counts[number]} messages"
-                        f" of {types[number][0]} were read"
+                        f"{file.path} is damaged: {num_read[number]} of {file.counts[number]}"
+                        f" messages of {types[number][0]} were read"
                     )
                     for number in types
                     if num_read[number] < file.counts.get(number, 0)
                 ]
-            for error in damage:
-                report(error)
+            for found in damage:
+                report(found)
 
     @property
     def typestore(self) -> Typestore:
@@ -227,14 +227,17 @@ class BagReader:
         if not path.is_file():
             if not _storage_files(self.path):
                 raise DataError(f"{self.path} is no readable rosbag2: no metadata.yaml, no storage")
-            self.warnings.append(f"{self.path} has no metadata.yaml; its files are read as they are")
+            self.warnings.append(
+                f"{self.path} has no metadata.yaml; its files are read as they are"
+            )
             return {}
         try:
             with path.open(encoding="utf-8") as stream:
                 content = yaml.safe_load(stream.read(_MAX_METADATA_BYTES))
             metadata = content["rosbag2_bagfile_information"]
-            assert isinstance(metadata, dict)
-        except (ValueError, yaml.YAMLError, TypeError, KeyError, AssertionError, RecursionError):
+            if not isinstance(metadata, dict):
+                raise TypeError(type(metadata).__name__)
+        except (ValueError, yaml.YAMLError, TypeError, KeyError, RecursionError):
             if not _storage_files(self.path):
                 raise DataError(f"{path} is no rosbag2 metadata, and there is no storage") from None
             self.warnings.append(f"{path} is no rosbag2 metadata; the files are read as they are")
@@ -278,7 +281,7 @@ class BagReader:
         self.warnings += file.warnings
 
     def _storage_file(self, path: Path, shown: Path, stack: ExitStack) -> StorageFile:
-        """Opens a file as what its first bytes say it is, whatever its name and the metadata say."""
+        """Opens a file as what its first bytes say it is, whatever its name and metadata say."""
         if not path.is_file():
             raise DataError(f"{shown} is missing")
         with path.open("rb") as stream:
@@ -304,7 +307,7 @@ class BagReader:
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{self.path}/metadata.yaml is damaged: what it says of the topics cannot be read"
-                f" ({type(error).__name__}: {error}); without this file the storage is read as it is"
+                f" ({type(error).__name__}: {error}); without that file the storage is read alone"
             ) from None
         if total != promised.total():
             self.warnings.append(

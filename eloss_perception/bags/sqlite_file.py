@@ -119,21 +119,19 @@ class SqliteFile(StorageFile):
         self._is_damaged = True
         self.counts.clear()
         self.start_ns, self.end_ns = NEVER_NS, 0
-        row = 0
+        rows = 0
+        query = "SELECT topic_id, timestamp FROM messages NOT INDEXED"
         try:
-            for row, (topic, stamp_ns) in enumerate(
-                self._database.execute("SELECT topic_id, timestamp FROM messages NOT INDEXED"), 1
-            ):
+            for topic, stamp_ns in self._database.execute(query):
+                rows += 1
                 if topic in self.channels:
                     self.counts[topic] = self.counts.get(topic, 0) + 1
                     self.start_ns = min(self.start_ns, stamp_ns)
                     self.end_ns = max(self.end_ns, stamp_ns)
         except sqlite3.DatabaseError as error:
-            self.losses.append(f"{self.path} is damaged: {error} after {row} messages")
+            self.losses.append(f"{self.path} is damaged: {error} after {rows} messages")
 
-    def messages(
-        self, channels: Collection[int], on_damage: OnDamage
-    ) -> Iterator[StoredMessage]:
+    def messages(self, channels: Collection[int], on_damage: OnDamage) -> Iterator[StoredMessage]:
         """Yields messages in order of time; of a damaged file, in that of recording."""
         numbers = ",".join(str(int(channel)) for channel in channels)
         query = "SELECT id, topic_id, timestamp, data FROM messages"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 
 from eloss_perception.errors import DataError
 from eloss_perception.interrupts import check_interrupt
@@ -79,9 +79,7 @@ class StorageFile(ABC):
         self.warnings: list[str] = []
 
     @abstractmethod
-    def messages(
-        self, channels: Collection[int], on_damage: OnDamage
-    ) -> Iterator[StoredMessage]:
+    def messages(self, channels: Collection[int], on_damage: OnDamage) -> Iterator[StoredMessage]:
         """Yields the messages of some channels in order of time; reports what is damaged."""
 
     @abstractmethod
@@ -140,8 +138,9 @@ def decompress_file(source: Path, target: Path) -> None:
                     check_interrupt()
                     out.write(block)
     except (zstd.ZstdError, RuntimeError, EOFError) as error:
-        raise DataError(f"{source} is damaged: the compressed data end early or are garbled"
-                        f" ({error})") from None
+        raise DataError(
+            f"{source} is damaged: the compressed data end early or are garbled ({error})"
+        ) from None
     except OSError as error:
         raise DataError(
             f"{source} cannot be decompressed to {target.parent}: {error.strerror}; TMPDIR names"

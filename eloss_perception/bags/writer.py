@@ -96,7 +96,7 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         with ExitStack() as stack:
             folder = stack.enter_context(new_folder(self.path, overwrite=self._overwrite))
-            # The file takes the folder's name: a folder of its final name, in the one to be renamed.
+            # The file takes its folder's name: so there is one of that name within.
             self._workplace = folder / self.path.name
             with self._explained():
                 self._writer = Writer(
@@ -174,7 +174,7 @@ class BagWriter:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turns what the storages raise into one kind of error; OSError is explained further out."""
+        """Turns what the storages raise into one error; OSError is explained further out."""
         try:
             yield
         except (sqlite3.Error, WriterError, struct.error, OverflowError) as error:

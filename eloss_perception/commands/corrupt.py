@@ -183,7 +183,9 @@ def _write(args: argparse.Namespace, windows: Sequence[CorruptionWindow], is_bag
             warn(note)
         say(f"{num_clouds} point clouds, {what}: {args.out}\nplay it: eloss replay {args.out}")
     else:
-        scans = corrupt_sources.find_source_scans(args.source, args.split, args.sensor or "kitti_hdl64")
+        scans = corrupt_sources.find_source_scans(
+            args.source, args.split, args.sensor or "kitti_hdl64"
+        )
         corrupt_sources.write_scans(
             scans,
             args.out,

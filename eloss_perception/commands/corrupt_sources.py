@@ -150,7 +150,7 @@ def write_bag(
                 writer.write_serialized(message.topic, message.bag_ns, message.data)
                 advance(number)
         notes = [*bag.losses, *bag.warnings]
-        if sensor_name is None and playback.sensor is not None:
-            name = next(key for key, value in SENSORS.items() if value == playback.sensor)
+        name = next((key for key, value in SENSORS.items() if value == playback.sensor), None)
+        if sensor_name is None and name not in (None, "kitti_hdl64"):
             notes.append(f"the clouds were taken for those of {name}; --sensor says otherwise")
     return num_clouds, notes

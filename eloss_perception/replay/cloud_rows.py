@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cloud's points and the rows of the message they came from, and the way back.
 
-A corruption moves, dims and loses points; whatever else a driver tells of them (ring, time, channel,
-range) has to stay with its point, in the driver's own layout and units.
+A corruption moves, dims and loses points; whatever else a driver tells of them (ring, time, range)
+has to stay with its point, in the driver's own layout and units.
 """
 
 from __future__ import annotations
@@ -55,19 +55,19 @@ class CloudRows:
         points = points_from_msg(cloud, sensor)
         fields = {field.name: field for field in cloud.fields}
         intensity = next((name for name in sensor.intensity_fields if name in fields), None)
-        order = ">" if cloud.is_bigendian else "<"
         used = {"x": "x", "y": "y", "z": "z"} | ({"intensity": intensity} if intensity else {})
-        dtype = np.dtype(
-            {
-                "names": list(used),
-                "formats": [
-                    POINT_FIELD_TYPES[fields[name].datatype].newbyteorder(order)
-                    for name in used.values()
-                ],
-                "offsets": [fields[name].offset for name in used.values()],
-                "itemsize": cloud.point_step,
-            }
-        )
+        layout: Any = {
+            "names": list(used),
+            "formats": [
+                POINT_FIELD_TYPES[fields[name].datatype].newbyteorder(
+                    ">" if cloud.is_bigendian else "<"
+                )
+                for name in used.values()
+            ],
+            "offsets": [fields[name].offset for name in used.values()],
+            "itemsize": cloud.point_step,
+        }
+        dtype: np.dtype[np.void] = np.dtype(layout)
         height, width = (cloud.height, cloud.width) if len(points) else (0, 0)
         step = cloud.row_step or width * cloud.point_step
         raw = np.frombuffer(cloud.data, np.uint8)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from eloss_perception.bags import messages
 from eloss_perception.bags.reader import BagReader, RawMessage
 from eloss_perception.bags.storage import OnDamage
 from eloss_perception.core.sensors import SensorModel, find_sensor
@@ -186,7 +185,9 @@ class Playback:
             scan = CloudRows.of(cloud, self.sensor)
             before = self._previous_scan(raw.topic, scan, self.sensor)
         except CloudError as error:
-            raise DataError(f"{raw.place}: the cloud of {raw.topic} cannot be read: {error}") from None
+            raise DataError(
+                f"{raw.place}: the cloud of {raw.topic} cannot be read: {error}"
+            ) from None
         if before is None or not is_stuck(self._corruptions, time_s):
             self._previous[raw.topic] = scan
         points = corrupt_on_schedule(

@@ -79,7 +79,9 @@ class PlayerNode(Node):
         if not publishers:
             raise DataError(f"{bag.path} holds nothing that can be played here")
         if not any(bag.topics[name].num_messages for name in publishers):
-            raise DataError(f"{bag.path} holds no message of {', '.join(map(printable, publishers))}")
+            raise DataError(
+                f"{bag.path} holds no message of {', '.join(map(printable, publishers))}"
+            )
         return publishers
 
     def _tell_what_is_wrong(self, bag: BagReader) -> None:

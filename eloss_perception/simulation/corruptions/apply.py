@@ -25,7 +25,8 @@ def corrupt(
         name: One of ``CORRUPTIONS``.
         severity: 1 (barely visible) to 5 (severe).
         seed: The same seed gives the same result.
-        previous: (K, 4), with the same further columns, the clean scan before this one, if there was one. Not modified.
+        previous: (K, 4) the clean scan before this one, if there was one; with the same further
+            columns. Not modified.
 
     Returns:
         (M, 4) float32, or as many columns as there were.
