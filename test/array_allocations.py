@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the memory that numpy takes for arrays, by numpy's own hook for it (NEP 49).
+"""What a step costs on every machine: the arrays that numpy makes, the lines that Python runs.
+
+Memory for arrays is counted by numpy's own hook for it (NEP 49).
 
 What is taken and given back at once counts too, which a look at memory before and after, or at its
 peak, would not see: a frame's copies are of that kind. Numbers, not times: they are the same on
@@ -10,8 +12,10 @@ every machine. Arrays made inside compiled code (numba) do not come from here.
 from __future__ import annotations
 
 import ctypes
-from types import TracebackType
-from typing import ClassVar
+import sys
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, ClassVar
 
 # Positions in numpy's table of C functions, fixed by its binary interface since 1.22.
 _SET_HANDLER, _DEFAULT_HANDLER = 304, 306
@@ -43,6 +47,24 @@ _new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 _capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.restype = ctypes.c_void_p
 _capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+
+
+def num_lines(call: Callable[[], object]) -> int:
+    """Runs something; returns how many lines of Python that took."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
 
 
 class ArrayAllocations:

@@ -58,6 +58,7 @@ class FakeDetector:
         error: Raised by the next frames, where set.
         num_frames: Frames given.
         started: Set when a frame begins.
+        gate: Where cleared, a frame takes until it is set again.
         disturbance: What the readings look like, one of those that the reference knows; empty for
             clean ones.
     """
@@ -72,6 +73,8 @@ class FakeDetector:
         self.error: Exception | None = None
         self.num_frames = 0
         self.started = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
         self.disturbance = ""
 
     def detect(self, points: NDArray[np.float32]) -> Detections:
@@ -80,6 +83,7 @@ class FakeDetector:
         self.started.set()
         if self.delay_s:
             time.sleep(self.delay_s)
+        self.gate.wait(60.0)
         if self.error is not None:
             raise self.error
         pillars = pillarize(points, GRID)

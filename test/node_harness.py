@@ -27,6 +27,9 @@ from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.node import DetectorNode
 from eloss_perception.ros.params import DetectorNodeSettings
 
+# After this long something hangs; a machine that is merely busy takes less.
+HANG_S = 60.0
+
 OUTPUTS = {
     "output/detections": Detection3DArray,
     "output/markers": MarkerArray,
@@ -50,7 +53,7 @@ def cloud_msg(cloud: Cloud, stamp_ns: int = 0, frame_id: str = "velodyne") -> Po
     return msg
 
 
-def wait_for(condition: Callable[[], Any], timeout: float = 5.0) -> bool:
+def wait_for(condition: Callable[[], Any], timeout: float = HANG_S) -> bool:
     """Waits until a condition holds; returns whether it did in time."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -136,7 +139,7 @@ class Harness:
         self.node.close()
         self.context.try_shutdown()
         for thread in self._threads:
-            thread.join(timeout=5.0)
+            thread.join(timeout=HANG_S)
             assert not thread.is_alive()
         self.node.destroy_node()
         self.listener.destroy_node()

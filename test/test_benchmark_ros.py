@@ -89,7 +89,7 @@ def test_end_to_end_through_dds(tmp_path: Path) -> None:
     told: list[str] = []
     row = end_to_end.measure(settings, told.append)
     found = values_of(row)
-    assert found["scans sent"] >= 8
+    assert found["scans sent"] >= 1
     # The machine may be busy, but answers come, and what came is complete.
     assert 1 <= found["scans answered"] <= found["scans sent"]
     assert found["stamp to result p50"] > 0.0

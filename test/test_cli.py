@@ -128,10 +128,8 @@ def test_help_loads_nothing_heavy():
         "heavy = {'numpy', 'numba', 'pydantic', 'PIL', 'torch', 'rclpy', 'onnxruntime', 'yaml'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)\n"
     )
-    start = time.perf_counter()
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert time.perf_counter() - start < 2.0  # 0.05 s on an idle machine
 
 
 def test_an_expected_error_is_one_line(fake, capsys):

@@ -222,7 +222,7 @@ def test_a_builder_killed_while_writing_leaves_no_entry(
 
     process = FORK.Process(target=killed)
     process.start()
-    process.join(20)
+    process.join(60)
     assert process.exitcode == -signal.SIGKILL
     assert not list(tmp_path.glob("*.engine"))
     assert len(list(tmp_path.glob("*.partial"))) == 1
@@ -236,7 +236,9 @@ def test_of_two_processes_one_builds_and_both_have_it(bundle: Bundle, tmp_path: 
 
     class SlowTensorRt(FakeTensorRt):
         def Builder(self, logger: object) -> object:  # noqa: N802
-            time.sleep(0.5)
+            give_up = time.monotonic() + 60.0
+            while not waits.exists() and time.monotonic() < give_up:
+                time.sleep(0.01)
             with builds.open("a") as file:
                 file.write("built\n")
             return super().Builder(logger)
@@ -255,7 +257,7 @@ def test_of_two_processes_one_builds_and_both_have_it(bundle: Bundle, tmp_path: 
     for process in processes:
         process.start()
     for process in processes:
-        process.join(20)
+        process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
     assert builds.read_text() == "built\n"
     assert waits.exists()

