@@ -27,8 +27,8 @@ from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.node import DetectorNode
 from eloss_perception.ros.params import DetectorNodeSettings
 
-# After this long something hangs; a machine that is merely busy takes less.
-HANG_S = 60.0
+# After this long something hangs. A busy machine that has to compile the kernels takes a minute.
+HANG_S = 300.0
 
 OUTPUTS = {
     "output/detections": Detection3DArray,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# After this long something hangs; a machine that is merely busy takes less.
-HANG_S = 60.0
+# After this long something hangs. A busy machine that has to compile the kernels takes a minute.
+HANG_S = 300.0
 
 
 def wait_for(condition: Callable[[], Any]) -> bool:
