@@ -63,6 +63,7 @@ def root(tmp_path):
     for frame_id in ids:
         boxes, types = scene(rng)
         points = rng.uniform([-40, -40, -2, 0], [40, 40, 1, 1], (200, 4)).astype(np.float32)
+        points[:3, :3] = boxes[:, :3]
         objects = boxes_to_kitti(boxes, types, calibration)
         write_kitti_frame(tmp_path, frame_id, points, objects, calibration)
     write_image_set(tmp_path, "val", ids)
@@ -157,7 +158,11 @@ class TestEvaluateSplits:
         )
         assert done == [(n, 50) for n in range(1, 51)]
         assert {split: len(of) for split, of in frames.items()} == {"first": 20, "second": 30}
-        assert report.provenance == {"bundle": "mine", "points": "camera view"}
+        assert report.provenance == {
+            "bundle": "mine",
+            "points": "camera view",
+            "view": "camera image of 1242 x 375 px (KITTI's size for this P2)",
+        }
         assert [report.splits[s].num_frames for s in ("first", "second")] == [20, 30]
         assert report.joint.num_frames == 50
         assert report.joint.ap["Car"]["3d"]["strict"]["easy"].ap_r40 == pytest.approx(100.0)
@@ -252,8 +257,35 @@ class TestResult:
         assert read["splits"]["val"]["num_labels"] == {}
 
     def test_a_class_that_kitti_does_not_evaluate(self):
-        with pytest.raises(DataError, match="no class Tram"):
-            evaluate_detections([], ["Car", "Tram"])
+        with pytest.raises(DataError, match="no class Tram, Bus; it evaluates Car, Ped"):
+            evaluate_detections([], ["Tram", "Bus"])
+
+    def test_classes_are_evaluated_as_far_as_kitti_does_and_in_any_case(self):
+        frames = [
+            EvaluationFrame(
+                [car(type="CAR"), car(1, type="Tram")],
+                [found(car(type="car"), 0.9), found(car(1, type="Tram"), 0.8)],
+            )
+        ]
+        result = evaluate_detections(frames, ["Tram", "car"], settings=EvaluationSettings())
+        assert list(result.ap) == ["car"] and result.num_detections == {"car": 1}
+        assert result.ap["car"]["3d"]["strict"]["easy"].ap_exact == pytest.approx(100.0)
+        assert result.min_overlap == {"car": {"strict": 0.7, "loose": 0.5}}
+        outcomes, _ = frame_outcomes(frames, ["car"])
+        assert len(outcomes[0].found) == 1 and outcomes[0].num_errors == 0
+
+    def test_without_an_image_3d_boxes_alone_are_judged(self):
+        unknown = {"bbox2d": (-1.0, -1.0, -1.0, -1.0)}
+        label = car(bbox2d=(0.0, 0.0, 50.0, 50.0))
+        hidden = car(1, occlusion=2, **unknown)
+        detections = [found(car(**unknown), 0.9), found(car(1, **unknown), 0.8)]
+        frames = [EvaluationFrame([label, hidden], detections, has_image=False)]
+        result = evaluate_detections(frames, settings=EvaluationSettings())
+        assert list(result.ap["Car"]) == ["bev", "3d"]
+        scores = result.ap["Car"]["3d"]["strict"]
+        assert [scores[level].num_objects for level in scores] == [1, 1, 2]
+        assert scores["hard"].ap_exact == pytest.approx(100.0)
+        assert "image" not in result.table()
 
     @pytest.mark.parametrize("edges", [(10.0,), (20.0, 10.0), (0.0, 0.0), (-5.0, 10.0)])
     def test_impossible_distances(self, edges):

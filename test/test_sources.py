@@ -46,7 +46,7 @@ class TestOpening:
 
         def check(dataset, **options):
             checked.append(dataset.split)
-            real(dataset, **options)
+            return real(dataset, **options)
 
         monkeypatch.setattr(sources, "check_split", check)
         for _ in range(2):

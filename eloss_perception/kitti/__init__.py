@@ -7,6 +7,7 @@ from eloss_perception.kitti.check import check_split
 from eloss_perception.kitti.convert import (
     boxes_to_kitti,
     camera_boxes,
+    complete_bbox2d,
     kitti_to_boxes,
     labelled_boxes,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "camera_boxes",
     "camera_view_mask",
     "check_split",
+    "complete_bbox2d",
     "find_layout",
     "kitti_to_boxes",
     "labelled_boxes",

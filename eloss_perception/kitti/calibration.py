@@ -9,24 +9,48 @@ robotics", IJRR 2013, section III). Nothing outside this subpackage needs to kno
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eloss_perception.errors import DataError
+from eloss_perception.kitti.objects import parse_number, reason
 
 # Width and height [px] of the rectified images of drive day 2011_09_26, most of the object set.
 DEFAULT_IMAGE_SIZE = (1242, 375)
 
-# Rectified image size by focal length [px]: one camera setting a day of the KITTI recordings.
+# Rectified image size by focal length [px]: one camera setting a day of the KITTI recordings, and
+# the simulator's.
 _IMAGE_SIZE_BY_FOCAL_LENGTH = (
+    (720.0, (1242, 375)),
     (721.5377, (1242, 375)),
     (707.0493, (1224, 370)),
     (718.3351, (1238, 374)),
     (707.0912, (1226, 370)),
     (718.8560, (1241, 376)),
+)
+
+# Farther [px] from the middle of the image than KITTI's principal points are: another camera.
+_MAX_OFF_CENTRE = (62.0, 38.0)
+
+# No camera has a shorter focal length [px]; the identity and zeros that stand for none do.
+_MIN_FOCAL_LENGTH = 10.0
+
+# Within this share of the image [0.1, 0.9] a camera's principal point lies, cropped or not.
+_PRINCIPAL_POINT_MARGIN = 0.1
+
+# A LiDAR and a camera on one vehicle are not farther apart [m].
+_MAX_TRANSLATION = 100.0
+
+# What a matrix of rounded numbers may differ from a rotation by, and the least cosine between the
+# camera's and the LiDAR's down axes with which boxes can stand upright in both frames.
+_ROTATION_TOLERANCE, _MIN_UPRIGHT = 0.02, 0.1
+
+_NO_CAMERA = (
+    "for a LiDAR without a camera write Tr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0, "
+    "R0_rect: 1 0 0 0 1 0 0 0 1 and P2: 1 0 0 0 0 1 0 0 0 0 1 0"
 )
 
 # The object set and the tracking set name the same matrices differently.
@@ -45,14 +69,20 @@ class Calibration:
         p2: (3, 4) float64 projection of the rectified camera frame into the image [px].
         r0_rect: (3, 3) float64 rotation of the camera frame into the rectified one.
         tr_velo_to_cam: (3, 4) float64 rigid transform of the LiDAR frame into the camera frame [m].
+        image_size: Width and height [px] of the image; (0, 0) where there is no camera. Left out,
+            it is what P2 lets one guess: KITTI's own sizes, else twice the principal point.
+        size_source: Where the image size comes from, in words.
 
     Raises:
-        DataError: If a matrix has another shape or is not finite, or the transform has no inverse.
+        DataError: If a matrix has another shape or is not finite, the transform is not rigid, does
+            not turn the LiDAR's axes into a camera's, or the image does not fit P2.
     """
 
     p2: NDArray[np.float64]
     r0_rect: NDArray[np.float64]
     tr_velo_to_cam: NDArray[np.float64]
+    image_size: tuple[int, int] = (0, 0)
+    size_source: str = ""
 
     def __post_init__(self) -> None:
         for name, (_, shape) in _KEYS.items():
@@ -60,8 +90,52 @@ class Calibration:
             if matrix.shape != shape or not np.isfinite(matrix).all():
                 raise DataError(f"calibration: {name} must be {shape} finite numbers")
             object.__setattr__(self, name, matrix)
-        if abs(np.linalg.det(self.lidar_to_camera_matrix)) < 1e-6:
-            raise DataError("calibration: the LiDAR-to-camera transform cannot be inverted")
+        self._check_transform()
+        self._check_image()
+
+    def _check_transform(self) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrix = self.lidar_to_camera_matrix
+            rotation = matrix[:3, :3]
+            off = np.abs(rotation @ rotation.T - np.eye(3)).max()
+        if not off < _ROTATION_TOLERANCE or np.linalg.det(rotation) < 0.0:
+            raise DataError(
+                "calibration: R0_rect times Tr_velo_to_cam is no rotation, which turns and moves "
+                f"without scaling or mirroring; {_NO_CAMERA}"
+            )
+        if not np.abs(matrix[:3, 3]).max() <= _MAX_TRANSLATION:
+            raise DataError(
+                "calibration: Tr_velo_to_cam puts LiDAR and camera more than "
+                f"{_MAX_TRANSLATION:.0f} m apart; must be metres"
+            )
+        # The camera's y axis points down, as the LiDAR's z axis points up.
+        if rotation[1, 2] > -_MIN_UPRIGHT:
+            raise DataError(
+                "calibration: Tr_velo_to_cam must turn the LiDAR's axes (x forward, y left, z up) "
+                f"into the camera's (x right, y down, z forward), which this one does not; "
+                f"{_NO_CAMERA}"
+            )
+
+    def _check_image(self) -> None:
+        if not self.has_camera:
+            object.__setattr__(self, "image_size", (0, 0))
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            determinant = abs(float(np.linalg.det(self.p2[:, :3])))
+        if not 1e-6 < determinant < math.inf:
+            raise DataError(f"calibration: P2 is no projection of a camera; {_NO_CAMERA}")
+        if self.image_size == (0, 0):
+            object.__setattr__(self, "image_size", self._guess_image_size())
+            source = "KITTI's size for this P2" if self.is_kittis else "twice P2's principal point"
+            object.__setattr__(self, "size_source", source)
+        for axis, size in enumerate(self.image_size):
+            centre = self._principal_point[axis]
+            if not _PRINCIPAL_POINT_MARGIN <= centre / size <= 1.0 - _PRINCIPAL_POINT_MARGIN:
+                raise DataError(
+                    f"calibration: the image has {self.image_size[0]} x {self.image_size[1]} px, "
+                    f"the principal point of P2 is ({self._principal_point[0]:.0f}, "
+                    f"{self._principal_point[1]:.0f}): give the images that P2 belongs to, or none"
+                )
 
     @classmethod
     def from_file(cls, path: str | Path) -> Calibration:
@@ -74,7 +148,7 @@ class Calibration:
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot read the calibration: {error}") from error
+            raise DataError(f"{path}: cannot read the calibration: {reason(error)}") from error
         rows: dict[str, tuple[int, list[str]]] = {}
         for number, line in enumerate(lines, start=1):
             if tokens := line.split():
@@ -83,15 +157,16 @@ class Calibration:
         for name, (keys, shape) in _KEYS.items():
             found = [rows[key] for key in keys if key in rows]
             if not found:
-                raise DataError(f"{path}: no line {' or '.join(keys)}")
+                raise DataError(f"{path}: no line {' or '.join(keys)}; {_NO_CAMERA}")
             number, tokens = found[0]
+            expected = shape[0] * shape[1]
             try:
-                matrices[name] = np.array([float(token) for token in tokens]).reshape(shape)
-            except ValueError:
-                expected = shape[0] * shape[1]
+                numbers = [parse_number(token) for token in tokens[: expected + 1]]
+                matrices[name] = np.array(numbers).reshape(shape)
+            except ValueError as error:
+                found_instead = f"has {len(tokens)}" if len(tokens) != expected else str(error)
                 raise DataError(
-                    f"{path}:{number}: {keys[0]} must be {expected} numbers, "
-                    f"has {len(tokens)} values"
+                    f"{path}:{number}: {keys[0]} must be {expected} numbers; {found_instead}"
                 ) from None
         try:
             return cls(**matrices)
@@ -139,16 +214,57 @@ class Calibration:
         return transform
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """Width and height [px] of the image, from the focal length.
+    def has_camera(self) -> bool:
+        """Whether there is an image: not where P2 is the identity or zero, as LiDAR-only sets do.
 
-        Each KITTI day has its own focal length; another camera gets that of `DEFAULT_IMAGE_SIZE`.
+        Without one nothing is cropped, and every box is in view.
         """
-        focal_length = float(self.p2[0, 0])
-        for known, size in _IMAGE_SIZE_BY_FOCAL_LENGTH:
-            if math.isclose(focal_length, known, abs_tol=0.01):
+        return min(self.p2[0, 0], self.p2[1, 1]) >= _MIN_FOCAL_LENGTH
+
+    @property
+    def is_kittis(self) -> bool:
+        """Whether P2 is of a day of the KITTI recordings, whose image sizes are known."""
+        return self._known_image_size is not None
+
+    @property
+    def view(self) -> str:
+        """What part of a scan is in view, in words."""
+        if not self.has_camera:
+            return "no camera: whole scans, judged by their 3D boxes alone"
+        width, height = self.image_size
+        return f"camera image of {width} x {height} px ({self.size_source})"
+
+    def with_image_size(self, image_size: tuple[int, int], source: str) -> Calibration:
+        """Return the calibration with another size of image.
+
+        Raises:
+            DataError: If the principal point is not inside the image.
+        """
+        return replace(self, image_size=image_size, size_source=source)
+
+    @property
+    def _principal_point(self) -> tuple[float, float]:
+        return float(self.p2[0, 2]), float(self.p2[1, 2])
+
+    @property
+    def _known_image_size(self) -> tuple[int, int] | None:
+        for focal_length, size in _IMAGE_SIZE_BY_FOCAL_LENGTH:
+            if math.isclose(float(self.p2[0, 0]), focal_length, abs_tol=0.01) and all(
+                abs(centre - 0.5 * extent) < limit
+                for centre, extent, limit in zip(
+                    self._principal_point, size, _MAX_OFF_CENTRE, strict=True
+                )
+            ):
                 return size
-        return DEFAULT_IMAGE_SIZE
+        return None
+
+    def _guess_image_size(self) -> tuple[int, int]:
+        if self._known_image_size is not None:
+            return self._known_image_size
+        width, height = (round(2.0 * min(centre, 1e6)) for centre in self._principal_point)
+        if width < 1 or height < 1:
+            raise DataError(f"calibration: P2 has no principal point within an image; {_NO_CAMERA}")
+        return width, height
 
     def lidar_to_camera(self, points: ArrayLike) -> NDArray[np.float64]:
         """Move (N, 3 or more) LiDAR points [m] to (N, 3) float64 in the rectified camera frame."""
@@ -185,7 +301,8 @@ def camera_view_mask(
 ) -> NDArray[np.bool_]:
     """Return which points the camera sees: 0 < u < width, 0 < v < height and depth > 0.
 
-    KITTI labels exist in this part of a scan only; detectors are trained and evaluated on it.
+    KITTI labels exist in this part of a scan only; detectors are trained and evaluated on it. All
+    points are in view where there is no camera.
 
     Args:
         points: (N, 3 or more) x, y, z [m], LiDAR frame; a non-finite point is not seen.
@@ -195,6 +312,8 @@ def camera_view_mask(
     Returns:
         (N,) bool.
     """
+    if not calibration.has_camera:
+        return np.ones(len(np.asarray(points)), np.bool_)
     width, height = calibration.image_size if image_size is None else image_size
     uv, depth = calibration.lidar_to_image(points)
     u, v = uv[:, 0], uv[:, 1]

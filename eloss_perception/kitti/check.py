@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.core.boxes import points_in_boxes
-from eloss_perception.errors import DataError
+from eloss_perception.errors import DataError, printable
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti.calibration import Calibration
 from eloss_perception.kitti.convert import kitti_to_boxes
 from eloss_perception.kitti.dataset import KittiDataset, read_points
@@ -20,9 +23,17 @@ from eloss_perception.kitti.labels import read_labels
 from eloss_perception.kitti.objects import KittiObject
 
 _Read = TypeVar("_Read")
+_Name = TypeVar("_Name", Path, str)
 
 # No LiDAR in use on cars reports beyond this [m]; float64 or integer files read as float32 do.
 _MAX_COORDINATE = 1000.0
+
+# No labelled object is larger [m], a tram included; a car's height is more in centimetres.
+_MAX_SIZE = 100.0
+
+# A whole turn [rad], for sets that count from 0 to 2 pi; degrees go beyond, and so does -10, which
+# stands for unknown.
+_MAX_ROTATION = 6.3
 
 # A car so near [m] that a scan of the same moment has returns from it unless it is hidden.
 _NEAR = 25.0
@@ -35,7 +46,8 @@ def check_split(
     dataset: KittiDataset,
     max_named: int = 20,
     progress: Callable[[int], None] = lambda done: None,
-) -> None:
+    ids: Sequence[str] | None = None,
+) -> Counter[str]:
     """Read every frame of a split once: scan, calibration and labels.
 
     Takes about as long as reading the scans from disk: 2 ms a frame where they are in memory.
@@ -44,6 +56,10 @@ def check_split(
         dataset: The split.
         max_named: Stop after so many bad files.
         progress: Called with the number of frames done.
+        ids: Look at these frames alone.
+
+    Returns:
+        How many objects there are of each type, as the labels spell it, regions left out.
 
     Raises:
         DataError: Names up to `max_named` bad files, one a line; or says that the labelled cars of
@@ -51,14 +67,18 @@ def check_split(
     """
     problems: list[str] = []
     num_near, num_hit = 0, 0
-    for done, frame_id in enumerate(dataset.ids, start=1):
-        scan_path, calibration_path, labels_path = dataset.files(frame_id)
-        points = _collect(check_scan, scan_path, problems)
-        calibration = _collect(Calibration.from_file, calibration_path, problems)
+    num_objects: Counter[str] = Counter()
+    ids = dataset.ids if ids is None else ids
+    for done, frame_id in enumerate(ids, start=1):
+        check_interrupt()
+        scan_path, _, labels_path = dataset.files(frame_id)
         objects = _collect(check_labels, labels_path, problems)
+        calibration = _collect(dataset.calibration, frame_id, problems)
+        points = _collect(check_scan, scan_path, problems)
         if len(problems) >= max_named:
-            problems = [*problems[:max_named], f"(stopped after {done} of {len(dataset)} frames)"]
+            problems = [*problems[:max_named], f"(stopped after {done} of {len(ids)} frames)"]
             break
+        num_objects.update(item.type for item in objects or [] if not item.is_dont_care)
         if points is not None and calibration is not None and objects is not None:
             near, hit = _near_cars(points, calibration, objects)
             num_near, num_hit = num_near + near, num_hit + hit
@@ -72,6 +92,23 @@ def check_split(
             f"{dataset.root}: only {num_hit} of the {num_near} cars within {_NEAR:.0f} m in split "
             f"{dataset.split!r} hold a point: scans, calibration and labels do not fit together"
         )
+    return num_objects
+
+
+def require_objects(num_objects: Mapping[str, int], class_names: Sequence[str], where: str) -> None:
+    """Refuse labels that hold nothing of what is to be found, by which nothing would be measured.
+
+    Raises:
+        DataError: If no object is of one of the classes, names compared without case.
+    """
+    wanted = {name.lower() for name in class_names}
+    if any(count and name.lower() in wanted for name, count in num_objects.items()):
+        return
+    there = ", ".join(f"{count} {printable(name)}" for name, count in num_objects.items() if count)
+    raise DataError(
+        f"{where}: no labelled object of the classes {', '.join(class_names)}; there are: "
+        f"{there or 'none at all'}"
+    )
 
 
 def check_scan(path: Path) -> NDArray[np.float32]:
@@ -92,10 +129,12 @@ def check_scan(path: Path) -> NDArray[np.float32]:
     if farthest > _MAX_COORDINATE:
         raise DataError(
             f"{path}: coordinates up to {farthest:.3g} m; must be float32 x, y, z [m], intensity"
+            f"{_what_else(points)}"
         )
     if low[3] < 0.0 or high[3] > 1.0:
         raise DataError(
             f"{path}: intensity from {low[3]:.3g} to {high[3]:.3g}; must be scaled to [0, 1]"
+            f"{_what_else(points)}"
         )
     return points
 
@@ -108,11 +147,56 @@ def check_labels(path: Path) -> list[KittiObject]:
     """
     objects = read_labels(path)
     if any(item.score is not None for item in objects):
-        raise DataError(f"{path}: has a 16th column, a score: these are results, not labels")
+        raise DataError(
+            f"{path}: has a 16th column, a score: these are results, not labels; remove the column "
+            "if they are labels"
+        )
+    for item in objects:
+        if not item.is_dont_care and (problem := _impossible(item)):
+            raise DataError(f"{path}: a {printable(item.type)} {problem}")
     return objects
 
 
-def _collect(read: Callable[[Path], _Read], path: Path, problems: list[str]) -> _Read | None:
+def _impossible(item: KittiObject) -> str | None:
+    """Return what cannot be true of a labelled object, and what to do; None for a proper one."""
+    size = "height {:g}, width {:g}, length {:g}".format(*item.dimensions)
+    if min(item.dimensions) <= 0.0:
+        return f"has {size}; must be more than 0 m (where there is no 3D box, call it DontCare)"
+    if max(item.dimensions) > _MAX_SIZE:
+        return f"has {size}; must be metres, not centimetres or millimetres"
+    if max(map(abs, item.location)) > _MAX_COORDINATE:
+        place = ", ".join(f"{value:g}" for value in item.location)
+        return f"is at ({place}); must be metres in the camera's frame"
+    if abs(item.rotation_y) > _MAX_ROTATION:
+        return f"has rotation_y {item.rotation_y:g}; must be radians in [-pi, pi]"
+    return None
+
+
+def _what_else(points: NDArray[np.float32]) -> str:
+    """Return a guess, as the end of a sentence, at how a scan came to hold such values."""
+    values = points.ravel()
+    steps = {4: _median_step(points)}
+    for columns in (3, 5, 6, 7, 8):
+        if values.size % columns == 0:
+            steps[columns] = _median_step(values.reshape(-1, columns))
+    best = min(steps, key=steps.__getitem__)
+    if best != 4 and steps[best] < 0.5 * steps[4]:
+        return f" (the file seems to have {best} columns; write these 4)"
+    low, high = float(points[:, 3].min()), float(points[:, 3].max())
+    for scale in (255.0, 65535.0):
+        if low >= 0.0 and high <= scale:
+            return f" (divide it by {scale:.0f})"
+    return ""
+
+
+def _median_step(rows: NDArray[np.float32]) -> float:
+    """Return how far a point typically is from the next one: little, where columns are right."""
+    if len(rows) < 2:
+        return math.inf
+    return float(np.median(np.abs(np.diff(rows[:, :3], axis=0)).max(axis=1)))
+
+
+def _collect(read: Callable[[_Name], _Read], path: _Name, problems: list[str]) -> _Read | None:
     """Return what `read` returns, or None after its error went to the list."""
     try:
         return read(path)
@@ -128,10 +212,12 @@ def _near_cars(
     cars = [
         item
         for item in objects
-        if item.type == "Car" and item.has_box and item.location[2] < _NEAR and item.occlusion <= 1
+        if item.type.lower() == "car"
+        and math.hypot(item.location[0], item.location[2]) < _NEAR
+        and item.occlusion <= 1
     ]
     if not cars:
         return 0, 0
-    ahead = points[(points[:, 0] > 0.0) & (points[:, 0] < _NEAR + 5.0)]
-    owners = points_in_boxes(ahead, kitti_to_boxes(cars, calibration))
+    near = points[(np.abs(points[:, :2]) < _NEAR + 5.0).all(axis=1)]
+    owners = points_in_boxes(near, kitti_to_boxes(cars, calibration))
     return len(cars), len(np.unique(owners[owners >= 0]))

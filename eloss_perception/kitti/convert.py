@@ -11,18 +11,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eloss_perception.core.boxes import Boxes3D, corners_3d, wrap_angle
 from eloss_perception.core.classes import CLASS_NAMES, IGNORED
-from eloss_perception.errors import DataError
+from eloss_perception.errors import DataError, printable
 from eloss_perception.kitti.calibration import Calibration
 from eloss_perception.kitti.objects import KittiObject
 
 # Nearer than this [m] an edge is cut before projection: the image plane's own depth has no image.
 _NEAR_PLANE = 0.1
+
+# Far more metres than any sensor reports, and far less than float32 can hold.
+_MAX_VALUE = 1e6
+
+# Column values of a 2D box that is not known.
+_NO_BBOX2D = (-1.0, -1.0, -1.0, -1.0)
+
+# A label's 2D box that overlaps its projected 3D box less is a placeholder.
+_MIN_LABEL_OVERLAP = 0.05
 
 # The twelve edges between the corners of `corners_3d`.
 _EDGES = np.array(
@@ -37,11 +47,12 @@ def boxes_to_kitti(
     image_size: tuple[int, int] | None = None,
     scores: ArrayLike | None = None,
     occlusion: Sequence[int] | None = None,
+    keep_unseen: bool = False,
 ) -> list[KittiObject]:
     """Return boxes as KITTI objects, leaving out those the image does not show.
 
     The 2D box encloses the projected corners, clipped to the image; truncation is the share of its
-    area that the clipping removed.
+    area that the clipping removed. Without a camera nothing is left out, and the 2D box is -1.
 
     Args:
         boxes: (N, 7) boxes, LiDAR frame.
@@ -50,6 +61,8 @@ def boxes_to_kitti(
         image_size: Width and height [px]; without it the calibration's.
         scores: (N,) scores; given for results, not for labels.
         occlusion: N occlusion levels 0 to 3; without it 0 for labels and -1 for results.
+        keep_unseen: Keep what the image does not show, with a 2D box of -1 and truncation 1: lower
+            than any difficulty asks for, it does not count in KITTI's evaluation.
 
     Returns:
         At most N objects, in the order of the boxes.
@@ -71,9 +84,10 @@ def boxes_to_kitti(
     objects = []
     for i, type_name in enumerate(types):
         visible = _image_box(calibration.lidar_to_camera(corners[i]), calibration, size)
-        if visible is None:
+        if visible is None and calibration.has_camera and not keep_unseen:
             continue
-        bbox2d, truncation = visible
+        unseen = 1.0 if calibration.has_camera else (0.0 if scores is None else -1.0)
+        bbox2d, truncation = visible or (_NO_BBOX2D, unseen)
         x, y, z = (float(value) for value in locations[i])
         length, width, height = (float(value) for value in array[i, 3:6])
         objects.append(
@@ -107,7 +121,12 @@ def kitti_to_boxes(objects: Sequence[KittiObject], calibration: Calibration) -> 
     """
     for item in objects:
         if not item.has_box:
-            raise DataError(f"a {item.type} of size {item.dimensions} has no 3D box")
+            raise DataError(f"a {printable(item.type)} of size {item.dimensions} has no 3D box")
+        if max(*map(abs, item.location), *item.dimensions, abs(item.rotation_y)) > _MAX_VALUE:
+            raise DataError(
+                f"a {printable(item.type)} has a size of {item.dimensions}, a location of "
+                f"{item.location} and a rotation of {item.rotation_y:g}; must be metres and radians"
+            )
     boxes = np.zeros((len(objects), 7))
     if len(objects):
         locations = np.array([item.location for item in objects])
@@ -131,7 +150,8 @@ def labelled_boxes(
     Args:
         objects: Labels (score 1) or results.
         calibration: The frame's calibration.
-        class_names: Names whose index is the label; every other type is -1, to be ignored.
+        class_names: Names whose index is the label, compared without case as KITTI's program
+            does; every other type is -1, to be ignored.
 
     Returns:
         The boxes in the order of the objects, `DontCare` regions left out.
@@ -140,16 +160,48 @@ def labelled_boxes(
         DataError: If a score is outside [0, 1].
     """
     kept = [item for item in objects if item.has_box]
-    labels = {name: label for label, name in enumerate(class_names)}
+    labels = {name.lower(): label for label, name in enumerate(class_names)}
     scores = [1.0 if item.score is None else item.score for item in kept]
     try:
         return Boxes3D(
             boxes=kitti_to_boxes(kept, calibration),
             scores=np.array(scores, np.float32),
-            labels=np.array([labels.get(item.type, IGNORED) for item in kept], np.int64),
+            labels=np.array([labels.get(item.type.lower(), IGNORED) for item in kept], np.int64),
         )
     except ValueError as error:
         raise DataError(f"KITTI results that are no boxes: {error}") from None
+
+
+def complete_bbox2d(objects: Sequence[KittiObject], calibration: Calibration) -> list[KittiObject]:
+    """Return labels with the projection of their 3D box in place of a 2D box that is none.
+
+    Sets that were labelled in the scan alone have zeros, -1 or the same placeholder everywhere. An
+    object that the image does not show gets no 2D box, so that it counts at no difficulty. Nothing
+    changes where there is no camera.
+    """
+    completed = list(objects)
+    if not calibration.has_camera:
+        return completed
+    with_box = [i for i, item in enumerate(objects) if item.has_box]
+    corners = corners_3d(kitti_to_boxes([objects[i] for i in with_box], calibration))  # (N, 8, 3)
+    for i, own_corners in zip(with_box, corners, strict=True):
+        camera = calibration.lidar_to_camera(own_corners)
+        visible = _image_box(camera, calibration, calibration.image_size)
+        projected = _NO_BBOX2D if visible is None else visible[0]
+        own = objects[i].bbox2d
+        if not objects[i].has_bbox2d or _overlap(own, projected) < _MIN_LABEL_OVERLAP:
+            completed[i] = replace(objects[i], bbox2d=projected)
+    return completed
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Return the IoU of two 2D boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0.0 or height <= 0.0:
+        return 0.0
+    shared = width * height
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
 def camera_boxes(objects: Sequence[KittiObject]) -> NDArray[np.float64]:
@@ -193,6 +245,8 @@ def _image_box(
     corners: NDArray[np.float64], calibration: Calibration, image_size: tuple[int, int]
 ) -> tuple[tuple[float, float, float, float], float] | None:
     """Return the clipped 2D box and the truncation of (8, 3) camera corners, or None if unseen."""
+    if not calibration.has_camera:
+        return None
     starts, ends = corners[_EDGES[:, 0]], corners[_EDGES[:, 1]]
     crossing = (starts[:, 2] - _NEAR_PLANE) * (ends[:, 2] - _NEAR_PLANE) < 0.0
     starts, ends = starts[crossing], ends[crossing]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,8 +12,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.errors import DataError
+from eloss_perception.errors import DataError, printable
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti.calibration import Calibration, camera_view_mask
+from eloss_perception.kitti.images import find_image, with_image_size
 from eloss_perception.kitti.labels import (
     KittiObject,
     read_labels,
@@ -21,6 +24,7 @@ from eloss_perception.kitti.labels import (
     write_labels,
 )
 from eloss_perception.kitti.layout import FRAME_ID, find_layout, read_image_set
+from eloss_perception.kitti.objects import reason
 
 __all__ = [
     "KittiDataset",
@@ -35,6 +39,8 @@ __all__ = [
 
 # x, y, z, reflectance as little-endian float32.
 _BYTES_PER_POINT = 16
+
+_FRAME_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class KittiFrames(Protocol):
@@ -74,6 +80,7 @@ class KittiDataset:
         self.split = split
         self.layout = find_layout(self.root, split)
         self._ids = read_image_set(self.root, split)
+        self._label_extent: tuple[float, float] | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -88,8 +95,17 @@ class KittiDataset:
         return read_points(self.scan_path(frame_id))
 
     def calibration(self, frame_id: str) -> Calibration:
-        """Read a calibration; see `Calibration.from_file`."""
-        return Calibration.from_file(self.layout.calibrations / f"{frame_id}.txt")
+        """Read a calibration and the size of its image.
+
+        The size is that of the frame's image; without images that of KITTI's cameras, and for
+        other cameras twice the principal point or what the 2D boxes of the split reach, whichever
+        is more.
+
+        Raises:
+            DataError: If the calibration or the image's header cannot be read.
+        """
+        calibration = Calibration.from_file(self.layout.calibrations / f"{frame_id}.txt")
+        return with_image_size(calibration, self.image_path(frame_id), self._find_label_extent)
 
     def objects(self, frame_id: str) -> list[KittiObject]:
         """Read the labels; see `read_labels`."""
@@ -110,7 +126,19 @@ class KittiDataset:
 
     def image_path(self, frame_id: str) -> Path | None:
         """Return the left colour image, or None where the folder has none for this frame."""
-        return _find_image(self.layout.images, frame_id)
+        return find_image(self.layout.images, frame_id)
+
+    def _find_label_extent(self) -> tuple[float, float]:
+        """Return the right and lower ends [px] of all 2D boxes of the split; read once."""
+        if self._label_extent is None:
+            width = height = 0.0
+            for frame_id in self._ids:
+                check_interrupt()
+                path = self.layout.labels / f"{frame_id}.txt"
+                for item in read_labels(path) if path.is_file() else []:
+                    width, height = max(width, item.bbox2d[2]), max(height, item.bbox2d[3])
+            self._label_extent = width, height
+        return self._label_extent
 
 
 class KittiSequence:
@@ -136,10 +164,17 @@ class KittiSequence:
         if not self._ids:
             raise DataError(f"{scans}: no scans; expected files such as 000000.bin")
         for frame_id in self._ids:
-            if not frame_id.isdigit():
-                raise DataError(f"{scans / frame_id}.bin: a scan is named by its frame number")
-        self._calibration = Calibration.from_file(self._folder / "calib" / f"{sequence}.txt")
+            if not _FRAME_NUMBER.fullmatch(frame_id):
+                raise DataError(
+                    f"{scans}: {printable(frame_id)}.bin: a scan is named by its frame number"
+                )
         self._labels = read_tracking_labels(self._folder / "label_02" / f"{sequence}.txt")
+        images = (self.image_path(frame_id) for frame_id in self._ids)
+        self._calibration = with_image_size(
+            Calibration.from_file(self._folder / "calib" / f"{sequence}.txt"),
+            next((path for path in images if path is not None), None),
+            self._find_label_extent,
+        )
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -171,7 +206,12 @@ class KittiSequence:
 
     def image_path(self, frame_id: str) -> Path | None:
         """Return the left colour image, or None where the folder has none for this frame."""
-        return _find_image(self._folder / "image_02" / self.sequence, frame_id)
+        return find_image(self._folder / "image_02" / self.sequence, frame_id)
+
+    def _find_label_extent(self) -> tuple[float, float]:
+        """Return the right and lower ends [px] of all 2D boxes."""
+        boxes = [item.bbox2d for items in self._labels.values() for _, item in items]
+        return max((b[2] for b in boxes), default=0.0), max((b[3] for b in boxes), default=0.0)
 
 
 def read_points(path: str | Path) -> NDArray[np.float32]:
@@ -187,11 +227,11 @@ def read_points(path: str | Path) -> NDArray[np.float32]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot read the scan: {error}") from error
+        raise DataError(f"{path}: cannot read the scan: {reason(error)}") from error
     if len(content) % _BYTES_PER_POINT:
         raise DataError(
             f"{path}: {len(content)} bytes is no multiple of {_BYTES_PER_POINT} "
-            "(4 float32 a point); the file is cut off or no KITTI scan"
+            "(4 float32 a point); the file is cut off, has other columns, or is no KITTI scan"
         )
     return np.frombuffer(content, dtype="<f4").reshape(-1, 4).astype(np.float32)
 
@@ -235,12 +275,3 @@ def write_image_set(root: str | Path, split: str, ids: Iterable[str]) -> None:
     """
     content = "".join(f"{frame_id}\n" for frame_id in ids)
     replace_file(Path(root) / "ImageSets" / f"{split}.txt", content.encode())
-
-
-def _find_image(folder: Path, frame_id: str) -> Path | None:
-    """Return the frame's image in one of the formats that KITTI folders come in."""
-    for suffix in (".png", ".jpg"):
-        path = folder / f"{frame_id}{suffix}"
-        if path.is_file():
-            return path
-    return None

@@ -10,13 +10,14 @@ number and a track number in front.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from eloss_perception.errors import DataError
+from eloss_perception.errors import DataError, printable
 from eloss_perception.kitti.convert import boxes_to_kitti, kitti_to_boxes
-from eloss_perception.kitti.objects import DONT_CARE, KittiObject, parse_object
+from eloss_perception.kitti.objects import DONT_CARE, KittiObject, parse_object, reason
 
 __all__ = [
     "DONT_CARE",
@@ -28,6 +29,9 @@ __all__ = [
     "replace_file",
     "write_labels",
 ]
+
+
+_INTEGER = re.compile(r"-?[0-9]{1,9}")
 
 
 def read_labels(path: str | Path) -> list[KittiObject]:
@@ -69,12 +73,18 @@ def read_tracking_labels(path: str | Path) -> dict[int, list[tuple[int, KittiObj
     for number, line in _numbered_lines(path):
         fields = line.split()
         try:
-            frame, track = int(fields[0]), int(fields[1])
+            frame, track = (_parse_integer(field) for field in fields[:2])
             item = parse_object(fields[2:])
-        except (ValueError, IndexError) as error:
+        except ValueError as error:
             raise DataError(f"{path}:{number}: not a tracking label: {error}") from None
         frames.setdefault(frame, []).append((track, item))
     return frames
+
+
+def _parse_integer(field: str) -> int:
+    if not _INTEGER.fullmatch(field):
+        raise ValueError(f"{printable(field)} is no number of a frame or a track")
+    return int(field)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -100,5 +110,5 @@ def _numbered_lines(path: Path) -> list[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows add a mark
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the labels: {error}") from error
+        raise DataError(f"{path}: cannot read the labels: {reason(error)}") from error
     return [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]

@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from eloss_perception.errors import DataError
+from eloss_perception.errors import DataError, printable
+from eloss_perception.kitti.objects import reason
 
 # A frame's name becomes part of a path.
 FRAME_ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -79,19 +80,25 @@ def read_image_set(root: str | Path, split: str) -> tuple[str, ...]:
     path = folder / f"{split}.txt"
     known = sorted(item.stem for item in folder.glob("*.txt"))
     if not FRAME_ID.fullmatch(split):
-        raise DataError(f"{split!r} is no name of a split; there are: {', '.join(known) or 'none'}")
+        raise DataError(
+            f"{printable(split)!r} is no name of a split; there are: {', '.join(known) or 'none'}"
+        )
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot read the split: {error}; there are: {', '.join(known) or 'none'}"
+            f"{path}: cannot read the split: {reason(error)}; it lists a frame's name a line, such "
+            f"as 000000; there are: {', '.join(known) or 'none'}"
         ) from error
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not (frame_id := line.strip()):
             continue
         if not FRAME_ID.fullmatch(frame_id):
-            raise DataError(f"{path}:{number}: {frame_id!r} is no frame name")
+            raise DataError(
+                f"{path}:{number}: {printable(frame_id)!r} is no frame name; must be the name of "
+                "a scan without folder and suffix, such as 000000"
+            )
         if frame_id in seen:
             raise DataError(f"{path}:{number}: {frame_id} is in line {seen[frame_id]} already")
         seen[frame_id] = number

@@ -8,10 +8,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eloss_perception.errors import printable
+
 DONT_CARE = "DontCare"
 
 # Columns of a label; a result has the score as well.
 _NUM_COLUMNS = 15
+
+
+# KITTI's end at 3; other sets have levels of their own, and -1 or -10 for unknown.
+_MAX_OCCLUSION = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,18 @@ class KittiObject:
     @property
     def has_box(self) -> bool:
         """Whether the object has a 3D box; a `DontCare` region has none."""
-        return self.type != DONT_CARE and min(self.dimensions) >= 0.0
+        return not self.is_dont_care and min(self.dimensions) >= 0.0
+
+    @property
+    def is_dont_care(self) -> bool:
+        """Whether it is a region of the image without labels, not an object."""
+        return self.type.lower() == DONT_CARE.lower()
+
+    @property
+    def has_bbox2d(self) -> bool:
+        """Whether the 2D box has an area; sets that were labelled in 3D alone have zeros or -1."""
+        left, top, right, bottom = self.bbox2d
+        return right > left and bottom > top
 
     def to_line(self) -> str:
         """Return the object as a line of a label file, without the line end."""
@@ -70,14 +87,16 @@ def parse_object(fields: Sequence[str]) -> KittiObject:
     values = []
     for column, field in enumerate(fields[1:], start=2):
         try:
-            value = float(field)
+            value = parse_number(field)
         except ValueError:
-            raise ValueError(f"column {column} is {field!r}, must be a number") from None
+            raise ValueError(f"column {column} is {printable(field)!r}, must be a number") from None
         if not math.isfinite(value):
-            raise ValueError(f"column {column} is {field!r}, must be finite")
+            raise ValueError(f"column {column} is {printable(field)!r}, must be finite")
         values.append(value)
-    if not values[1].is_integer():
-        raise ValueError(f"column 3 (occlusion) is {fields[2]!r}, must be an integer")
+    if not values[1].is_integer() or abs(values[1]) > _MAX_OCCLUSION:
+        raise ValueError(
+            f"column 3 (occlusion) is {printable(fields[2])!r}, must be an integer, 0 to 3"
+        )
     return KittiObject(
         type=fields[0],
         truncation=values[0],
@@ -89,3 +108,24 @@ def parse_object(fields: Sequence[str]) -> KittiObject:
         rotation_y=values[13],
         score=values[14] if len(values) == _NUM_COLUMNS else None,
     )
+
+
+def parse_number(text: str) -> float:
+    """Read a number as KITTI's own programs would: no underscores and no digits but ASCII's.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"{printable(text)} is no number")
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{printable(text)} is no number") from None
+
+
+def reason(error: Exception) -> str:
+    """Return why a text file could not be read, in one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return str(getattr(error, "strerror", None) or error)

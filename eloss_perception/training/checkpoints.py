@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -29,13 +30,33 @@ _FREE_SETTINGS = {
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes a checkpoint so that a kill or a power cut leaves the old or the new one whole."""
+    """Writes a checkpoint so that a kill or a power cut leaves the old or the new one whole.
+
+    Raises:
+        DataError: If it cannot be written; the old one is whole.
+    """
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch's writer has errors of its own
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        kept = "; the one before is kept, and the same command goes on from it"
+        raise DataError(
+            f"{path}: cannot write the checkpoint: {why(error)}{kept if path.exists() else ''}"
+        ) from None
+
+
+def why(error: Exception) -> str:
+    """What the system says of a file that could not be written, in one line."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(error).splitlines()[0]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

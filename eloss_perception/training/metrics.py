@@ -16,8 +16,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from eloss_perception.errors import DataError
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -46,10 +49,18 @@ class Metrics:
         self._seconds = 0.0
 
     def start(self, step: int) -> None:
-        """Begins after ``step`` steps; drops the lines of later ones, which will come again."""
+        """Begins after ``step`` steps; drops the lines of later ones, which will come again.
+
+        Raises:
+            DataError: If the run's folder cannot be written.
+        """
         if not self._enabled:
             return
-        _cut(self._path, step)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            _cut(self._path, step)
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot write: {error.strerror}") from None
         if self._use_tensorboard:
             self._board = _open_board(self._path.parent, step)
 
@@ -105,20 +116,39 @@ class Metrics:
         found = {name: score for name, score in scores.items() if score is not None}
         self._plot("validation/", step, found)
 
+    def has_validation(self, step: int) -> bool:
+        """Whether average precisions of a step are written down."""
+        return any(row["step"] == step and "validation" in row for row in read_metrics(self._path))
+
     def close(self) -> None:
         """Finishes the event file."""
         if self._board is not None:
-            self._board.close()
+            self._to_board(self._board.close)
 
     def _write(self, step: int, row: dict[str, Any]) -> None:
-        if self._enabled:
+        if not self._enabled:
+            return
+        try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **row}) + "\n")
+        except OSError as error:
+            raise DataError(
+                f"{self._path}: cannot write: {error.strerror}; the same command goes on from the "
+                "last checkpoint"
+            ) from None
 
     def _plot(self, prefix: str, step: int, values: dict[str, float]) -> None:
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(prefix + name, value, step)
+        for name, value in values.items():
+            if self._board is not None:
+                self._to_board(self._board.add_scalar, prefix + name, value, step)
+
+    def _to_board(self, write: Callable[..., None], *arguments: Any) -> None:
+        """Its files are a convenience: where they cannot be written, the run goes on without."""
+        try:
+            write(*arguments)
+        except OSError as error:
+            _LOG.warning("TensorBoard files end here: %s", error)
+            self._board = None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -154,4 +184,8 @@ def _open_board(run_dir: Path, step: int) -> Any:
     except ImportError:
         _LOG.info("tensorboard is not installed: the run is logged to %s alone", METRICS_NAME)
         return None
-    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=step)
+    try:
+        return SummaryWriter(str(run_dir / "tensorboard"), purge_step=step)
+    except OSError as error:
+        _LOG.warning("no TensorBoard files: %s", error)
+        return None

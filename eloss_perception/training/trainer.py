@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from contextlib import nullcontext
 from pathlib import Path
@@ -39,6 +40,8 @@ from eloss_perception.training.progress import Progress
 from eloss_perception.training.settings import TrainingSettings
 from eloss_perception.training.validation import Validation
 
+_LOG = logging.getLogger(__name__)
+
 # Without an object in so many steps, something is wrong with the labels, the range or the classes.
 _STEPS_TO_SEE_AN_OBJECT = 50
 
@@ -55,7 +58,8 @@ def train(settings: TrainingSettings) -> Path:
     Raises:
         ConfigError: If the settings cannot be met here, or are not those of the checkpoint.
         DataError: If the training data cannot be read or holds no object, or a loss or gradient is
-            not finite (the batch is then saved beside the checkpoint).
+            not finite (the batch is then saved beside the checkpoint), the validation's data cannot
+            be used, or a disk cannot be written. What was saved before is whole.
         KeyboardInterrupt: After SIGINT or SIGTERM, once the step is finished and saved; its text
             says how to go on.
     """
@@ -108,7 +112,6 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopSignal) -
         load_weights(network, state["averaged"], settings.initial_weights)
         load_weights(averaged, state["averaged"], settings.initial_weights)
         ancestors = [*earlier_runs(state), run_of(state)]
-    run_dir.mkdir(parents=True, exist_ok=True)
     metrics.start(first_step)
     validation = None
     if settings.validation is not None and processes.is_first:
@@ -116,6 +119,8 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopSignal) -
         validation = Validation(
             settings.validation, settings.network, whole, settings.class_names, device
         )
+        if first_step == settings.steps and not metrics.has_validation(first_step):
+            metrics.add_validation(first_step, validation.score(averaged))
     model = processes.parallel(_TappedNetwork(network))
     if settings.compile:
         model = torch.compile(model)
@@ -190,18 +195,22 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopSignal) -
         if step % settings.profile_every == 0 or finished:
             metrics.add_profile(step, _profile(network, taps, processes))
         metrics.add(done, values, progress.timings())
-        if settings.validation is not None and (done % settings.validation.every == 0 or finished):
-            if validation is not None:
-                metrics.add_validation(done, validation.score(averaged))
-            processes.wait()
         if finished:
             metrics.flush(done)
-        if done % settings.checkpoint_every == 0 or finished or stopping:
+        validates = settings.validation is not None and (
+            done % settings.validation.every == 0 or finished
+        )
+        # Saved before it is validated, which may fail.
+        if done % settings.checkpoint_every == 0 or finished or stopping or validates:
             if processes.is_first:
                 states = {name: part.state_dict() for name, part in parts.items()}
                 about = {"settings": settings.model_dump_json(), "step": done}
                 about["earlier_runs"] = ancestors
                 save_checkpoint(checkpoint, about | states | {"rng": rng_state(device)})
+            processes.wait()
+        if validates and (finished or not stopping):
+            if validation is not None:
+                _validate(validation, averaged, metrics, done)
             processes.wait()
         if stopping and not finished:
             progress.close()
@@ -213,6 +222,14 @@ def _train(settings: TrainingSettings, processes: Processes, stop: StopSignal) -
     progress.close()
     metrics.close()
     return checkpoint
+
+
+def _validate(validation: Validation, averaged: nn.Module, metrics: Metrics, step: int) -> None:
+    """Evaluates the network; a signal ends that, and the next step the run in every process."""
+    try:
+        metrics.add_validation(step, validation.score(averaged))
+    except KeyboardInterrupt:
+        _LOG.warning("the validation after step %d was interrupted", step)
 
 
 class _TappedNetwork(nn.Module):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from eloss_perception.core.grid import PillarGrid
+from eloss_perception.kitti.check import check_split, require_objects
 from eloss_perception.kitti.dataset import KittiDataset, KittiFrames
 from eloss_perception.model.network import NetworkConfig, PillarNetwork
 from eloss_perception.runtime.detector import DetectionThresholds
@@ -17,6 +18,7 @@ from eloss_perception.training.data.simulated_dataset import SimulatedDataset
 from eloss_perception.training.evaluation import (
     EVALUATION_SCORE,
     evaluate_detections,
+    evaluated_classes,
     run_detector,
 )
 from eloss_perception.training.network_detector import network_detector
@@ -34,11 +36,13 @@ class Validation:
         class_names: Sequence[str],
         device: torch.device,
     ) -> None:
-        """Opens the data.
+        """Opens the data, checks it, and tries the first frame: nothing of it fails hours later.
 
         Raises:
-            DataError: If the KITTI root cannot be read.
+            DataError: If the KITTI root cannot be read, a frame is bad, or there is nothing to be
+                found that the network knows and KITTI evaluates.
         """
+        evaluated = evaluated_classes(class_names)
         self._class_names = tuple(class_names)
         self._dataset: KittiFrames = (
             SimulatedDataset(config.num_frames, config.seed, config.lidar)
@@ -46,9 +50,16 @@ class Validation:
             else KittiDataset(config.data, config.split)
         )
         self._ids = self._dataset.ids[: config.num_frames]
+        if isinstance(self._dataset, KittiDataset):
+            num_objects = check_split(self._dataset, ids=self._ids)
+            where = f"{config.data}: validation split {config.split!r}"
+            if len(self._ids) < len(self._dataset):
+                where += f", first {len(self._ids)} frames"
+            require_objects(num_objects, evaluated, where)
         self._network = PillarNetwork(network, grid.num_y, grid.num_x).to(device)
         thresholds = DetectionThresholds(score=EVALUATION_SCORE)
         self._detector = network_detector(self._network, grid, self._class_names, thresholds)
+        run_detector(self._detector, self._dataset, self._ids[:1])
 
     def score(self, averaged: torch.nn.Module) -> dict[str, float | None]:
         """Average precisions of weights.
@@ -58,6 +69,10 @@ class Validation:
 
         Returns:
             ``Car_bev_0.7`` and the like -> AP R40 [%] at moderate difficulty; None without objects.
+
+        Raises:
+            DataError: If a frame cannot be read any more.
+            KeyboardInterrupt: If a signal has come.
         """
         self._network.load_state_dict(averaged.state_dict())
         frames, _ = run_detector(self._detector, self._dataset, self._ids)

@@ -6,18 +6,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import struct
 from pathlib import Path
 
 import numpy as np
 
-from eloss_perception.errors import ConfigError
+from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.kitti.labels import replace_file
 from eloss_perception.training.data.frames import CountedSource, Frame
 
 # Magic and version, numbers of points and boxes, stamp of the source.
 _HEADER = struct.Struct("<8sqq16s")
 _MAGIC = b"ELFRAME1"
+
+_LOG = logging.getLogger(__name__)
 
 
 class StoredFrames:
@@ -33,12 +36,14 @@ class StoredFrames:
 
     Raises:
         ConfigError: If the source is endless.
+        DataError: If the folder cannot be written.
     """
 
     def __init__(self, source: CountedSource, cache: Path) -> None:
         if source.num_frames is None:
             raise ConfigError("an endless source cannot be stored: set num_scans")
         self._source = source
+        self._is_full = False
         text = json.dumps(source.settings, indent=2, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.folder = cache / f"frames-{source.settings['source']}-{digest}"
@@ -52,7 +57,12 @@ class StoredFrames:
         frame = _read(path, stamp)
         if frame is None:
             frame = self._source.frame(index)
-            replace_file(path, _encode(frame, stamp))
+            try:
+                replace_file(path, _encode(frame, stamp))
+            except DataError as error:  # A full disk costs time, not the run.
+                if not self._is_full:
+                    _LOG.warning("scans are made again each time they are needed: %s", error)
+                self._is_full = True
         return frame
 
     @property

@@ -129,8 +129,8 @@ class KittiFrames:
         root: The KITTI root.
         split: Name of a list in ``ImageSets/``.
         camera_view: Crop points to the camera view, the only part of a scan that KITTI labels.
-            False is for roots that are labelled all around.
-        class_names: Names whose index is the label; every other type is -1.
+            False is for roots that are labelled all around; those without a camera never are.
+        class_names: Names whose index is the label, compared without case; every other type is -1.
 
     Raises:
         DataError: If the split cannot be read, or the whole turn is wanted of reduced scans.
@@ -169,11 +169,16 @@ class KittiFrames:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Folders, crop and classes; not the split, whose frames may be shared by another."""
+        """Folders, crop and classes; not the split, whose frames may be shared by another.
+
+        Raises:
+            DataError: If the first frame's calibration cannot be read.
+        """
         return {
             "source": "kitti",
             "scans": str(self.dataset.layout.scans.resolve()),
             "camera_view": str(self._camera_view),
+            "view": self.dataset.calibration(self.dataset.ids[0]).view,
             "class_names": ", ".join(self._class_names),
         }
 
@@ -182,13 +187,14 @@ class KittiFrames:
         return self.dataset.ids[index % len(self.dataset.ids)]
 
     def stamp(self, index: int) -> bytes:
-        """Size and time of change of the frame's three files.
+        """Size and time of change of the frame's three files and of its image.
 
         Raises:
             DataError: If one is missing.
         """
         digest = hashlib.blake2b(digest_size=16)
-        for path in self.dataset.files(self.name(index)):
+        image = self.dataset.image_path(self.name(index))
+        for path in [*self.dataset.files(self.name(index)), *([] if image is None else [image])]:
             try:
                 status = path.stat()
             except OSError as error:

@@ -4,16 +4,37 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import islice
 
 import torch
 from torch.utils.data import DataLoader
 
+from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
+from eloss_perception.errors import DataError, ElossError
 from eloss_perception.interrupts import leave_to_parent
-from eloss_perception.training.data.samples import Batch, TrainingSamples, collate
+from eloss_perception.training.data.samples import (
+    Batch,
+    TrainingSamples,
+    as_tensors,
+    collate,
+    collate_arrays,
+)
 from eloss_perception.training.data.sources import TrainingData, open_training_data
 from eloss_perception.training.settings import TrainingSettings
+
+# Batches that a worker prepares ahead.
+_PREFETCHED = 4
+
+# Where PyTorch's workers put tensors; 64 MB in a container unless it asks for more.
+_SHARED_MEMORY = "/dev/shm"
+
+# Of a batch's index of pillars (int64) and its targets, a few numbers a cell.
+_BYTES_PER_CELL = 8 + 4 * 16
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_data(
@@ -63,6 +84,7 @@ def load_batches(
         DataError: If the data cannot be read.
     """
     share = settings.batch_size // num_processes
+    fits = _fit_shared_memory(settings, share // settings.accumulate)
     indices = range(
         first_step * settings.batch_size + rank, settings.steps * settings.batch_size, num_processes
     )
@@ -71,8 +93,8 @@ def load_batches(
         batch_size=share // settings.accumulate,
         sampler=indices,
         num_workers=settings.num_workers,
-        collate_fn=collate,
-        prefetch_factor=4 if settings.num_workers else None,
+        collate_fn=collate if fits else collate_arrays,
+        prefetch_factor=_PREFETCHED if settings.num_workers else None,
         pin_memory=pin_memory,
         worker_init_fn=leave_to_parent,
         # Its own generator: the loader's draws must not move the run's.
@@ -111,6 +133,50 @@ def move(batch: Batch, device: torch.device) -> Batch:
 
 
 def _in_groups(loader: DataLoader[Batch], size: int) -> Iterator[list[Batch]]:
-    batches = iter(loader)
-    while group := list(islice(batches, size)):
-        yield group
+    try:
+        batches = iter(loader)
+        while group := [as_tensors(batch) for batch in islice(batches, size)]:
+            yield group
+    except ElossError as error:
+        # A worker's error arrives with the worker's traceback in front of its text.
+        text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]
+        raise type(error)(" ".join(text.split())) from None
+    except (RuntimeError, OSError) as error:
+        if isinstance(error, OSError) or "DataLoader worker" in str(error):
+            raise DataError(
+                f"the workers that prepare samples failed: {' '.join(str(error).split())}; memory "
+                f"or {_SHARED_MEMORY} is short, or one was killed: lower num_workers (0 needs "
+                "neither)"
+            ) from None
+        raise
+
+
+def _fit_shared_memory(settings: TrainingSettings, frames_per_batch: int) -> bool:
+    """Whether the batches under way fit where workers share tensors; says so if not.
+
+    A page of shared memory that cannot be had kills the worker with a bus error.
+    """
+    if not settings.num_workers:
+        return True
+    grid = settings.grid.build(settings.training_half_width)
+    num_values = grid.max_pillars * (
+        grid.max_points_per_pillar * NUM_POINT_FEATURES + NUM_PILLAR_FEATURES
+    )
+    num_cells = grid.num_x * grid.num_y
+    frame_bytes = 4 * num_values + _BYTES_PER_CELL * num_cells
+    num_batches = settings.num_workers * _PREFETCHED + 2  # and those in the trainer's hands
+    needed = frames_per_batch * num_batches * frame_bytes
+    try:
+        free = shutil.disk_usage(_SHARED_MEMORY).free
+    except OSError:
+        free = 0
+    if needed <= free:
+        return True
+    _LOG.warning(
+        "%s has %.0f MB free and batches may need %.0f: they go through pipes, which is slower "
+        "(in a container, --shm-size gives more)",
+        _SHARED_MEMORY,
+        free / 1e6,
+        needed / 1e6,
+    )
+    return False

@@ -32,6 +32,15 @@ class Batch(NamedTuple):
     targets: dict[str, Tensor]
 
 
+class Arrays(NamedTuple):
+    """A batch before it is tensors."""
+
+    points: npt.NDArray[np.float32]
+    features: npt.NDArray[np.float32]
+    cell_to_pillar: npt.NDArray[np.int64]
+    targets: Targets
+
+
 class TrainingSamples(Dataset[tuple[Pillars, Targets]]):
     """Sample ``i`` of a training run, a pure function of the run's seed and ``i``.
 
@@ -130,6 +139,20 @@ class TrainingSamples(Dataset[tuple[Pillars, Targets]]):
 
 def collate(samples: list[tuple[Pillars, Targets]]) -> Batch:
     """Stacks samples; pillars are listed one after the other and cells point into that list."""
+    return as_tensors(collate_arrays(samples))
+
+
+def as_tensors(batch: Batch | Arrays) -> Batch:
+    """A batch of :func:`collate_arrays` as tensors of the same memory; one of tensors as it is."""
+    if isinstance(batch, Batch):
+        return batch
+    targets = {name: torch.from_numpy(array) for name, array in batch.targets.items()}
+    points, features, cells = (torch.from_numpy(array) for array in batch[:3])
+    return Batch(points, features, cells, targets)
+
+
+def collate_arrays(samples: list[tuple[Pillars, Targets]]) -> Arrays:
+    """What :func:`collate` gives, in NumPy: what goes through a pipe instead of shared memory."""
     pillars = [sample[0] for sample in samples]
     targets = [sample[1] for sample in samples]
     num_pillars = [len(p.points) for p in pillars]
@@ -140,9 +163,9 @@ def collate(samples: list[tuple[Pillars, Targets]]) -> Batch:
             for p, count, offset in zip(pillars, num_pillars, offsets, strict=False)
         ]
     )
-    return Batch(
-        torch.from_numpy(np.concatenate([p.points for p in pillars])),
-        torch.from_numpy(np.concatenate([p.features for p in pillars])),
-        torch.from_numpy(cell_to_pillar.astype(np.int64)),
-        {name: torch.from_numpy(np.stack([t[name] for t in targets])) for name in targets[0]},
+    return Arrays(
+        np.concatenate([p.points for p in pillars]),
+        np.concatenate([p.features for p in pillars]),
+        cell_to_pillar.astype(np.int64),
+        {name: np.stack([t[name] for t in targets]) for name in targets[0]},
     )

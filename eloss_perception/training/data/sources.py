@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from eloss_perception.core.classes import CLASS_NAMES
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.kitti.check import check_split
+from eloss_perception.kitti.check import check_split, require_objects
 from eloss_perception.kitti.dataset import KittiDataset
 from eloss_perception.kitti.labels import replace_file
 from eloss_perception.kitti.leaks import refuse_shared_frames
@@ -23,6 +25,8 @@ from eloss_perception.training.data.object_database import ObjectDatabase, build
 
 # What a simulated HDL-64E scan takes on disk [bytes]: 60,000 points ahead, 120,000 all around.
 _FRONT_BYTES, _TURN_BYTES = 1_000_000, 2_000_000
+
+_LOG = logging.getLogger(__name__)
 
 
 class TrainingData(NamedTuple):
@@ -66,7 +70,8 @@ def open_training_data(
 
     Raises:
         ConfigError: If the settings contradict each other.
-        DataError: Naming bad files, shared frames, or the disk space that is missing.
+        DataError: Naming bad files, shared frames, the disk space that is missing, or that no
+            object is of a class to be learned.
     """
     if data is None:
         simulated = SimulatedFrames(seed, lidar, num_scans, full_turn)
@@ -83,7 +88,10 @@ def open_training_data(
         kitti = KittiFrames(data, split, camera_view=not full_turn, class_names=class_names)
         if validation_split is not None:
             refuse_shared_frames(kitti.dataset, KittiDataset(data, validation_split))
-        _check_once(kitti, cache, progress)
+        num_objects = _check_once(kitti, cache, progress)
+        require_objects(num_objects, class_names, f"{data}: split {split!r}")
+        if not full_turn:
+            _LOG.warning("%s: %s", data, kitti.dataset.calibration(kitti.dataset.ids[0]).view)
         frames = StoredFrames(kitti, cache)
     objects = None
     if augmentation.samples_objects:
@@ -96,9 +104,11 @@ def open_training_data(
     return TrainingData(frames, objects)
 
 
-def _check_once(kitti: KittiFrames, cache: Path, progress: Callable[[int], None]) -> None:
-    """Checks a split unless the same files have passed before."""
-    digest = hashlib.blake2b(str(kitti.settings["scans"]).encode(), digest_size=8)
+def _check_once(
+    kitti: KittiFrames, cache: Path, progress: Callable[[int], None]
+) -> Mapping[str, int]:
+    """Checks a split unless the same files have passed before; the objects of each type in it."""
+    digest = hashlib.blake2b(str(kitti.dataset.layout.scans.resolve()).encode(), digest_size=8)
     try:
         for index in range(kitti.num_frames):
             digest.update(kitti.name(index).encode() + b"\0" + kitti.stamp(index))
@@ -106,10 +116,13 @@ def _check_once(kitti: KittiFrames, cache: Path, progress: Callable[[int], None]
         # A file is missing; the check lists all that are.
         check_split(kitti.dataset, progress=progress)
         raise
-    passed = cache / f"checked-{digest.hexdigest()}"
-    if not passed.exists():
-        check_split(kitti.dataset, progress=progress)
-        replace_file(passed, b"")
+    passed = cache / f"checked-2-{digest.hexdigest()}.json"
+    try:
+        counts: dict[str, int] = json.loads(passed.read_bytes())
+    except (OSError, ValueError):
+        counts = check_split(kitti.dataset, progress=progress)
+        replace_file(passed, json.dumps(counts).encode())
+    return counts
 
 
 def _require_space(frames: StoredFrames, num_bytes: int) -> None:

@@ -20,6 +20,7 @@ from eloss_perception.training.evaluation.settings import (
     EVALUATION_SCORE,
     MIN_OVERLAPS,
     EvaluationSettings,
+    evaluated_classes,
 )
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "PrecisionEvaluator",
     "evaluate_detections",
     "evaluate_splits",
+    "evaluated_classes",
     "run_detector",
 ]

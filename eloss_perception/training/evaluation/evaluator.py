@@ -5,6 +5,7 @@
 Follows the rules of the benchmark's own program: objects too small, occluded or truncated for a
 difficulty are ignored, as are those of a neighbouring class; a detection lower than the
 difficulty's height is ignored whatever its class; `DontCare` regions forgive in the image alone.
+Where there is no image, no height is asked for: occlusion and truncation alone decide.
 """
 
 from __future__ import annotations
@@ -94,12 +95,12 @@ class PrecisionEvaluator:
             raise DataError("a detection has no score: results need the 16th column")
         self._scores = np.array(scores, dtype=np.float64)
         self._label_types = _types(self.labels)
-        self._label_heights = _heights(self.labels)
+        self._label_heights = _heights([(frame, frame.labels) for frame in frames])
         self._label_distances = _distances(self.labels)
         self._occlusion = np.array([item.occlusion for item in self.labels], dtype=np.int64)
         self._truncation = np.array([item.truncation for item in self.labels])
         self._detection_types = _types(self.detections)
-        self._detection_heights = np.abs(_heights(self.detections))
+        self._detection_heights = np.abs(_heights([(frame, frame.detections) for frame in frames]))
         self._detection_distances = _distances(self.detections)
         self.label_starts = _starts([len(frame.labels) for frame in frames])
         self.detection_starts = _starts([len(frame.detections) for frame in frames])
@@ -217,9 +218,16 @@ def _types(objects: Sequence[KittiObject]) -> NDArray[np.str_]:
     return np.array([item.type.lower() for item in objects], dtype=np.str_)
 
 
-def _heights(objects: Sequence[KittiObject]) -> NDArray[np.float64]:
-    """Return the heights of the 2D boxes [px]."""
-    return np.array([item.bbox2d[3] - item.bbox2d[1] for item in objects], dtype=np.float64)
+def _heights(
+    groups: Sequence[tuple[EvaluationFrame, Sequence[KittiObject]]],
+) -> NDArray[np.float64]:
+    """Return the heights of the 2D boxes [px]; infinite where there is no image."""
+    heights = [
+        item.bbox2d[3] - item.bbox2d[1] if frame.has_image else math.inf
+        for frame, objects in groups
+        for item in objects
+    ]
+    return np.array(heights, dtype=np.float64)
 
 
 def _distances(objects: Sequence[KittiObject]) -> NDArray[np.float64]:

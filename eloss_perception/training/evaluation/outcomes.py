@@ -14,7 +14,7 @@ from eloss_perception.kitti.objects import KittiObject
 from eloss_perception.training.evaluation.evaluator import DIFFICULTIES, PrecisionEvaluator
 from eloss_perception.training.evaluation.matching import COUNTED, match_at
 from eloss_perception.training.evaluation.overlaps import EvaluationFrame
-from eloss_perception.training.evaluation.settings import MIN_OVERLAPS
+from eloss_perception.training.evaluation.settings import min_overlaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ def frame_outcomes(
     detection_frames = _frames_of(evaluator.detection_starts)
     thresholds = {}
     for class_name in class_names:
-        asked = (class_name, "bev", DIFFICULTIES[difficulty], MIN_OVERLAPS["loose"][class_name])
+        asked = (class_name, "bev", DIFFICULTIES[difficulty], min_overlaps(class_name)["loose"])
         threshold = evaluator.match(*asked).precision_recall().best_threshold()
         thresholds[class_name] = threshold
         problem = evaluator.problem(*asked)
         partners, false = match_at(problem, threshold)
-        own = [item.type == class_name for item in evaluator.labels]
+        own = [item.type.lower() == class_name.lower() for item in evaluator.labels]
         for i in np.flatnonzero(own):
             outcome, label = outcomes[label_frames[i]], evaluator.labels[i]
             partner = partners[i]

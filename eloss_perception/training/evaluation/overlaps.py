@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eloss_perception.core.boxes import bev_iou, iou_3d
 from eloss_perception.kitti.convert import camera_boxes
-from eloss_perception.kitti.objects import DONT_CARE, KittiObject
+from eloss_perception.kitti.objects import KittiObject
 
 METRICS = ("image", "bev", "3d")
 
@@ -24,10 +24,12 @@ class EvaluationFrame:
     Attributes:
         labels: The annotated objects, `DontCare` regions included.
         detections: The results, each with a score.
+        has_image: Whether 2D boxes mean something; without a camera 3D boxes alone are judged.
     """
 
     labels: Sequence[KittiObject]
     detections: Sequence[KittiObject]
+    has_image: bool = True
 
 
 def frame_overlaps(frame: EvaluationFrame, metric: str) -> NDArray[np.float64]:
@@ -47,7 +49,7 @@ def dont_care_shares(frame: EvaluationFrame, metric: str) -> NDArray[np.float64]
     overlap nothing in bird's-eye view or in space.
     """
     shares = np.zeros(len(frame.detections))
-    regions = [item for item in frame.labels if item.type.lower() == DONT_CARE.lower()]
+    regions = [item for item in frame.labels if item.is_dont_care]
     if metric != "image" or not regions:
         return shares
     intersection, area, _ = _image_intersections(frame.detections, regions)

@@ -42,7 +42,8 @@ class EvaluationResult:
         num_frames: Frames evaluated.
         num_labels: Annotated objects of each KITTI type, whatever their difficulty.
         num_detections: Detections of each class that were evaluated.
-        ap: class -> metric -> `strict` or `loose` -> difficulty -> scores.
+        ap: class -> metric -> `strict` or `loose` -> difficulty -> scores; without the metric of
+            the image where a frame has none.
         min_overlap: class -> `strict` or `loose` -> IoU that a detection must exceed.
         intervals: As `ap`, then `ap_r40` or `ap_exact` -> bootstrap interval; empty without.
         distances: class -> scores of each distance bin, nearest first; empty without bins.

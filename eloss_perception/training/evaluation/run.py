@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from itertools import chain, pairwise
 from pathlib import Path
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from eloss_perception.core.classes import CLASS_NAMES
 from eloss_perception.errors import DataError
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti.calibration import camera_view_mask
-from eloss_perception.kitti.convert import boxes_to_kitti
+from eloss_perception.kitti.check import check_split, require_objects
+from eloss_perception.kitti.convert import boxes_to_kitti, complete_bbox2d
 from eloss_perception.kitti.dataset import KittiDataset, KittiFrames
 from eloss_perception.training.evaluation.bootstrap import Interval, ap_intervals, draw_frames
 from eloss_perception.training.evaluation.box_errors import box_errors
@@ -32,7 +34,11 @@ from eloss_perception.training.evaluation.result import (
     EvaluationReport,
     EvaluationResult,
 )
-from eloss_perception.training.evaluation.settings import MIN_OVERLAPS, EvaluationSettings
+from eloss_perception.training.evaluation.settings import (
+    EvaluationSettings,
+    evaluated_classes,
+    min_overlaps,
+)
 
 # stage -> time of each frame [ms]
 StageTimes = dict[str, list[float]]
@@ -73,13 +79,23 @@ def evaluate_splits(
         The report, and the frames of each split in the order of its list.
 
     Raises:
-        DataError: If the data is missing or malformed, or a split or frame is named twice.
+        DataError: If the data is missing or malformed as `check_split` says, holds no object to be
+            found, or a split or frame is named twice.
     """
     settings = settings or EvaluationSettings()
     datasets = {split: KittiDataset(data_root, split) for split in splits}
     named = Counter(chain(splits, *(dataset.ids for dataset in datasets.values())))
     if repeated := [name for name, count in named.items() if count > 1]:
         raise DataError(f"evaluated twice: {', '.join(repeated[:5])}; name disjoint splits")
+    class_names = evaluated_classes(detector.class_names)
+    num_objects: Counter[str] = Counter()
+    for dataset in datasets.values():
+        if dataset.layout.is_reduced and not camera_view:
+            raise DataError(
+                f"{dataset.layout.scans} holds the camera view only; full scans are in velodyne/"
+            )
+        num_objects += check_split(dataset)
+    require_objects(num_objects, class_names, f"{data_root}: {', '.join(splits)}")
     total = sum(len(dataset) for dataset in datasets.values())
     frames: dict[str, list[EvaluationFrame]] = {}
     times: dict[str, StageTimes] = {}
@@ -109,6 +125,9 @@ def evaluate_splits(
             settings,
         )
     about = {**(provenance or {}), "points": "camera view" if camera_view else "full scan"}
+    about["view"] = _views(datasets.values())
+    if left_out := [name for name in detector.class_names if name not in class_names]:
+        about["not evaluated"] = f"{', '.join(left_out)}, for which KITTI has no metric"
     return EvaluationReport(about, results, joint), frames
 
 
@@ -145,17 +164,15 @@ def evaluate_detections(
 
     Args:
         frames: Labels and scored detections of each frame, in KITTI's camera frame.
-        class_names: Classes to evaluate, each one of KITTI's three.
+        class_names: Classes to evaluate; those that are none of KITTI's three are left out.
         latency_ms: Kept in the result.
         settings: What to compute besides the benchmark's scores; without it, nothing.
 
     Raises:
-        DataError: If a detection has no score or a class is not one of KITTI's three.
+        DataError: If a detection has no score or no class is one of KITTI's three.
     """
-    unknown = [name for name in class_names if name not in MIN_OVERLAPS["strict"]]
-    if unknown:
-        known = ", ".join(MIN_OVERLAPS["strict"])
-        raise DataError(f"KITTI evaluates no class {', '.join(unknown)}; it evaluates {known}")
+    class_names = evaluated_classes(class_names)
+    metrics = [name for name in METRICS if name != "image" or all(f.has_image for f in frames)]
     evaluator = PrecisionEvaluator(frames)
     draws = None
     if settings is not None and settings.num_resamples:
@@ -166,11 +183,8 @@ def evaluate_detections(
         num_frames=len(frames),
         num_labels=dict(Counter(item.type for item in evaluator.labels).most_common()),
         num_detections=dict.fromkeys(class_names, 0),
-        ap={name: {metric: {} for metric in METRICS} for name in class_names},
-        min_overlap={
-            name: {kind: overlap[name] for kind, overlap in MIN_OVERLAPS.items()}
-            for name in class_names
-        },
+        ap={name: {metric: {} for metric in metrics} for name in class_names},
+        min_overlap={name: min_overlaps(name) for name in class_names},
         latency_ms=latency_ms or {},
         settings=settings,
     )
@@ -192,10 +206,11 @@ def _score_class(
     """Fill in everything that a result holds of one class."""
     intervals: dict[str, dict[str, dict[str, dict[str, Interval]]]] = {}
     curves: dict[str, dict[str, list[float]]] = {}
-    for metric, kind in _kinds():
+    overlaps = result.min_overlap[class_name]
+    for metric, kind in _kinds(result.ap[class_name]):
         scores = result.ap[class_name][metric].setdefault(kind, {})
         for level, difficulty in DIFFICULTIES.items():
-            min_overlap = MIN_OVERLAPS[kind][class_name]
+            min_overlap = overlaps[kind]
             matched = evaluator.match(class_name, metric, difficulty, min_overlap)
             scores[level] = matched.average_precision()
             if draws is not None and settings is not None:
@@ -210,7 +225,7 @@ def _score_class(
     if intervals:
         result.intervals[class_name] = intervals
     result.box_errors[class_name] = box_errors(
-        evaluator, class_name, DIFFICULTIES["hard"], MIN_OVERLAPS["loose"][class_name]
+        evaluator, class_name, DIFFICULTIES["hard"], overlaps["loose"]
     )
     if settings.distance_edges:
         bins = [DistanceBin(*edges) for edges in pairwise(settings.distance_edges)]
@@ -222,23 +237,27 @@ def _distance_score(
 ) -> DistanceScore:
     """Return the scores of a class within a distance bin."""
     score = DistanceScore(distances.near, distances.far, {})
-    for metric, kind in _kinds():
-        if metric == "image":
-            continue
+    for metric, kind in _kinds(["bev", "3d"]):
         matched = evaluator.match(
             class_name,
             metric,
             DIFFICULTIES["moderate"],
-            MIN_OVERLAPS[kind][class_name],
+            min_overlaps(class_name)[kind],
             distances,
         )
         score.ap.setdefault(metric, {})[kind] = matched.average_precision()
     return score
 
 
-def _kinds() -> list[tuple[str, str]]:
-    """Return the metrics with their overlaps: the image's has no loose variant anywhere."""
-    pairs = [(metric, kind) for metric in METRICS for kind in MIN_OVERLAPS]
+def _views(datasets: Iterable[KittiDataset]) -> str:
+    """Return what is in view in the splits, in words; cameras may differ from frame to frame."""
+    views = Counter(dataset.calibration(name).view for dataset in datasets for name in dataset.ids)
+    return "; ".join(view for view, _ in views.most_common(3)) + ("; ..." if len(views) > 3 else "")
+
+
+def _kinds(metrics: Iterable[str]) -> list[tuple[str, str]]:
+    """Return metrics with their overlaps: the image's has no loose variant anywhere."""
+    pairs = [(metric, kind) for metric in metrics for kind in ("strict", "loose")]
     return [pair for pair in pairs if pair != ("image", "loose")]
 
 
@@ -253,6 +272,7 @@ def _detect(
     frames = []
     times: StageTimes = {}
     for number, frame_id in enumerate(ids, start=1):
+        check_interrupt()
         calibration = dataset.calibration(frame_id)
         points = dataset.points(frame_id)
         if camera_view:
@@ -265,7 +285,8 @@ def _detect(
             calibration,
             scores=boxes.scores,
         )
-        frames.append(EvaluationFrame(dataset.objects(frame_id), results))
+        labels = complete_bbox2d(dataset.objects(frame_id), calibration)
+        frames.append(EvaluationFrame(labels, results, calibration.has_camera))
         stages = asdict(detections.timings)
         for stage, value in {**stages, "total_ms": sum(stages.values())}.items():
             times.setdefault(stage.removesuffix("_ms"), []).append(value)

@@ -4,13 +4,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from eloss_perception.errors import DataError
 
 # The least overlaps of the benchmark, and the looser ones that model zoos report beside them.
 MIN_OVERLAPS = {
     "strict": {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5},
     "loose": {"Car": 0.5, "Pedestrian": 0.25, "Cyclist": 0.25},
 }
+
+
+def evaluated_classes(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Return those of a network's classes that KITTI evaluates, names compared without case.
+
+    Raises:
+        DataError: If there is none.
+    """
+    known = {name.lower() for name in MIN_OVERLAPS["strict"]}
+    common = tuple(name for name in class_names if name.lower() in known)
+    if not common:
+        raise DataError(
+            f"KITTI evaluates no class {', '.join(class_names)}; it evaluates "
+            f"{', '.join(MIN_OVERLAPS['strict'])}"
+        )
+    return common
+
+
+def min_overlaps(class_name: str) -> dict[str, float]:
+    """Return the `strict` and the `loose` least IoU of a class, its name compared without case."""
+    return {
+        kind: next(value for name, value in by_class.items() if name.lower() == class_name.lower())
+        for kind, by_class in MIN_OVERLAPS.items()
+    }
+
 
 # AP integrates over the score: a threshold cuts the curve off, so that evaluation uses a low one.
 EVALUATION_SCORE = 0.05
