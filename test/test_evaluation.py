@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from evaluation_factory import car, found
 
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.pillars import pillarize
@@ -30,6 +31,7 @@ from eloss_perception.training.evaluation import (
     run_detector,
 )
 from eloss_perception.training.evaluation.detectors import load_bundle
+from eloss_perception.training.evaluation.outcomes import frame_outcomes
 from eloss_perception.training.evaluation.result import EvaluationResult
 
 CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")

@@ -17,6 +17,7 @@ pytest.importorskip("onnx", reason="networks are rewritten with it")
 
 from health_reference_factory import clean_readings, make_reference
 from quantization_factory import street, write_small_bundle
+from street_factory import write_kitti_root
 
 from eloss_perception.commands import quantize as command
 from eloss_perception.core.readings import check_of
@@ -43,6 +44,12 @@ def cheap_scans(monkeypatch: pytest.MonkeyPatch) -> None:
             self.points = street(seed)
 
     monkeypatch.setattr(run_module, "simulate_scan", Scan)
+    real = run_module.measure
+
+    def measured(*args: object) -> Measured:  # random weights find nothing
+        return replace(real(*args), average_precision={"Car_bev_0.7": 50.0, "Car_3d_0.7": 40.0})
+
+    monkeypatch.setattr(run_module, "measure", measured)
 
 
 def quantize(bundle: Path, out: Path, **settings) -> run_module.Quantized:
@@ -128,6 +135,37 @@ def test_drift_is_measured_in_calibrated_spreads(bundle: Path) -> None:
     assert found.car_drop == pytest.approx(0.5)
     assert found.most_drifted == reference.reading_names[1]
     assert found.largest_drift == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({}, "labelled frames hold no Car of moderate"),
+        ({"Pedestrian_3d_0.5": 60.0}, "labelled frames hold no Car of moderate"),
+        ({"Car_3d_0.7": 0.0, "Car_bev_0.7": 0.0}, "network finds no Car"),
+    ],
+)
+def test_what_measured_nothing_does_not_pass(bundle: Path, scores: dict, message: str) -> None:
+    measured = Measured(scores, np.zeros((2, 1)), 1.0)
+    with pytest.raises(DataError, match=message):
+        compare(Bundle.load(bundle), measured, measured)
+    fine = Comparison({}, float("nan"), {"entropy.a": 0.2})
+    assert refusal_of(fine, QuantizationSettings()) is not None
+
+
+def test_data_is_checked_before_it_is_measured(bundle: Path, tmp_path: Path) -> None:
+    root = write_kitti_root(tmp_path / "kitti")
+    write_kitti_root(root, 2, "val", first=3)
+    data = Data(root)
+    assert len(data.frames(1, ("Car",))[0].ids) == 2
+    for path in (root / "training/label_2").iterdir():
+        path.write_text(path.read_text().replace("Car", "Bus"))
+    with pytest.raises(DataError, match=r"'val': no labelled object of the classes Car.*4 Bus"):
+        data.frames(1, ("Car", "Pedestrian"))
+    assert data.frames(1, ("Pedestrian",))
+    (root / "training/velodyne/000004.bin").write_bytes(b"")
+    with pytest.raises(DataError, match=r"000004\.bin: the scan is empty"):
+        quantize_bundle(bundle, tmp_path / "out", data, QuantizationSettings(**FAST), 1)
 
 
 def test_a_moved_reference_judges_the_quantised_network_as_the_float_one() -> None:

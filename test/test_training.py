@@ -52,6 +52,19 @@ def test_export_writes_nothing_when_the_networks_disagree(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_export_that_compares_nothing_or_cannot_be_written_is_refused(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match="no scan has a point"):
+        export.export_checkpoint(
+            checkpoint, tmp_path / "far", bev_range=(900.16, -10.24, 920.64, 10.24)
+        )
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot write"):
+        export.export_checkpoint(checkpoint, tmp_path / "file" / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_export_replaces_a_bundle_but_no_other_folder(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     export.export_checkpoint(checkpoint, out)
@@ -73,6 +86,14 @@ def test_an_exported_bundle_is_calibrated_and_replaced_whole(
     reference = recalibrate(path, [drive_scan(index) for index in range(30)], "thirty places")
     found = Bundle.load(path).require_health()
     np.testing.assert_array_equal(found.mean, reference.mean)
-    # health.npz is part of a bundle: an export makes way of it, too.
-    assert export.export_checkpoint(checkpoint, path).facts.health is None
+    # An export undoes no calibration unless it is told to.
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with pytest.raises(DataError, match=r"was calibrated.*--overwrite"):
+        export.export_checkpoint(checkpoint, path)
+    (path / "model.yaml").write_text("no bundle")  # nor does it where it cannot tell
+    with pytest.raises(DataError, match="was calibrated"):
+        export.export_checkpoint(checkpoint, path)
+    (path / "model.yaml").write_bytes(before["model.yaml"])
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert export.export_checkpoint(checkpoint, path, overwrite=True).facts.health is None
     assert sorted(p.name for p in path.iterdir()) == ["model.onnx", "model.yaml"]

@@ -163,12 +163,12 @@ def _write(args: argparse.Namespace, windows: Sequence[CorruptionWindow], is_bag
 
     what = ", ".join(map(str, windows))
     if args.source is None:
-        from eloss_perception.kitti.labels import replace_file
+        from eloss_perception.files import write_file
         from eloss_perception.simulation.schedule import corrupt_on_schedule
 
         points, before = _scan_to_draw(args)
         points = corrupt_on_schedule(points, windows, 0.0, 0, args.seed, before)
-        replace_file(args.out, points.astype("<f4").tobytes())
+        write_file(args.out, points.astype("<f4").tobytes())
         say(f"a simulated scan with {what}: {args.out}")
     elif is_bag:
         num_clouds, notes = corrupt_sources.write_bag(

@@ -14,6 +14,7 @@ from eloss_perception.commands.terminal import progress_bar, track
 from eloss_perception.core.scan_files import read_scan_file
 from eloss_perception.core.sensors import SENSORS, find_sensor
 from eloss_perception.errors import DataError
+from eloss_perception.files import write_file
 from eloss_perception.kitti import (
     Calibration,
     KittiDataset,
@@ -21,7 +22,6 @@ from eloss_perception.kitti import (
     write_image_set,
     write_kitti_frame,
 )
-from eloss_perception.kitti.labels import replace_file
 from eloss_perception.simulation.corruptions import PointArray
 from eloss_perception.simulation.schedule import (
     CorruptionWindow,
@@ -99,7 +99,7 @@ def write_scans(
             write_kitti_frame(out, scan.name, corrupted, *scan.read_labels())
         else:
             path = out if is_file else out / f"{scan.name}.bin"
-            replace_file(path, corrupted.astype("<f4").tobytes())
+            write_file(path, corrupted.astype("<f4").tobytes())
     if any(scan.read_labels is not None for scan in scans):
         write_image_set(out, split, [scan.name for scan in scans])
 

@@ -53,7 +53,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "find objects in scans",
         details=(
             "Writes into DIR: results/NAME.txt in KITTI's format where the scan has a calibration\n"
-            "(calib/ beside velodyne/), else results/NAME.csv with boxes in the sensor's frame;\n"
+            "(calib/ beside velodyne/; 2D boxes are -1 where the image shows nothing), else\n"
+            "results/NAME.csv with boxes in the sensor's frame;\n"
             "pictures/NAME.png from above and, with images, NAME_camera.png; summary.csv.\n"
             "Health is that of each scan by itself, without the memory that a stream has: its\n"
             "score as a multiple of the threshold, and the level."
@@ -150,13 +151,15 @@ def _write_result(
     class_names: tuple[str, ...],
 ) -> None:
     from eloss_perception.core.sensors import sensor_boxes
-    from eloss_perception.kitti import Calibration, boxes_to_kitti, write_labels
+    from eloss_perception.kitti import boxes_to_kitti, read_calibration, write_labels
 
     boxes = sensor_boxes(boxes, sensor)
     types = [class_names[label] for label in boxes.labels]
     if scan.calibration is not None:
-        calibration = Calibration.from_file(scan.calibration)
-        objects = boxes_to_kitti(boxes.boxes, types, calibration, scores=boxes.scores)
+        calibration = read_calibration(scan.calibration, scan.image)
+        objects = boxes_to_kitti(
+            boxes.boxes, types, calibration, scores=boxes.scores, keep_unseen=True
+        )
         write_labels(folder / f"{scan.name}.txt", objects)
         return
     lines = ["class,score,x,y,z,length,width,height,yaw"]

@@ -62,12 +62,14 @@ def write_pictures(
     save_png(folder / f"{scan.name}.png", picture)
     if scan.image is None or scan.calibration is None:
         return
+    calibration = Calibration.from_file(scan.calibration)
+    if not calibration.has_camera:
+        return
     try:
         with Image.open(scan.image) as file:
             image = np.asarray(file.convert("RGB"), dtype=np.uint8)
     except OSError as error:
         raise DataError(f"{scan.image} is no readable image: {error}") from error
-    calibration = Calibration.from_file(scan.calibration)
     drawn = render_camera(image, detections.boxes, detector.class_names, calibration.lidar_to_image)
     save_png(folder / f"{scan.name}_camera.png", drawn)
 

@@ -99,7 +99,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the tables and write the files."""
-    from eloss_perception.errors import ConfigError, DataError
+    from eloss_perception.errors import ConfigError
+    from eloss_perception.files import write_file
     from eloss_perception.kitti import KittiDataset
     from eloss_perception.runtime.bundle import default_bundle_path
     from eloss_perception.training.evaluation import evaluate_splits
@@ -127,11 +128,7 @@ def run(args: argparse.Namespace) -> int:
         )
     say(report.table().rstrip())
     if args.json is not None:
-        try:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(report.to_json(), encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{args.json}: cannot write: {error.strerror}") from error
+        write_file(args.json, report.to_json())
     if args.pr_picture is not None or args.pictures is not None:
         from eloss_perception.commands import evaluate_pictures
 

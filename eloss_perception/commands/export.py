@@ -41,6 +41,11 @@ def add_parser(subparsers: Subparsers) -> None:
         default="auto",
         help="how weights are stored (default: float32, or float16 in a bundle above 10 MB)",
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a calibrated bundle too; its health reference is lost",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +54,12 @@ def run(args: argparse.Namespace) -> int:
 
     bev_range = tuple(args.range) if args.range else None
     bundle = export_checkpoint(
-        args.checkpoint, args.out, args.name, bev_range=bev_range, weights=args.weights
+        args.checkpoint,
+        args.out,
+        args.name,
+        bev_range=bev_range,
+        weights=args.weights,
+        overwrite=args.overwrite,
     )
     size_mb = bundle.onnx_path.stat().st_size / 1e6
     say(f"bundle: {bundle.path} ({size_mb:.1f} MB, {len(bundle.facts.layer_names)} tapped layers)")

@@ -50,10 +50,11 @@ def _files(path: Path, split: str) -> list[Path]:
         raise DataError(f"{path}: no such file or folder")
     if path.is_file():
         return [path]
-    if (path / "training").is_dir():
-        from eloss_perception.kitti import read_image_set
+    if any((path / name).is_dir() for name in ("training", "testing", "object/training")):
+        from eloss_perception.kitti import KittiDataset
 
-        return [path / "training" / "velodyne" / f"{i}.bin" for i in read_image_set(path, split)]
+        dataset = KittiDataset(path, split)
+        return [dataset.scan_path(frame_id) for frame_id in dataset.ids]
     files = sorted(path.glob("*.bin"))
     if not files:
         raise DataError(f"{path}: neither .bin files nor a KITTI root (training/, ImageSets/)")
@@ -61,15 +62,16 @@ def _files(path: Path, split: str) -> list[Path]:
 
 
 def _scan_file(path: Path) -> ScanFile:
-    if path.parent.name != "velodyne":
+    if path.parent.name not in ("velodyne", "velodyne_reduced"):
         return ScanFile(path, None, None, None)
+    from eloss_perception.kitti.images import find_image
+
     root = path.parent.parent
     return ScanFile(
         path,
         calibration=_existing(root / "calib" / f"{path.stem}.txt"),
         labels=_existing(root / "label_2" / f"{path.stem}.txt"),
-        image=_existing(root / "image_2" / f"{path.stem}.png")
-        or _existing(root / "image_2" / f"{path.stem}.jpg"),
+        image=find_image(root / "image_2", path.stem),
     )
 
 

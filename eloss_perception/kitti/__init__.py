@@ -19,6 +19,7 @@ from eloss_perception.kitti.dataset import (
     write_image_set,
     write_kitti_frame,
 )
+from eloss_perception.kitti.images import read_calibration
 from eloss_perception.kitti.labels import read_labels, write_labels
 from eloss_perception.kitti.layout import find_layout, read_image_set
 from eloss_perception.kitti.leaks import refuse_shared_frames
@@ -39,6 +40,7 @@ __all__ = [
     "find_layout",
     "kitti_to_boxes",
     "labelled_boxes",
+    "read_calibration",
     "read_image_set",
     "read_labels",
     "read_points",

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.errors import DataError, printable
+from eloss_perception.files import write_file
 from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti.calibration import Calibration, camera_view_mask
-from eloss_perception.kitti.images import find_image, with_image_size
+from eloss_perception.kitti.images import find_image, read_calibration
 from eloss_perception.kitti.labels import (
     KittiObject,
     read_labels,
     read_tracking_labels,
-    replace_file,
     write_labels,
 )
 from eloss_perception.kitti.layout import FRAME_ID, find_layout, read_image_set
@@ -104,8 +104,8 @@ class KittiDataset:
         Raises:
             DataError: If the calibration or the image's header cannot be read.
         """
-        calibration = Calibration.from_file(self.layout.calibrations / f"{frame_id}.txt")
-        return with_image_size(calibration, self.image_path(frame_id), self._find_label_extent)
+        path = self.layout.calibrations / f"{frame_id}.txt"
+        return read_calibration(path, self.image_path(frame_id), self._find_label_extent)
 
     def objects(self, frame_id: str) -> list[KittiObject]:
         """Read the labels; see `read_labels`."""
@@ -170,8 +170,8 @@ class KittiSequence:
                 )
         self._labels = read_tracking_labels(self._folder / "label_02" / f"{sequence}.txt")
         images = (self.image_path(frame_id) for frame_id in self._ids)
-        self._calibration = with_image_size(
-            Calibration.from_file(self._folder / "calib" / f"{sequence}.txt"),
+        self._calibration = read_calibration(
+            self._folder / "calib" / f"{sequence}.txt",
             next((path for path in images if path is not None), None),
             self._find_label_extent,
         )
@@ -262,8 +262,8 @@ def write_kitti_frame(
     if not FRAME_ID.fullmatch(frame_id):
         raise ValueError(f"{frame_id!r} is no frame name")
     folder = Path(root) / "training"
-    replace_file(folder / "velodyne" / f"{frame_id}.bin", array.astype("<f4").tobytes())
-    replace_file(folder / "calib" / f"{frame_id}.txt", calibration.to_text().encode())
+    write_file(folder / "velodyne" / f"{frame_id}.bin", array.astype("<f4").tobytes())
+    write_file(folder / "calib" / f"{frame_id}.txt", calibration.to_text().encode())
     write_labels(folder / "label_2" / f"{frame_id}.txt", objects)
 
 
@@ -274,4 +274,4 @@ def write_image_set(root: str | Path, split: str, ids: Iterable[str]) -> None:
         DataError: If the file cannot be written.
     """
     content = "".join(f"{frame_id}\n" for frame_id in ids)
-    replace_file(Path(root) / "ImageSets" / f"{split}.txt", content.encode())
+    write_file(Path(root) / "ImageSets" / f"{split}.txt", content.encode())

@@ -59,20 +59,23 @@ def read_image_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def with_image_size(
-    calibration: Calibration, image: Path | None, label_extent: Callable[[], tuple[float, float]]
+def read_calibration(
+    path: Path,
+    image: Path | None,
+    label_extent: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
 ) -> Calibration:
-    """Return a frame's calibration with the size of its image.
+    """Read a frame's calibration and the size of its image.
 
     Args:
-        calibration: As the file has it.
+        path: The calibration file.
         image: The frame's image, where there is one.
         label_extent: Gives the right and lower ends [px] of the 2D boxes of the set; asked where
             there is neither an image nor a calibration of KITTI's own.
 
     Raises:
-        DataError: If the image cannot be read or is not the one that P2 belongs to.
+        DataError: If a file cannot be read, or the image is not the one that P2 belongs to.
     """
+    calibration = Calibration.from_file(path)
     if not calibration.has_camera:
         return calibration
     if image is not None:

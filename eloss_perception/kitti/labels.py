@@ -9,13 +9,12 @@ number and a track number in front.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
 from eloss_perception.errors import DataError, printable
+from eloss_perception.files import write_file
 from eloss_perception.kitti.convert import boxes_to_kitti, kitti_to_boxes
 from eloss_perception.kitti.objects import DONT_CARE, KittiObject, parse_object, reason
 
@@ -26,7 +25,6 @@ __all__ = [
     "kitti_to_boxes",
     "read_labels",
     "read_tracking_labels",
-    "replace_file",
     "write_labels",
 ]
 
@@ -56,7 +54,7 @@ def write_labels(path: str | Path, objects: Iterable[KittiObject]) -> None:
     Raises:
         DataError: If the file cannot be written.
     """
-    replace_file(Path(path), "".join(item.to_line() + "\n" for item in objects).encode())
+    write_file(Path(path), "".join(item.to_line() + "\n" for item in objects))
 
 
 def read_tracking_labels(path: str | Path) -> dict[int, list[tuple[int, KittiObject]]]:
@@ -85,24 +83,6 @@ def _parse_integer(field: str) -> int:
     if not _INTEGER.fullmatch(field):
         raise ValueError(f"{printable(field)} is no number of a frame or a track")
     return int(field)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that an interruption leaves the old one or the new one, never a part.
-
-    Processes may write the same file at the same time; the last one wins.
-
-    Raises:
-        DataError: If the file cannot be written.
-    """
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot write: {error}") from error
 
 
 def _numbered_lines(path: Path) -> list[tuple[int, str]]:

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.files import new_file
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.training.settings import TrainingSettings, parse_settings
 
@@ -35,28 +34,15 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         DataError: If it cannot be written; the old one is whole.
     """
-    partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
+        with new_file(path) as file:
             torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # torch's writer has errors of its own
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    except (DataError, RuntimeError) as error:  # torch's writer may hide what the disk said
         kept = "; the one before is kept, and the same command goes on from it"
         raise DataError(
-            f"{path}: cannot write the checkpoint: {why(error)}{kept if path.exists() else ''}"
+            f"cannot write a checkpoint: {str(error).splitlines()[0]}"
+            f"{kept if path.exists() else ''}"
         ) from None
-
-
-def why(error: Exception) -> str:
-    """What the system says of a file that could not be written, in one line."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__
-    return (cause.strerror if isinstance(cause, OSError) else None) or str(error).splitlines()[0]
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

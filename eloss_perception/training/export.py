@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +13,14 @@ import torch
 from eloss_perception import __version__
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import Pillars, pillarize
-from eloss_perception.errors import DataError
+from eloss_perception.errors import BundleError, DataError
+from eloss_perception.files import new_folder
 from eloss_perception.model.folding import fold_batch_norm, round_weights_to_half
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.runtime.bundle import (
     FILE_NAMES,
     FORMAT_VERSION,
+    HEALTH_NAME,
     ONNX_NAME,
     Bundle,
     BundleFacts,
@@ -32,7 +32,7 @@ from eloss_perception.simulation.scene import simulate_scan
 from eloss_perception.training.checkpoints import earlier_runs, load_checkpoint, load_network
 from eloss_perception.training.metrics import METRICS_NAME, final_losses
 from eloss_perception.training.onnx_graph import write_onnx
-from eloss_perception.training.parity import check_half_range, check_parity
+from eloss_perception.training.parity import check_half_range, check_parity, with_points
 from eloss_perception.training.settings import GridConfig, TrainingSettings
 
 WeightPrecision = Literal["auto", "float32", "float16"]
@@ -56,26 +56,29 @@ def export_checkpoint(
     *,
     bev_range: tuple[float, float, float, float] | None = None,
     weights: WeightPrecision = "auto",
+    overwrite: bool = False,
 ) -> Bundle:
     """Exports a checkpoint's averaged network as a bundle (not yet calibrated).
 
     Args:
         checkpoint: File written by the trainer.
-        out: Folder to write; must not hold files other than a bundle's.
+        out: Folder to write; must not hold files other than a bundle's, nor a calibrated bundle.
         name: Name of the bundle; the run's name where none is given.
         bev_range: ``(x_min, y_min, x_max, y_max)`` [m] that the bundle's network covers, in cells
             of the size it was trained on; the checkpoint's where none is given. The network is
             convolutional: one trained on the front half runs all around as well.
         weights: How they are stored; ``auto`` is float32 up to ``MAX_FLOAT32_BYTES``. The network
             computes in float32 in any case, with weights that float16 has rounded.
+        overwrite: Replace a calibrated bundle too.
 
     Raises:
-        DataError: If the checkpoint cannot be read.
+        DataError: If the checkpoint cannot be read, or the folder not written or replaced.
         ConfigError: If ``bev_range`` is no whole number of the network's cells.
         BundleError: If the exported network does not agree with torch on simulated scans, holds an
             operator that TensorRT refuses or a value that half precision cannot hold. Nothing is
             written then.
     """
+    _refuse_other_folders(out, overwrite)
     trained, settings = load_network(checkpoint)
     state = load_checkpoint(checkpoint)
     grid_config = _on_range(settings.grid, bev_range)
@@ -88,10 +91,7 @@ def export_checkpoint(
     scans = [
         pillarize(simulate_scan(_PARITY_SEED + i).points, grid) for i in range(_NUM_PARITY_SCANS)
     ]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        partial = Path(folder) / "bundle"
-        partial.mkdir()
+    with new_folder(out, overwrite=True) as partial:
         export_network(network, grid, scans, partial / ONNX_NAME, weights == "float16")
         provenance = _provenance(settings, int(state["step"]), checkpoint.parent / METRICS_NAME)
         provenance["earlier_runs"] = earlier_runs(state)
@@ -113,9 +113,6 @@ def export_checkpoint(
                 training=provenance,
             ),
         )
-        if out.exists():
-            _remove_bundle(out)
-        shutil.move(partial, out)
     return Bundle.load(out)
 
 
@@ -141,6 +138,7 @@ def export_network(
     Raises:
         BundleError: If the file does not agree with the network; see :func:`export_checkpoint`.
     """
+    scans = with_points(scans)
     folded = fold_batch_norm(network)
     if half_weights:
         round_weights_to_half(folded)
@@ -182,8 +180,28 @@ def _provenance(settings: TrainingSettings, step: int, metrics: Path) -> dict[st
     }
 
 
-def _remove_bundle(path: Path) -> None:
-    """Clears a bundle's folder to make way; refuses any other folder."""
+def _refuse_other_folders(path: Path, overwrite: bool) -> None:
+    """Makes sure that what an export would replace is a bundle, and not a calibrated one.
+
+    Raises:
+        DataError: If it is not a bundle, or its health reference would be lost.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
     if not path.is_dir() or {p.name for p in path.iterdir()} - set(FILE_NAMES):
         raise DataError(f"{path} exists and holds more than a bundle; name another folder")
-    shutil.rmtree(path)
+    if not overwrite and _is_calibrated(path):
+        raise DataError(
+            f"{path} is a bundle that was calibrated, which an export would undo: name another "
+            "folder, or give --overwrite and calibrate again"
+        )
+
+
+def _is_calibrated(path: Path) -> bool:
+    """Whether a bundle has a health reference; one that cannot be read may well have."""
+    if (path / HEALTH_NAME).exists():
+        return True
+    try:
+        return Bundle.load_uncalibrated(path).facts.health is not None
+    except BundleError:
+        return True

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eloss_perception.errors import DataError
+from eloss_perception.files import write_file
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -56,11 +56,7 @@ class Metrics:
         """
         if not self._enabled:
             return
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            _cut(self._path, step)
-        except OSError as error:
-            raise DataError(f"{self._path}: cannot write: {error.strerror}") from None
+        _cut(self._path, step)
         if self._use_tensorboard:
             self._board = _open_board(self._path.parent, step)
 
@@ -172,9 +168,7 @@ def _cut(path: Path, step: int) -> None:
     """Keeps the lines of the first ``step`` steps, in one piece."""
     # A profile is named by the steps before it: that of `step` is measured in the next one.
     kept = [r for r in read_metrics(path) if r["step"] + ("layer_entropy" in r) <= step]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    os.replace(partial, path)
+    write_file(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def _open_board(run_dir: Path, step: int) -> Any:

@@ -41,11 +41,11 @@ def check_parity(
     """Compares torch and ONNX Runtime: raw maps, decoded boxes, readings.
 
     Raises:
-        BundleError: If they differ, or a value is not finite.
+        BundleError: If they differ, a value is not finite, or there is no point to compare on.
     """
     backend = load_backend("onnxruntime_cpu", onnx_path, grid, BackendSettings())
     thresholds = np.full(network.config.num_classes, _SCORE_THRESHOLD, np.float32)
-    for pillars in scans:
+    for pillars in with_points(scans):
         expected = TorchNetwork(network, grid).run(pillars)
         actual = backend.run(pillars)
         for field in ("class_logits", "box_regression"):
@@ -65,6 +65,20 @@ def check_parity(
         ]
         if not (_contains(found[0], found[1]) and _contains(found[1], found[0])):
             raise BundleError("torch and ONNX Runtime decode to different boxes")
+
+
+def with_points(scans: Sequence[Pillars]) -> list[Pillars]:
+    """The scans that hold something to compare on.
+
+    Raises:
+        BundleError: If there is none.
+    """
+    filled = [pillars for pillars in scans if len(pillars.points)]
+    if not filled:
+        raise BundleError(
+            "torch and ONNX Runtime cannot be compared: no scan has a point in the network's range"
+        )
+    return filled
 
 
 def check_half_range(network: PillarNetwork, scans: Sequence[Pillars]) -> None:

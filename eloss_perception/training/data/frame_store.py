@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.kitti.labels import replace_file
+from eloss_perception.files import write_file
 from eloss_perception.training.data.frames import CountedSource, Frame
 
 # Magic and version, numbers of points and boxes, stamp of the source.
@@ -48,7 +48,7 @@ class StoredFrames:
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.folder = cache / f"frames-{source.settings['source']}-{digest}"
         if not (self.folder / "settings.json").exists():
-            replace_file(self.folder / "settings.json", text.encode())
+            write_file(self.folder / "settings.json", text.encode())
 
     def frame(self, index: int) -> Frame:
         """Reads the frame, after writing it where it is missing or no longer true."""
@@ -58,7 +58,7 @@ class StoredFrames:
         if frame is None:
             frame = self._source.frame(index)
             try:
-                replace_file(path, _encode(frame, stamp))
+                write_file(path, _encode(frame, stamp))
             except DataError as error:  # A full disk costs time, not the run.
                 if not self._is_full:
                     _LOG.warning("scans are made again each time they are needed: %s", error)

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from eloss_perception.core.classes import CLASS_NAMES
 from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.files import write_file
 from eloss_perception.kitti.check import check_split, require_objects
 from eloss_perception.kitti.dataset import KittiDataset
-from eloss_perception.kitti.labels import replace_file
 from eloss_perception.kitti.leaks import refuse_shared_frames
 from eloss_perception.training.data.augmentation import AugmentationConfig
 from eloss_perception.training.data.frame_store import StoredFrames
@@ -121,7 +121,7 @@ def _check_once(
         counts: dict[str, int] = json.loads(passed.read_bytes())
     except (OSError, ValueError):
         counts = check_split(kitti.dataset, progress=progress)
-        replace_file(passed, json.dumps(counts).encode())
+        write_file(passed, json.dumps(counts).encode())
     return counts
 
 

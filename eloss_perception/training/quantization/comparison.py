@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.readings import NETWORK_CHECKS, check_of, reading_names
+from eloss_perception.errors import DataError
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti.dataset import KittiFrames
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import BackendSettings
@@ -29,7 +31,7 @@ Points = npt.NDArray[np.float32]
 Readings = npt.NDArray[np.float64]
 Advance = Callable[[int], None]
 
-_CLASS = "Car"
+_CLASS = "car"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Comparison:
 
     Attributes:
         average_precision: Metric -> before, after [%].
-        car_drop: Mean loss of the metrics of Car [points].
+        car_drop: Mean loss of the metrics of Car [points]; of all classes where Car is none.
         drift: Reading of a layer -> root mean square of its paired difference, in spreads.
     """
 
@@ -109,9 +111,30 @@ def measure(
                     scores[f"{class_name}_{metric}_{overlap:g}"] = value
     rows = []
     for number, points in enumerate(scans, 1):
+        check_interrupt()
         rows.append(detector.detect(points).readings)
         advance(len(ids) + number)
     return Measured(scores, np.array(rows), times["inference"]["p50"])
+
+
+def judged_metrics(bundle: Bundle, measured: Measured) -> list[str]:
+    """The metrics that accuracy is judged by: Car's, or of all classes where Car is none.
+
+    Raises:
+        DataError: If the frames hold no such object, or the network finds none: then nothing is
+            measured that quantisation could cost.
+    """
+    judged = [name for name in bundle.class_names if name.lower() == _CLASS] or bundle.class_names
+    starts = tuple(f"{name}_" for name in judged)
+    found = measured.average_precision
+    metrics = [metric for metric in found if metric.startswith(starts)]
+    if not any(found[metric] > 0.0 for metric in metrics):
+        what = "the float32 network finds no" if metrics else "the labelled frames hold no"
+        raise DataError(
+            f"{what} {' or '.join(judged)} of moderate difficulty: what quantisation costs cannot "
+            "be measured; choose other frames (--data, --val-split)"
+        )
+    return metrics
 
 
 def compare(bundle: Bundle, before: Measured, after: Measured) -> Comparison:
@@ -119,12 +142,16 @@ def compare(bundle: Bundle, before: Measured, after: Measured) -> Comparison:
 
     The drop is the mean over Car's metrics (bird's eye view and 3D, strict and loose overlap):
     on a few dozen frames a single one moves by a point whenever two scores change places.
+
+    Raises:
+        DataError: If the frames hold no object that accuracy could be judged on.
     """
     precision = {
         metric: (value, after.average_precision[metric])
         for metric, value in before.average_precision.items()
     }
-    drops = [old - new for metric, (old, new) in precision.items() if metric.startswith(_CLASS)]
+    metrics = judged_metrics(bundle, before)
+    drops = [precision[metric][0] - precision[metric][1] for metric in metrics]
     names = reading_names(bundle.facts.layer_names)
     if bundle.health is None:
         spread = np.sqrt(before.readings.var(axis=0) + resolution_of(names) ** 2)
@@ -137,4 +164,4 @@ def compare(bundle: Bundle, before: Measured, after: Measured) -> Comparison:
         for name, value in zip(names, rms, strict=True)
         if check_of(name) in NETWORK_CHECKS
     }
-    return Comparison(precision, float(np.mean(drops)) if drops else 0.0, drift)
+    return Comparison(precision, float(np.mean(drops)), drift)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.errors import BundleError, DataError
+from eloss_perception.files import new_folder
+from eloss_perception.kitti.check import check_split, require_objects
 from eloss_perception.kitti.dataset import KittiDataset, KittiFrames
 from eloss_perception.kitti.leaks import refuse_shared_frames
 from eloss_perception.runtime.bundle import (
@@ -30,6 +32,7 @@ from eloss_perception.training.quantization.comparison import (
     Comparison,
     Measured,
     compare,
+    judged_metrics,
     measure,
     network_on,
 )
@@ -78,16 +81,24 @@ class Data:
             return scans, f"{number} simulated scans"
         dataset = KittiDataset(self.root, self.split)
         refuse_shared_frames(dataset, KittiDataset(self.root, self.val_split))
+        check_split(dataset)
         number = min(number, len(dataset))
         chosen = np.linspace(0, len(dataset) - 1, number).round().astype(int)
         points = [dataset.points(dataset.ids[i]) for i in chosen]
         return points, f"{number} scans of {self.split} in KITTI's layout"
 
-    def frames(self, number: int) -> tuple[KittiFrames, str]:
-        """Labelled frames, and what they are in words."""
+    def frames(self, number: int, class_names: Sequence[str]) -> tuple[KittiFrames, str]:
+        """Labelled frames, and what they are in words.
+
+        Raises:
+            DataError: If a file is bad, or no object is of a class by which accuracy is judged.
+        """
         if self.root is None:
             return SimulatedDataset(number, _FRAME_SEED), f"{number} simulated frames"
         dataset = KittiDataset(self.root, self.val_split)
+        classes = [name for name in class_names if name.lower() == "car"]
+        where = f"{self.root}: split {self.val_split!r}"
+        require_objects(check_split(dataset), classes or class_names, where)
         return dataset, f"{len(dataset)} frames of {self.val_split} in KITTI's layout"
 
 
@@ -121,7 +132,7 @@ def quantize_bundle(
     if out.exists():
         raise DataError(f"{out} exists; choose another --out or remove it")
     scans, calibration = data.scans(settings.num_scans)
-    dataset, evaluation = data.frames(settings.num_frames)
+    dataset, evaluation = data.frames(settings.num_frames, bundle.class_names)
     pairs = [*_clean_scans(settings.num_pairs), *(scans if data.root is not None else [])]
     total = len(dataset.ids) + len(pairs)
 
@@ -130,11 +141,9 @@ def quantize_bundle(
         return measure(detector, dataset, pairs, lambda done: progress(activity, done, total))
 
     before = measured(bundle.onnx_path, "scans, float32 network")
+    judged_metrics(bundle, before)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workplace:
-            folder = Path(workplace) / "bundle"
-            folder.mkdir()
+        with new_folder(out) as folder:
             for name in FILE_NAMES:
                 if name != ONNX_NAME and (path / name).is_file():
                     shutil.copyfile(path / name, folder / name)
@@ -162,7 +171,6 @@ def quantize_bundle(
                 max_drift=settings.max_drift,
             )
             _store(bundle, folder, facts, before, after, len(pairs))
-            folder.replace(out)
     except OSError as error:
         raise DataError(f"cannot write {out}: {error}") from error
     return Quantized(Bundle.load(out), facts, comparison, before, after)
@@ -170,7 +178,7 @@ def quantize_bundle(
 
 def refusal_of(comparison: Comparison, settings: QuantizationSettings) -> str | None:
     """Why a quantised network is not good enough, in one line; None if it is."""
-    if comparison.car_drop > settings.max_ap_drop:
+    if not comparison.car_drop <= settings.max_ap_drop:
         return (
             f"{settings.precision} costs {comparison.car_drop:.2f} points of Car's moderate AP, "
             f"more than {settings.max_ap_drop:g}"
