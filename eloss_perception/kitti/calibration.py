@@ -169,7 +169,7 @@ class Calibration:
                     f"{path}:{number}: {keys[0]} must be {expected} numbers; {found_instead}"
                 ) from None
         try:
-            return cls(**matrices)
+            return cls(matrices["p2"], matrices["r0_rect"], matrices["tr_velo_to_cam"])
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
@@ -219,7 +219,7 @@ class Calibration:
 
         Without one nothing is cropped, and every box is in view.
         """
-        return min(self.p2[0, 0], self.p2[1, 1]) >= _MIN_FOCAL_LENGTH
+        return bool(min(self.p2[0, 0], self.p2[1, 1]) >= _MIN_FOCAL_LENGTH)
 
     @property
     def is_kittis(self) -> bool:

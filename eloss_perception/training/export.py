@@ -20,7 +20,6 @@ from eloss_perception.model.network import PillarNetwork
 from eloss_perception.runtime.bundle import (
     FILE_NAMES,
     FORMAT_VERSION,
-    HEALTH_NAME,
     ONNX_NAME,
     Bundle,
     BundleFacts,
@@ -28,6 +27,7 @@ from eloss_perception.runtime.bundle import (
     sha256_of,
     write_facts,
 )
+from eloss_perception.runtime.health_file import HEALTH_NAME
 from eloss_perception.simulation.scene import simulate_scan
 from eloss_perception.training.checkpoints import earlier_runs, load_checkpoint, load_network
 from eloss_perception.training.metrics import METRICS_NAME, final_losses
