@@ -11,7 +11,6 @@ from launch.actions import (
     ExecuteProcess,
     IncludeLaunchDescription,
     OpaqueFunction,
-    SetEnvironmentVariable,
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
@@ -25,6 +24,7 @@ DETECTOR_ARGUMENTS = {
     "sensor": "",
     "backend": "",
     "log_level": "info",
+    "respawn": "false",
     "rviz": "true",
 }
 
@@ -45,17 +45,17 @@ def player(context: LaunchContext) -> list[ExecuteProcess]:
             )
         ]
     command = ["ros2", "bag", "play", bag, "--rate", rate, "--clock", *loop]
-    return [ExecuteProcess(cmd=command, output="screen")]
+    return [ExecuteProcess(cmd=command, output="screen", additional_env=large_messages())]
 
 
-def large_messages() -> list[SetEnvironmentVariable]:
-    """Room for whole scans in Fast DDS, unless the user has configured it."""
-    name = "FASTRTPS_DEFAULT_PROFILES_FILE"
-    if name in os.environ or "FASTDDS_DEFAULT_PROFILES_FILE" in os.environ:
-        return []
+def large_messages() -> dict[str, PathJoinSubstitution]:
+    """Room for whole scans in Fast DDS, where they are published, unless the user has made it."""
+    names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+    if any(name in os.environ for name in names):
+        return {}
     share = FindPackageShare("eloss_perception")
     profile = PathJoinSubstitution([share, "config", "fastdds_large_messages.xml"])
-    return [SetEnvironmentVariable(name, profile)]
+    return dict.fromkeys(names, profile)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -71,7 +71,6 @@ def generate_launch_description() -> LaunchDescription:
                 argument(name, default_value=value, description="see detector.launch.py")
                 for name, value in DETECTOR_ARGUMENTS.items()
             ),
-            *large_messages(),
             # The bag's own time: stamps, latencies and what RViz shows agree at any rate.
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(detector),

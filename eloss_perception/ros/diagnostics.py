@@ -219,7 +219,7 @@ def _backend(
         "num_hanging": status.num_hanging,
     }
     if status.failure:
-        return HealthLevel.ERROR, f"the last transition failed: {status.failure}", values
+        return HealthLevel.ERROR, status.failure, values
     if status.num_hanging:
         level = HealthLevel.WARN if status.hanging_since is None else HealthLevel.ERROR
         return level, f"{status.num_hanging} scans hang in a backend for good", values

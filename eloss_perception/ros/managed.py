@@ -25,11 +25,13 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
 
     Attributes:
         failure: Why the last transition failed; None while all is well.
+        failure_text: The same in one line; empty while all is well.
     """
 
     def __init__(self, name: str, **node_arguments: object) -> None:
         super().__init__(name, **node_arguments)
         self.failure: Exception | None = None
+        self.failure_text = ""
         self._is_starting = False
         self._transition_lock = threading.Lock()
         make_transitions_in_a_thread(self, self._transition_lock)
@@ -108,13 +110,16 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
             self._report(name, error, str(error))
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # A bug: rclpy would drop it without a word.
-            self._report(name, error, f"bug: {traceback.format_exc(limit=-3)}")
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"bug, {type(error).__name__} at {place.filename}:{place.lineno}: {error}"
+            self._report(name, error, text)
             return TransitionCallbackReturn.ERROR
-        self.failure = None
+        self.failure, self.failure_text = None, ""
         return follow(state)
 
     def _report(self, name: str, error: Exception, text: str) -> None:
         """Says why a transition failed; a node that starts itself ends with it (`process.py`)."""
         self.failure = error
+        self.failure_text = f"{name} failed: {printable(text, _MAX_LINE)}"
         if not self._is_starting:
-            self.get_logger().error(f"{name} failed: {printable(text, _MAX_LINE)}")
+            self.get_logger().error(self.failure_text)

@@ -381,7 +381,7 @@ class DetectorNode(ManagedNode):
         detector, status = self._detector, self.status
         if detector is not None:
             self._read_backend(detector)
-        status.failure = "" if self.failure is None else str(self.failure) or repr(self.failure)
+        status.failure = self.failure_text
         status.lost = self._arrivals.lost()
         stamp = self.get_clock().now().to_msg()
         array = self._diagnostics.make(status, self.settings, time.monotonic(), stamp)

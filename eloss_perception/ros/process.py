@@ -42,10 +42,12 @@ class StopRequest:
 
     Attributes:
         exit_code: What the process will end with.
+        is_begun: Whether there is something to close.
     """
 
     def __init__(self) -> None:
         self.exit_code = 0
+        self.is_begun = False
         self._event = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
@@ -90,7 +92,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     body = threading.Thread(target=_run, args=(args, stop), name="node", daemon=True)
     body.start()
     stop.wait()
-    body.join(timeout=_GRACE_PERIOD_S)
+    body.join(timeout=_GRACE_PERIOD_S if stop.is_begun or stop.exit_code else 0.0)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # closed by whoever read it
             stream.flush()
@@ -116,9 +118,10 @@ def _run_node(args: list[str] | None, stop: StopRequest) -> None:
     from eloss_perception.ros.node import DetectorNode
     from eloss_perception.ros.shared_memory import remove_orphans
 
+    remove_orphans()
+    stop.is_begun = True
     if stop.is_set:
         return
-    remove_orphans()
     try:
         arguments = [*(sys.argv if args is None else args), *log_arguments()]
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
