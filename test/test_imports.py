@@ -71,8 +71,8 @@ EXTERNAL = {
     "replay": {"numpy", "rclpy", "rosbags", "rosgraph_msgs", "std_srvs"},
     "demo": {"PIL", "lifecycle_msgs", "numpy", "rclpy"},
     "benchmark": {
-        *("numpy", "onnx", "pydantic", "rclpy", "rosgraph_msgs", "sensor_msgs", "std_srvs"),
-        *("tensorrt", "torch", "vision_msgs", "yaml"),
+        *("diagnostic_msgs", "numpy", "onnx", "pydantic", "rclpy", "rosgraph_msgs", "sensor_msgs"),
+        *("std_srvs", "tensorrt", "torch", "vision_msgs", "yaml"),
     },
     "cli": set(),
     "commands": {"PIL", "numpy", "pydantic", "yaml"},

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
@@ -50,11 +51,13 @@ class Listener:
 
     Attributes:
         answers: Since the last `clear`.
+        diagnostics: What the detector last said of itself, by the keys of all its tasks.
     """
 
     def __init__(self, domain_id: int) -> None:
         self._domain_id = domain_id
         self.answers = Answers()
+        self.diagnostics: dict[str, str] = {}
 
     def __enter__(self) -> Listener:
         self._context = rclpy.Context()
@@ -84,6 +87,7 @@ class Listener:
             raw=True,
         )
         subscribe(ProcessingTime, f"{DETECTOR}/debug/processing_time", self._on_time, _DEPTH)
+        subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, _DEPTH)
         self._pause = self._node.create_client(SetBool, "/player/pause")
         return self
 
@@ -115,6 +119,11 @@ class Listener:
         stamp_ns = sec * 10**9 + nanosec
         self.answers.latency_ms[stamp_ns] = (now_ns - stamp_ns) / 1e6
         self.answers.num_bytes += len(data)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.startswith(f"{DETECTOR[1:]}: "):
+                self.diagnostics |= {entry.key: entry.value for entry in status.values}
 
     def _on_time(self, message: ProcessingTime) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
