@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eloss_perception.benchmark.settings import BenchmarkSettings
-from eloss_perception.errors import DataError
+from eloss_perception.files import write_file
 
 FORMAT_VERSION = 1
 _WIDTH = 100
@@ -44,11 +44,7 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
     Raises:
         DataError: The file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot write: {error.strerror}") from error
+    write_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def machine_lines(machine: Mapping[str, str | int | float]) -> list[str]:

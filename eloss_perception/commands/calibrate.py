@@ -160,8 +160,8 @@ def _folder_to_calibrate(bundle: Bundle, out: Path | None) -> Iterator[Path]:
     """The bundle's own folder, or a copy that gets its name once it is calibrated."""
     import os
     import shutil
-    import tempfile
 
+    from eloss_perception.files import new_folder
     from eloss_perception.runtime.bundle import FILE_NAMES
 
     if out is None:
@@ -169,20 +169,11 @@ def _folder_to_calibrate(bundle: Bundle, out: Path | None) -> Iterator[Path]:
             raise DataError(f"{bundle.path} may not be changed; write a copy of it: --out DIR")
         yield bundle.path
         return
-    if out.exists():
-        raise DataError(f"{out} exists; choose another --out or remove it")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workplace:
-            copy = Path(workplace) / "bundle"
-            copy.mkdir()
-            for name in FILE_NAMES:
-                if (bundle.path / name).is_file():
-                    shutil.copyfile(bundle.path / name, copy / name)
-            yield copy
-            copy.replace(out)
-    except OSError as error:
-        raise DataError(f"cannot write {out}: {error}") from error
+    with new_folder(out) as copy:
+        for name in FILE_NAMES:
+            if (bundle.path / name).is_file():
+                shutil.copyfile(bundle.path / name, copy / name)
+        yield copy
 
 
 def _from_simulation(args: argparse.Namespace, folder: Path, rate_hz: float) -> HealthReference:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from eloss_perception.errors import ConfigError
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.simulation.corruptions import CORRUPTIONS, PointArray, corrupt
 from eloss_perception.simulation.schedule import CorruptionWindow
 from eloss_perception.viz.bev import HEIGHT_RANGE
@@ -60,6 +61,7 @@ def write_gallery(
     note = f"{len(points):,} points, colours: height -2 to 1.2 m"
     tiles = [CorruptionTile("clean", "", note, points)]
     for name, corruption in CORRUPTIONS.items():
+        check_interrupt()
         is_mounting = corruption.kind == "mounting"
         tiles.append(
             CorruptionTile(

@@ -174,10 +174,6 @@ def _write_summary(path: Path, header: list[str], rows: list[_Row]) -> None:
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    from eloss_perception.errors import DataError
+    from eloss_perception.files import write_file
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot write: {error.strerror}") from error
+    write_file(path, "\n".join(lines) + "\n")

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eloss_perception.errors import DataError
 from eloss_perception.kitti import Calibration, KittiDataset, camera_view_mask, kitti_to_boxes
 from eloss_perception.kitti.objects import KittiObject
 from eloss_perception.training.evaluation import EvaluationFrame, EvaluationReport
@@ -15,7 +14,6 @@ from eloss_perception.training.evaluation.outcomes import FrameOutcome, frame_ou
 from eloss_perception.viz.files import save_png
 from eloss_perception.viz.outcomes import OutcomeBoxes, render_outcomes
 from eloss_perception.viz.precision_recall import PrecisionCurve, render_precision_recall
-from eloss_perception.viz.style import Picture
 
 
 def write_precision_recall(path: Path, report: EvaluationReport) -> None:
@@ -45,7 +43,7 @@ def write_precision_recall(path: Path, report: EvaluationReport) -> None:
     title = str(about.get("bundle", about.get("checkpoint", "detections")))
     split = " + ".join(report.splits)
     subtitle = f"precision [%] over recall, {split}, {result.num_frames} frames, moderate"
-    _save(path, render_precision_recall(curves, num_objects, title, subtitle))
+    save_png(path, render_precision_recall(curves, num_objects, title, subtitle))
 
 
 def write_worst_frames(
@@ -92,7 +90,7 @@ def write_worst_frames(
             title=f"{dataset.split} {frame_id}",
             subtitle=f"score at least: {scores}",
         )
-        _save(folder / f"{rank:02d}_{dataset.split}_{frame_id}.png", picture)
+        save_png(folder / f"{rank:02d}_{dataset.split}_{frame_id}.png", picture)
 
 
 def _boxes(outcome: FrameOutcome, calibration: Calibration) -> dict[str, OutcomeBoxes]:
@@ -113,10 +111,3 @@ def _boxes(outcome: FrameOutcome, calibration: Calibration) -> dict[str, Outcome
         "missed": group(outcome.missed, True),
         "ignored": group(outcome.ignored, False),
     }
-
-
-def _save(path: Path, picture: Picture) -> None:
-    try:
-        save_png(path, picture)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot write the picture: {error}") from error

@@ -242,12 +242,8 @@ def _compare(first: Path, second: Path) -> int:
 
 def _draw(path: Path, document: dict[str, Any], name: str) -> None:
     """Write one of the pictures of `viz.health_table`."""
-    from eloss_perception.errors import DataError
     from eloss_perception.viz import health_table
     from eloss_perception.viz.files import save_png
 
     render: Callable[[dict[str, Any]], Any] = getattr(health_table, name)
-    try:
-        save_png(path, render(document))
-    except OSError as error:
-        raise DataError(f"{path}: cannot write: {error.strerror}") from error
+    save_png(path, render(document))

@@ -19,6 +19,7 @@ from eloss_perception.demo.settings import (
     DemoSettings,
     default_corruptions,
 )
+from eloss_perception.files import write_file
 from eloss_perception.interrupts import StopSignal
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _run(settings: DemoSettings, console: Console, stop: StopSignal) -> int:
     if sequence is not None:
         written += draw_camera(record, sequence, output)
     lines = summary_lines(record, cars)
-    (output / "summary.txt").write_text("\n".join(lines) + "\n")
+    write_file(output / "summary.txt", "\n".join(lines) + "\n")
     console.line()
     for line in lines:
         console.line(line)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from eloss_perception.core.sensors import find_sensor
 from eloss_perception.errors import DataError, ElossError
+from eloss_perception.files import write_file
 from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.ros_arguments import split_ros_arguments
 from eloss_perception.replay.settings import (
@@ -72,7 +73,7 @@ def play(
         stack.callback(player.destroy_node)
         report = player.play(stop, keyboard)
     if settings.report is not None:
-        settings.report.write_text(json.dumps(asdict(report), indent=2) + "\n")
+        write_file(settings.report, json.dumps(asdict(report), indent=2) + "\n")
     problems = [*bag.losses, *report.damage]
     if problems:
         raise DataError(

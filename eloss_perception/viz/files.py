@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from eloss_perception.errors import ConfigError
+from eloss_perception.files import new_file, write_file
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.viz.style import (
     BACKGROUND,
     CLASS_COLOURS,
@@ -28,9 +31,13 @@ _SMALLEST_SHRINK = 0.35
 
 
 def save_png(path: Path, picture: Picture) -> None:
-    """Write (H, W, 3) uint8 RGB as PNG, creating the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, optimize=True)
+    """Write (H, W, 3) uint8 RGB as PNG, creating the folder.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    with new_file(path) as file:
+        Image.fromarray(picture).save(file, "PNG", optimize=True)
 
 
 def save_animation(
@@ -56,6 +63,7 @@ def save_animation(
     Raises:
         ConfigError: If there are no frames, their sizes differ, the rate is not positive or the
             ending is another.
+        DataError: If the file cannot be written.
     """
     if path.suffix not in (".gif", ".webp"):
         raise ConfigError(f"an animation is .gif or .webp, not '{path.suffix}' ({path})")
@@ -65,39 +73,40 @@ def save_animation(
         raise ConfigError(f"the frames of {path} differ in size")
     if fps <= 0:
         raise ConfigError(f"fps is {fps}, must be more than 0")
-    path.parent.mkdir(parents=True, exist_ok=True)
     images = [Image.fromarray(picture) for picture in frames]
     shrink = 1.0
     while True:
+        check_interrupt()
         size = (round(images[0].width * shrink), round(images[0].height * shrink))
         sized = (
             images if shrink == 1.0 else [i.resize(size, Image.Resampling.LANCZOS) for i in images]
         )
-        if path.suffix == ".gif":
-            _write_gif(path, sized, fps, colours)
-        else:
-            _write_webp(path, sized, fps)
-        num_bytes = path.stat().st_size
+        content = _gif(sized, fps, colours) if path.suffix == ".gif" else _webp(sized, fps)
+        num_bytes = len(content)
         if num_bytes <= max_bytes or shrink <= _SMALLEST_SHRINK:
+            write_file(path, content)
             return size
         # Bytes go with the area; a little less than that guess, so that one more pass is enough.
         shrink = max(_SMALLEST_SHRINK, 0.94 * shrink * float(np.sqrt(max_bytes / num_bytes)))
 
 
-def _write_gif(path: Path, images: Sequence[Image.Image], fps: float, colours: int) -> None:
+def _gif(images: Sequence[Image.Image], fps: float, colours: int) -> bytes:
     """Quantise to one adaptive palette without dithering: noise would defeat the compression."""
     step = max(1, len(images) // _PALETTE_SAMPLES)
     sample = np.concatenate([np.asarray(image) for image in images[::step]])
     palette = _palette(sample, colours)
     indexed = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    file = io.BytesIO()
     indexed[0].save(
-        path,
+        file,
+        "GIF",
         save_all=True,
         append_images=indexed[1:],
         duration=round(1000 / fps),
         loop=0,
         optimize=False,
     )
+    return file.getvalue()
 
 
 def _palette(sample: Picture, colours: int) -> Image.Image:
@@ -116,9 +125,11 @@ def _palette(sample: Picture, colours: int) -> Image.Image:
     return palette
 
 
-def _write_webp(path: Path, images: Sequence[Image.Image], fps: float) -> None:
+def _webp(images: Sequence[Image.Image], fps: float) -> bytes:
+    file = io.BytesIO()
     images[0].save(
-        path,
+        file,
+        "WEBP",
         save_all=True,
         append_images=images[1:],
         duration=round(1000 / fps),
@@ -126,3 +137,4 @@ def _write_webp(path: Path, images: Sequence[Image.Image], fps: float) -> None:
         quality=72,
         method=3,
     )
+    return file.getvalue()

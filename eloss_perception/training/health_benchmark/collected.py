@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.errors import DataError
+from eloss_perception.files import new_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,8 @@ class Collected:
         Raises:
             DataError: If the file cannot be written.
         """
-        # Several runs may fill one cache at the same time.
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
-            os.replace(partial, path)
-        except OSError as error:
-            raise DataError(f"{path}: cannot write: {error.strerror}") from error
+        with new_file(path) as file:
+            np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> Collected:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.errors import DataError
+from eloss_perception.files import write_file
 from eloss_perception.training.health_benchmark.statistics import Estimate
 
 # Enough that no two different scores of a double become one in practice.
@@ -46,8 +46,4 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     Raises:
         DataError: If it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot write: {error.strerror}") from error
+    write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
