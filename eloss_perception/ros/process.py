@@ -58,12 +58,11 @@ class StopRequest:
     def fail(self, error: BaseException | None) -> None:
         """Says what went wrong and ends the process with it, unless it is ending already."""
         is_bug = not isinstance(error, ElossError)
+        if not self.is_set:  # At once: a signal may come while it is printed.
+            self.exit_code = BUG if is_bug else HANGS if isinstance(error, HangError) else REFUSED
         if is_bug:
             traceback.print_exception(error)
-        if self.is_set:
-            return
-        self.exit_code = BUG if is_bug else HANGS if isinstance(error, HangError) else REFUSED
-        if not is_bug:
+        elif self.exit_code:
             line = printable(" ".join(str(error).split()), _MAX_LINE)
             sys.stderr.write(f"detector_node: {line}\n")
         self._event.set()
