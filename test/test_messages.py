@@ -27,9 +27,12 @@ from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.health import HealthLevel, HealthMonitor
 from eloss_perception.core.pillars import PointCounts
 from eloss_perception.msg import EntropyHealth
+from eloss_perception.ros.arrivals import LostScans
 from eloss_perception.ros.diagnostics import Diagnostics
-from eloss_perception.ros.markers import box_markers_to_cdr
+from eloss_perception.ros.gauge import gauge_to_cdr
+from eloss_perception.ros.markers import box_markers_to_cdr, lifetime_for
 from eloss_perception.ros.messages import (
+    bounded_header,
     detections_to_cdr,
     health_to_msg,
     pipeline_latency_ms,
@@ -198,6 +201,39 @@ def test_messages_of_one_stream_do_not_share_anything() -> None:
     assert first == kept
 
 
+@pytest.mark.parametrize("frame_id", ["f" * 100_000, "\ud800", "é" * 200])
+def test_a_frame_id_is_repeated_only_where_it_is_short(frame_id: str) -> None:
+    header = Header(frame_id=frame_id)
+    boxes = some_boxes(200)
+    bounded = bounded_header(header).frame_id
+    health = unread_health_to_msg(HealthLevel.ERROR, "a\n" * 10_000, REFERENCE, header)
+    gauge = deserialize_message(gauge_to_cdr(health, (0.0, 0.0, 0.0)), MarkerArray)
+    detections = deserialize_message(detections_to_cdr(boxes, NAMES, header), Detection3DArray)
+    markers = deserialize_message(box_markers_to_cdr(boxes, NAMES, header), MarkerArray)
+    headers = [health.header, *(m.header for m in (*gauge.markers, *markers.markers))]
+    headers += [detections.header, *(d.header for d in detections.detections)]
+    assert {h.frame_id for h in headers} == {bounded}
+    assert len(bounded) < 100
+    assert health.reason.isprintable()
+    assert len(health.reason) < 1100
+
+
+def test_a_short_frame_id_stays_as_it_is() -> None:
+    header = Header(frame_id="f" * 256)
+    assert bounded_header(header) is header
+
+
+@pytest.mark.parametrize(
+    ("period_s", "expected_s"), [(0.0, 0.2), (0.05, 0.2), (0.2, 0.5), (0.5, 1.25), (30.0, 2.5)]
+)
+def test_boxes_live_as_long_as_the_next_ones_take(period_s: float, expected_s: float) -> None:
+    cdr = box_markers_to_cdr(some_boxes(), NAMES, HEADER, lifetime_for(period_s))
+    deleting, *markers = deserialize_message(cdr, MarkerArray).markers
+    assert deleting.lifetime.sec == deleting.lifetime.nanosec == 0
+    for marker in markers:
+        assert marker.lifetime.sec + 1e-9 * marker.lifetime.nanosec == pytest.approx(expected_s)
+
+
 def test_two_hundred_boxes_are_cheap() -> None:
     def write(boxes: Boxes3D) -> None:
         detections_to_cdr(boxes, NAMES, HEADER)
@@ -255,6 +291,11 @@ def test_all_is_well() -> None:
         ({"max_total_ms": 130.0}, {"processing_time": 1}),
         ({"num_failed": 1, "last_error": "bad"}, {"backend": 2}),
         ({"last_scan_time": 8.5}, {"input": 3, "entropy_health": 3}),
+        ({"lost": LostScans(10.0, 0.29)}, {"input": 1}),
+        ({"lost": LostScans(10.0, 0.02)}, {}),
+        ({"failure": "configure failed: no device"}, {"backend": 2}),
+        ({"num_hanging": 1}, {"backend": 1}),
+        ({"num_hanging": 1, "hanging_since": 9.0}, {"backend": 2}),
     ],
 )
 def test_each_fault_has_its_task(changes: dict[str, object], expected: dict[str, int]) -> None:
@@ -294,3 +335,38 @@ def test_health_diagnostics_say_what_departs_and_what_it_is_like() -> None:
     unread = dataclasses.replace(unread, check_names=("a", "b", "c"))
     worst = values_of("entropy_health", active(report=unread))["worst_checks"]
     assert worst == "b nan, c 2.0, a 1.0"
+
+
+@pytest.mark.parametrize("min_rate_hz", [1.0, 5.0, 10.0])
+@pytest.mark.parametrize("share", [1.0, 0.8, 0.9])
+def test_a_rate_does_not_flap(min_rate_hz: float, share: float) -> None:
+    rng = np.random.default_rng(1)
+    rate_hz = share * min_rate_hz
+    arrivals = (np.arange(2000) + rng.uniform(-0.3, 0.3, 2000)) / rate_hz
+    settings = DetectorNodeSettings(min_rate_hz=min_rate_hz, stale_timeout=60.0)
+    diagnostics, said = Diagnostics("n"), []
+    for second in range(100):
+        now = second + rng.uniform(0.0, 0.1)
+        count = int((arrivals < now).sum())
+        status = active(num_received=count, last_scan_time=now)
+        said.append(diagnostics.make(status, settings, now, Time()).status[0].level[0])
+    changes = int((np.diff(said) != 0).sum())
+    assert changes <= (0 if share == 1.0 else 1)  # nine in ten may be called either
+    assert share == 0.9 or said[-1] == (share == 0.8)
+
+
+def test_loss_before_the_node_is_said_in_numbers() -> None:
+    diagnostics = Diagnostics("n")
+    for now, count in ((0.0, 1), (10.0, 72)):
+        status = active(num_received=count, last_scan_time=now, lost=LostScans(10.0, 0.29))
+        entry = diagnostics.make(status, SETTINGS, now, Time()).status[0]
+    expected = "7.1 scans a second of the sensor's 10.0: 29% were lost before the node"
+    assert entry.message == expected
+
+
+def test_diagnostics_hold_no_control_characters_and_are_bounded() -> None:
+    status = active(num_malformed=1, last_error="\x1b[2J\n" * 100_000)
+    array = Diagnostics("n").make(status, SETTINGS, 10.0, Time())
+    texts = [entry.message for entry in array.status]
+    texts += [pair.value for entry in array.status for pair in entry.values]
+    assert all(text.isprintable() and len(text) < 1100 for text in texts)

@@ -7,6 +7,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from cloud_factory import Cloud, random_points, xyzi_cloud
+from health_reference_factory import make_reference
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from node_harness import HANG_S, Harness, cloud_msg, wait_for
@@ -27,7 +30,9 @@ from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.loading import load_detector
 from eloss_perception.ros.parameters import parameters
 from eloss_perception.ros.params import DetectorNodeSettings
+from eloss_perception.runtime.bundle import Bundle, write_reference
 
+ROOT = Path(__file__).resolve().parents[1]
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
@@ -241,7 +246,10 @@ def test_every_transition_can_be_made_again(harness: Harness) -> None:
     assert node.trigger_shutdown() == SUCCESS
 
 
-def test_deactivating_drops_and_counts_the_scan_that_waits(harness: Harness) -> None:
+def test_deactivating_drops_and_counts_the_scan_that_waits(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eloss_perception.ros.node._PATIENCE_S", HANG_S)
     harness.detector.gate.clear()
     harness.start()
     harness.node.receive(cloud_msg(scan()))
@@ -410,3 +418,34 @@ def test_the_detector_is_loaded_with_all_of_its_settings(tmp_path: object) -> No
     assert detector.thresholds.max_boxes == 3
     found = detector.detect(random_points(500)).boxes
     assert found.labels.tolist() == [0]
+
+
+def test_a_network_that_does_not_fit_its_health_reference_is_refused(tmp_path: Path) -> None:
+    tiny = pytest.importorskip("tiny_bundle", reason="needs onnx")
+    folder = tiny.write_tiny_bundle(tmp_path / "tiny")
+    facts = Bundle.load(folder).facts
+    fewer, renamed = ("intensity",), ("intensity", "height")
+    for layers in (fewer, renamed):
+        reference = make_reference(layers, facts.layer_stages[: len(layers)])
+        write_reference(folder, reference, false_alarms_per_hour=1.0, rate_hz=10.0)
+        with pytest.raises(BundleError, match=r"calibrate|health"):
+            load_detector(DetectorNodeSettings(bundle=str(folder)))
+
+
+def test_the_security_policy_is_what_the_node_has(harness: Harness) -> None:
+    harness.start()
+    node, policy = harness.node, ROOT / "config" / "detector.policy.xml"
+    profile = ElementTree.parse(policy).find("enclaves/enclave/profiles/profile")
+    assert profile is not None
+
+    def allowed(kind: str, verb: str) -> set[str | None]:
+        return {e.text for e in profile.findall(f"{kind}s[@{verb}='ALLOW']/{kind}")}
+
+    def names(found: list[tuple[str, list[str]]]) -> set[str]:
+        return {name for name, _ in found}
+
+    me = (node.get_name(), node.get_namespace())
+    assert names(node.get_publisher_names_and_types_by_node(*me)) == allowed("topic", "publish")
+    assert allowed("topic", "subscribe") == {"/velodyne_points", "/clock"}
+    services = names(node.get_service_names_and_types_by_node(*me))
+    assert services <= allowed("service", "reply")

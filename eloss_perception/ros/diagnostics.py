@@ -24,9 +24,10 @@ _MAX_SATURATED_SHARE = 0.5
 
 _NUM_WORST = 3
 
-# A rate is taken over so long, and is below its limit where it is a tenth below; what was, is above
-# again a twentieth below. One scan more or less in that time is chance.
-_RATE_WINDOW_S = 3.0
+# A rate is taken over so long and so many scans, and is below its limit where it is a tenth below;
+# what was, is above again a twentieth below. One scan more or less in that time is chance.
+_RATE_WINDOW_S, _RATE_SCANS = 3.0, 15
+_LONGEST_WINDOW_S = 60.0
 _LOW_RATE, _RECOVERED_RATE = 0.9, 0.95
 
 # Share of scans lost before the node from which that is a warning: one in ten.
@@ -155,7 +156,8 @@ class _Rate:
         if num_received == 0 or (history and num_received < history[-1][1]):
             history.clear()
             self.is_low = False
-        while len(history) > 1 and now - history[1][0] >= _RATE_WINDOW_S:
+        window_s = max(_RATE_WINDOW_S, _RATE_SCANS / min_hz if min_hz > 0.0 else 0.0)
+        while len(history) > 1 and now - history[1][0] >= min(window_s, _LONGEST_WINDOW_S):
             history.popleft()
         self.is_unknown = not history
         if history:

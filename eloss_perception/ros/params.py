@@ -157,8 +157,8 @@ class DetectorNodeSettings(_Settings):
         default=5.0,
         ge=0.0,
         le=1000.0,
-        description="Scans a second that the sensor should have; diagnostics warn where over three"
-        " seconds there are a tenth fewer [Hz].",
+        description="Scans a second that the sensor should have; diagnostics warn where there are a"
+        " tenth fewer over three seconds and fifteen scans [Hz].",
         json_schema_extra=RUN_TIME,
     )
     max_processing_time_ms: float = Field(
