@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from torch.utils.data import DataLoader
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import CenterHead
 from eloss_perception.core.pillars import pillarize
+from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.training.data.augmentation import AugmentationConfig, augment
 from eloss_perception.training.data.frame_store import StoredFrames
 from eloss_perception.training.data.frames import FrameSource, KittiFrames, SimulatedFrames
@@ -94,6 +96,7 @@ def time_stages(case: Case, num_samples: int) -> dict[str, float]:
 
     batch = []
     for index in range(-3, num_samples):  # three untimed samples compile and warm the caches
+        check_interrupt()
         scan = timed("scan", lambda: case.source.frame(abs(index)))
         rng = np.random.default_rng([0, abs(index)])
         frame = timed("augment", lambda: augment(scan, case.augmentation, rng, case.objects))
@@ -137,6 +140,7 @@ def measure_throughput(case: Case, num_workers: int, num_samples: int) -> float:
     )
     start = 0.0
     for number, _ in enumerate(loader, start=1):
+        check_interrupt()
         if number * BATCH_SIZE == warm_up:
             start = time.perf_counter()
         # Before the last batches, when workers run out of work and all that is left is waiting.
@@ -187,4 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 from eloss_perception.core.pillars import pillarize
+from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.training.checkpoints import CHECKPOINT_NAME, save_checkpoint
@@ -143,6 +145,7 @@ def run_seed(
     recent: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
     batches = tqdm(load_batches(settings), total=settings.steps, desc=f"seed {settings.seed}")
     for step, (batch,) in enumerate(batches, 1):
+        check_interrupt()
         for name, arm in arms.items():
             recent[name].append(arm.step(step - 1, batch))
         if step % judge_every and step != settings.steps:
@@ -197,4 +200,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

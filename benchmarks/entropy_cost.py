@@ -26,6 +26,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -39,6 +40,7 @@ from torch import nn
 
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import Pillars, pillarize
+from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig
 from eloss_perception.model.folding import fold_batch_norm
 from eloss_perception.model.network import POINTPILLARS, PillarNetwork
@@ -106,6 +108,7 @@ def time_steps(settings: TrainingSettings, rounds: int) -> dict[str, list[tuple[
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     times["ours, measuring"] = []
     for i in range(-1, rounds):  # one untimed round warms up
+        check_interrupt()
         batch = batches[i % len(batches)]
         order = [*VARIANTS, "ours, measuring"]
         # Another one first in each round, so that none profits from its place.
@@ -155,6 +158,7 @@ def time_readout(
         for _ in range(NUM_SESSIONS):
             backends = [load_backend("onnxruntime_cpu", p, grid, settings) for p in (bare, path)]
             for i in range(-3, max(1, rounds // NUM_SESSIONS)):  # the first ones warm up
+                check_interrupt()
                 for k in ((0, 1), (1, 0))[i % 2]:
                     time_taken = milliseconds(lambda k=k: backends[k].run(pillars))  # type: ignore[misc]
                     if i >= 0:
@@ -265,4 +269,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.model.entropy import ENTROPY_MEASURES
 
 CHANNELS, NUM_Y, NUM_X = 64, 248, 216
@@ -88,6 +90,7 @@ def main() -> None:
     times: dict[str, list[float]] = {"loop as published": []}
     times |= {name: [] for name in ENTROPY_MEASURES}
     for _ in range(arguments.repeats):
+        check_interrupt()
         # Map by map in turns, so that what else the machine does falls on all of them alike.
         for values in times.values():
             values.append(0.0)
@@ -120,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from PIL import Image
 
 from eloss_perception.commands.terminal import progress_bar
 from eloss_perception.core.boxes import Boxes3D, wrap_angle
+from eloss_perception.interrupts import run_script
 from eloss_perception.kitti.dataset import KittiDataset
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.runtime.detector import Detections, Detector
@@ -117,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -22,6 +22,7 @@ import numpy as np
 
 from eloss_perception.core.health import HealthMonitor
 from eloss_perception.core.health_reference import HealthReference
+from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
@@ -128,6 +129,7 @@ def collect(bundle: Bundle, num_drives: int, path: Path) -> None:
         clean.append([detector.detect(points).readings for points in scans])
         rows = []
         for name, severity in conditions():
+            check_interrupt()
             print(f"\rdrive {drive + 1} / {num_drives}: {name:20}", end="", file=sys.stderr)
             persistent = CORRUPTIONS[name].is_persistent
             rows.append(
@@ -208,4 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -25,6 +25,7 @@ import numpy as np
 
 from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.readings import check_of, checks_of, reading_names
+from eloss_perception.interrupts import run_script
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
@@ -234,4 +235,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -23,6 +23,7 @@ import numpy as np
 
 from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.readings import NETWORK_CHECKS, check_of
+from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.kitti.calibration import camera_view_mask
 from eloss_perception.kitti.convert import boxes_to_kitti
 from eloss_perception.kitti.dataset import KittiDataset, KittiFrames
@@ -67,6 +68,7 @@ def run(detector: Detector, frames: KittiFrames) -> tuple[np.ndarray, np.ndarray
     """Readings (N, R), mean confidence (N,) and AP of the worse metric of all frames."""
     readings, confidence, judged = [], [], []
     for frame_id in frames.ids:
+        check_interrupt()
         detections = detector.detect(frames.points(frame_id))
         boxes, calibration = detections.boxes, frames.calibration(frame_id)
         readings.append(detections.readings)
@@ -148,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 import tracemalloc
 from array import array
@@ -42,6 +43,7 @@ from eloss_perception.core.readings import make_readings
 from eloss_perception.core.sampling import Sampler
 from eloss_perception.core.scan_statistics import SCAN_READINGS
 from eloss_perception.core.sensors import SENSORS, sensor_boxes
+from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.ros.convert import points_from_msg
 from eloss_perception.ros.gauge import gauge_to_cdr
 from eloss_perception.ros.markers import box_markers_to_cdr
@@ -275,6 +277,7 @@ def measure(
         wire = serialize_message(cloud_message(scan_of(num_points, 5000 + seed)))
         outputs = path.learn(wire)
         for repeat in range(-2, repeats):  # two untimed rounds compile and warm the caches
+            check_interrupt()
             noise = rng.normal(0.0, 0.05, len(path.reference.mean)) * path.reference.std
             untimed = Stopwatch() if repeat < 0 else None
             found = path.frame(wire, outputs, noise, repeat + 2, untimed or ours)
@@ -299,6 +302,7 @@ def bytes_of_a_frame(num_points: int = NUM_POINTS, num_frames: int = 3) -> dict[
     try:
         path.frame(wire, outputs, noise, 3, Scales())
         for turn in range(num_frames):
+            check_interrupt()
             path.frame(wire, outputs, noise, 4 + turn, scales)
     finally:
         tracemalloc.stop()
@@ -356,4 +360,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.classes import CLASS_NAMES
+from eloss_perception.interrupts import run_script
 from eloss_perception.kitti.convert import labelled_boxes
 from eloss_perception.kitti.dataset import KittiDataset
 from eloss_perception.simulation.scene import simulate_scan
@@ -93,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from typing import Any
 
 import torch
 
+from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.training import trainer
 from eloss_perception.training.data.loading import load_batches
 from eloss_perception.training.data.samples import Batch
@@ -68,7 +70,7 @@ def time_data(settings: TrainingSettings, warm_up: int) -> float:
     """Samples a second that the loader delivers to a consumer that does nothing."""
     batches = load_batches(settings)
     for _ in islice(batches, warm_up):
-        pass
+        check_interrupt()
     start = time.perf_counter()
     # Before the last batches, when workers run out of work.
     num_steps = sum(1 for _ in islice(batches, max(1, settings.steps - 2 * warm_up)))
@@ -129,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -18,8 +18,10 @@ import ctypes
 import os
 import select
 import signal
+import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -175,6 +177,16 @@ def check_interrupt() -> None:
     """
     if _current is not None:
         _current.raise_if_set()
+
+
+def run_script(main: Callable[[], None]) -> int:
+    """Runs a script's `main`; returns its exit status, after a signal 128 + n with one line."""
+    with StopSignal() as stop:
+        try:
+            main()
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+        return 0 if stop.number is None else stop.exit_status
 
 
 def pause(seconds: float) -> None:

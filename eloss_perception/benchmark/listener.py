@@ -18,6 +18,7 @@ from vision_msgs.msg import Detection3DArray
 
 from eloss_perception.demo.record import STAGES
 from eloss_perception.errors import DataError
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.log_bridge import log_arguments
 
@@ -99,6 +100,7 @@ class Listener:
         """Serves what arrives for this long."""
         end = time.monotonic() + duration_s
         while (remaining_s := end - time.monotonic()) > 0.0:
+            check_interrupt()
             self._executor.spin_once(timeout_sec=min(remaining_s, 0.05))
 
     def pause_player(self, timeout_s: float) -> bool:

@@ -14,7 +14,10 @@ from typing import Any
 
 from eloss_perception.benchmark.row import NotMeasuredError
 from eloss_perception.errors import DataError
+from eloss_perception.interrupts import check_interrupt, end_with_parent
 
+# How long a wait goes on before it looks for a signal.
+_STEP_S = 0.1
 _FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -31,19 +34,35 @@ def run_script(name: str, arguments: Sequence[str], folder: Path = _FOLDER) -> d
         raise NotMeasuredError(f"benchmarks/{name} is in the source tree only")
     with tempfile.TemporaryDirectory(prefix="eloss_benchmark_") as scratch:
         path = Path(scratch) / "figures.json"
-        done = subprocess.run(
-            [sys.executable, str(script), *arguments, "--json", str(path)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        status, errors = _run([sys.executable, str(script), *arguments, "--json", str(path)])
+        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
         if "ModuleNotFoundError" in last:
             raise NotMeasuredError(f"benchmarks/{name}: {last.partition(': ')[2]}")
-        if done.returncode != 0:
-            raise DataError(f"benchmarks/{name} ended with status {done.returncode}: {last}")
+        if status != 0:
+            raise DataError(f"benchmarks/{name} ended with status {status}: {last}")
         try:
             figures: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise DataError(f"benchmarks/{name} wrote no figures: {error}") from error
     return figures
+
+
+def _run(command: Sequence[str]) -> tuple[int, str]:
+    """Exit status and stderr of a program, which ends when this one is asked to."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=end_with_parent,
+    ) as process:
+        while True:
+            try:
+                check_interrupt()
+                _, errors = process.communicate(timeout=_STEP_S)
+                return process.returncode, errors
+            except subprocess.TimeoutExpired:
+                continue
+            except KeyboardInterrupt:
+                process.terminate()
+                raise

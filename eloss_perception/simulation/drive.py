@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.errors import ConfigError
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.simulation.lidar import SimulatedScan, lidar_model
 from eloss_perception.simulation.render import render
 from eloss_perception.simulation.scene_arrays import SceneArrays
@@ -92,6 +93,7 @@ def simulate_drive(
         initial = SceneArrays.from_builder(street.builder, ground)
         sway = rng.uniform(0.0, 2.0 * math.pi, 3)
         for k in range(num_frames):
+            check_interrupt()
             time = k / rate_hz
             x = speed * time
             y = ground.centre_at(x) + street.ego_lane

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.simulation.lidar import SimulatedScan, lidar_model
 from eloss_perception.simulation.render import render
 from eloss_perception.simulation.scene_arrays import SceneArrays
@@ -29,6 +30,7 @@ def simulate_scan(
     Raises:
         ConfigError: Unknown sensor or impossible limits.
     """
+    check_interrupt()  # whoever simulates many should be able to stop
     model = lidar_model(lidar)
     rng = np.random.default_rng([seed, 1])
     behind = 75.0 if max(abs(limit) for limit in azimuth_limits_deg) > 90.0 else 8.0

@@ -16,6 +16,7 @@ from eloss_perception.core.decode import decode
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import Pillars
 from eloss_perception.errors import BundleError
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import BackendSettings
@@ -46,6 +47,7 @@ def check_parity(
     backend = load_backend("onnxruntime_cpu", onnx_path, grid, BackendSettings())
     thresholds = np.full(network.config.num_classes, _SCORE_THRESHOLD, np.float32)
     for pillars in with_points(scans):
+        check_interrupt()
         expected = TorchNetwork(network, grid).run(pillars)
         actual = backend.run(pillars)
         for field in ("class_logits", "box_regression"):

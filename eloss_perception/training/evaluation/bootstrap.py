@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.training.evaluation.average_precision import MatchedFrames
 
 
@@ -61,7 +62,10 @@ def ap_intervals(
         draws: (R, F) how often each frame counts in each resample.
         confidence: Share of the resamples within the interval.
     """
-    scores = [matched.average_precision(weights) for weights in draws]
+    scores = []
+    for weights in draws:
+        check_interrupt()
+        scores.append(matched.average_precision(weights))
     return {
         "ap_r40": _interval([score.ap_r40 for score in scores], confidence),
         "ap_exact": _interval([score.ap_exact for score in scores], confidence),

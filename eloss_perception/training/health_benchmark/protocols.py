@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eloss_perception.core.health_classifier import CLEAN as CLEAN_CAUSE
 from eloss_perception.core.health_reference import HealthReference
+from eloss_perception.interrupts import check_interrupt
 from eloss_perception.training.health_benchmark.collected import Collected
 from eloss_perception.training.health_benchmark.conditions import CLEAN, Condition
 from eloss_perception.training.health_benchmark.readout import without_profiles
@@ -153,6 +154,7 @@ def _score_parts(
         scorers = {name: score.fit(clean) for name, score in SCORES.items()}
         unseen = {name: without_profiles(reference, name) for name in corruptions}
         for condition, collected in frames.items():
+            check_interrupt()
             part = collected.take(tested)
             for name, scorer in scorers.items():
                 scored = scores[name]

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eloss_perception.interrupts import check_interrupt
+
 Scores = NDArray[np.float64]
 
 
@@ -90,6 +92,7 @@ def draw_counts(draws: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return (R, F) how often each frame is in each of (R, F) draws."""
     counts = np.zeros(draws.shape)
     for row, drawn in zip(counts, draws, strict=True):
+        check_interrupt()
         row[:] = np.bincount(drawn, minlength=draws.shape[1])
     return counts
 
