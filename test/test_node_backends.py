@@ -30,6 +30,7 @@ class BreakableBackend(FakeBackend):
     """Runs nothing, and fails where told."""
 
     error: BackendError | None = None
+    gate: threading.Event | None = None
 
     def __init__(self, name: str) -> None:
         self.description = f"fake {name}"
@@ -38,6 +39,8 @@ class BreakableBackend(FakeBackend):
         return points
 
     def run(self, pillars: Any) -> Any:
+        if self.gate is not None:
+            assert self.gate.wait(60.0)
         if self.error is not None:
             raise self.error
 
@@ -158,6 +161,33 @@ def test_a_load_that_takes_long_holds_no_scan_up_and_is_an_error_meanwhile() -> 
 
         assert wait_for(is_well)
     finally:
+        harness.close()
+
+
+def test_the_fallback_answers_while_a_backend_hangs_and_gives_back_to_a_new_one() -> None:
+    detector = DetectorOnBackends("gpu", "cpu")
+    harness = Harness(detector, stale_timeout=30.0, hang_timeout=0.5, hang_exit_timeout=0.0)
+    gate = threading.Event()
+    try:
+        harness.start()
+        assert play(harness, 1)[0].level[0] == OK
+        detector.made[0].gate = gate
+        (lost,) = play(harness, 1)
+        assert (lost.level[0], "the backend hangs" in lost.reason) == (ERROR, True)
+        (answered,) = play(harness, 1)
+        assert answered.level[0] == WARN
+        assert answered.reason.startswith("running on cpu: gpu failed: the backend hangs")
+        assert "scans that hang in a backend: 1" in diagnosis(harness).message
+        detector.clock += 1.0
+        play(harness, 1)
+        assert wait_for(lambda: len(detector.made) == 3)
+        assert wait_for(lambda: play(harness, 1)[0].level[0] == OK)
+        gate.set()
+        assert wait_for(lambda: diagnosis(harness).level == b"\x00")
+        status = harness.node.status
+        assert status.num_received == status.num_answered + status.num_dropped
+    finally:
+        gate.set()
         harness.close()
 
 

@@ -131,7 +131,7 @@ def test_no_more_than_three_threads_hang_and_all_scans_are_counted(harness: Harn
     entry = {e.name: e for e in harness.node._diagnostics.make(
         harness.node.status, harness.node.settings, 0.0, cloud_msg(xyzi_cloud(random_points(1)))
         .header.stamp).status}["detector_node: backend"]  # fmt: skip
-    assert (entry.level, entry.message) == (b"\x02", "3 scans hang in a backend for good")
+    assert (entry.level, entry.message) == (b"\x02", "scans that hang in a backend: 3")
     send(harness, 5)  # in place of the one that waits
     harness.detector.gate.set()
     status = harness.node.status

@@ -17,7 +17,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from eloss_perception.errors import ConfigError
+from eloss_perception.errors import ConfigError, printable
 from eloss_perception.ros.parameters import (
     Parameter,
     parameters,
@@ -77,7 +77,7 @@ def follow_changes(
         try:
             settings = settings_from_parameters({**parameters_of(current()), **changed})
         except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=printable(error, 1000))
         apply(settings)
         return SetParametersResult(successful=True)
 

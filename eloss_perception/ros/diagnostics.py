@@ -76,7 +76,7 @@ class Diagnostics:
                     level=level_byte(level),
                     name=f"{self._node_name}: {task}",
                     message=printable(message, MAX_REASON),
-                    hardware_id=printable(settings.hardware_id),
+                    hardware_id=printable(settings.hardware_id, MAX_REASON),
                     values=[KeyValue(key=k, value=_text(v)) for k, v in values.items()],
                 )
             )
@@ -224,7 +224,7 @@ def _backend(
         return HealthLevel.ERROR, status.failure, values
     if status.num_hanging:
         level = HealthLevel.WARN if status.hanging_since is None else HealthLevel.ERROR
-        return level, f"{status.num_hanging} scans hang in a backend for good", values
+        return level, f"scans that hang in a backend: {status.num_hanging}", values
     if status.num_failed > before.num_failed:
         return HealthLevel.ERROR, status.last_error, values
     if status.fault:

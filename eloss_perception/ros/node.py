@@ -236,6 +236,8 @@ class DetectorNode(ManagedNode):
 
     def load(self) -> None:
         """Loads the detector."""
+        if sum(worker.is_alive for worker in self._hanging) >= _MAX_HANGING:
+            raise HangError(f"{_MAX_HANGING} scans hang in a backend: only a new process helps")
         self.status = DetectorStatus(lifecycle="configuring")
         try:
             detector = self._detector_factory(self.settings)
@@ -251,7 +253,8 @@ class DetectorNode(ManagedNode):
             max_pillars=detector.bundle.grid.max_pillars,
         )
         self._read_backend(detector)
-        self.get_logger().info(f"{self.status.bundle} on {self.status.backend}")
+        said = f"{self.status.bundle} on {self.status.backend}"
+        self.get_logger().info(printable(said, MAX_REASON))
 
     def begin(self) -> None:
         """Starts to listen and to work, with counts and health history begun anew."""

@@ -60,11 +60,12 @@ class StopRequest:
         is_bug = not isinstance(error, ElossError)
         if not self.is_set:  # At once: a signal may come while it is printed.
             self.exit_code = BUG if is_bug else HANGS if isinstance(error, HangError) else REFUSED
-        if is_bug:
-            traceback.print_exception(error)
-        elif self.exit_code:
-            line = printable(" ".join(str(error).split()), _MAX_LINE)
-            sys.stderr.write(f"detector_node: {line}\n")
+        with suppress(Exception):  # whoever read stderr may be gone
+            if is_bug:
+                traceback.print_exception(error)
+            elif self.exit_code:
+                line = printable(" ".join(str(error).split()), _MAX_LINE)
+                sys.stderr.write(f"detector_node: {line}\n")
         self._event.set()
 
     @property
@@ -93,7 +94,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     stop.wait()
     body.join(timeout=_GRACE_PERIOD_S if stop.is_begun or stop.exit_code else 0.0)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed by whoever read it
+        with suppress(Exception):
             stream.flush()
     # Not `sys.exit`: Python would put the default handlers back before it ends, so that one more
     # signal killed it, and abort where a thread is in native code.
