@@ -9,6 +9,7 @@ import numpy as np
 from eloss_perception.core.compiled import njit
 
 NUM_SECTORS = 16
+_BELOW_TURN = float(np.nextafter(4.0, 0.0))
 
 
 @njit(inline="always", error_model="numpy")
@@ -19,5 +20,5 @@ def sector_of(x, y):  # type: ignore[no-untyped-def]
     angle = ratio if x >= 0.0 else 2.0 - ratio
     if angle < 0.0:
         angle += 4.0
-    # A point just below +x rounds to 4.
-    return np.uintp(angle * (NUM_SECTORS / 4.0)) if angle < 4.0 else np.uintp(NUM_SECTORS - 1)
+    # A point just below +x rounds to 4. Of a number and NaN, which is second, min is the number.
+    return np.uintp(int(min(_BELOW_TURN, angle) * (NUM_SECTORS / 4.0)))
