@@ -111,6 +111,8 @@ def same_fields(one: Any, other: Any) -> bool:
 
 def _parse_recorded(name: str, language: str, text: str) -> dict[str, Any]:
     """The types that a recorded definition defines; none where it cannot be parsed."""
+    if not text.strip():  # rosbag2 leaves it empty where it did not find one
+        return {}
     try:
         if language == "ros2msg":
             types = get_types_from_msg(text, name)

@@ -60,6 +60,7 @@ class McapFile(StorageFile):
         self._schemas: dict[int, tuple[str, str, str]] = {}
         self._entries: list[_Entry] = []
         self._cut_at = -1
+        self._first_damage: DataError | None = None
         self._stream = path.open("rb")
         self._size = path.stat().st_size
         try:
@@ -173,6 +174,8 @@ class McapFile(StorageFile):
                 except (struct.error, UnicodeDecodeError):
                     self._lose(f"the record at byte {position} is damaged")
             position = end
+        if self._first_damage is not None and not self.channels:
+            raise self._first_damage  # nobody can ask for the messages
         if not has_end and not self.losses:
             self.warnings.append(f"{self.path} has no end: its recording was not closed")
 
@@ -185,8 +188,9 @@ class McapFile(StorageFile):
             for message in self._read_entry(position, defining=True):
                 found[message.channel] = found.get(message.channel, 0) + 1
                 times.append(message.stamp_ns)
-        except DataError:
+        except DataError as error:
             whole = False  # said when the messages are read
+            self._first_damage = self._first_damage or error
         for channel, count in found.items():
             self.counts[channel] = self.counts.get(channel, 0) + count
         if times or not whole:

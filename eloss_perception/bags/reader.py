@@ -33,7 +33,7 @@ from eloss_perception.bags.storage import (
     decompress,
     decompress_file,
 )
-from eloss_perception.errors import DataError, ElossError
+from eloss_perception.errors import DataError, ElossError, printable
 
 _SUFFIXES = (".mcap", ".db3")
 _COMPRESSED_SUFFIXES = (".zstd", ".zst", ".lz4")
@@ -328,7 +328,7 @@ class BagReader:
                 file.channels[number] = channel
                 before = self.topics.get(channel.topic)
                 if encoding != "cdr":
-                    self._leave_out(channel, f"its encoding is {encoding!r}, not 'cdr'")
+                    self._leave_out(channel, f"its encoding is '{printable(encoding)}', not 'cdr'")
                 elif not re.fullmatch(r"\w+(/\w+){1,2}", kind, re.ASCII):
                     self._leave_out(channel, "that is no name of a type")
                 elif before is not None and before.message_type != kind:
@@ -339,7 +339,8 @@ class BagReader:
                     self.topics[channel.topic] = BagTopic(channel.topic, kind, qos, count)
 
     def _leave_out(self, channel: Channel, reason: str) -> None:
-        text = f"{channel.topic} ({channel.message_type or 'no type'}) is left out: {reason}"
+        kind = printable(channel.message_type) or "no type"
+        text = f"{printable(channel.topic)} ({kind}) is left out: {reason}"
         if text not in self.warnings:
             self.warnings.append(text)
 
