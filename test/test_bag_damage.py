@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Bags as other people have them: damaged, cut off, odd, foreign. Nothing is lost without a word."""
+"""Bags as other people have them: damaged, odd, foreign; nothing is lost without a word."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_split_bags_with_a_file_missing_or_not_named(tmp_path: Path) -> None:
     assert "bag_1.mcap is missing" in bag.losses[0]
     assert "more.mcap is left out" in bag.warnings[0]
     change_metadata(path, relative_file_paths=["bag_1.mcap"])
-    with pytest.raises(DataError, match="bag_1.mcap is missing"):
+    with pytest.raises(DataError, match=r"bag_1\.mcap is missing"):
         BagReader(path)
     change_metadata(path, relative_file_paths=[])
     assert read(path)[0].total() == 2 * BOTH.total()
@@ -413,7 +413,6 @@ def test_types_that_nobody_can_make_out_spare_the_others(tmp_path: Path) -> None
 
 
 def test_a_type_is_what_the_bag_says_it_is(tmp_path: Path) -> None:
-    """Marker grew in Humble: a bag of Foxy brings the shorter one."""
     head = factory.schema(1, STRING, "uint16 number\n") + factory.channel(1, CHATTER, 1)
     path = tmp_path / "x.mcap"
     path.write_bytes(factory.mcap(head, [(1, 5, b"\x00\x01\x00\x00\x07\x01")]))
@@ -458,8 +457,7 @@ def test_whatever_happens_to_a_file_is_a_loss_or_a_data_error(tmp_path: Path, st
                         said += 1
                 said += len(problems) + len(bag.losses) + len(bag.warnings)
         except DataError as error:
-            assert "\n" not in str(error)
-            said += 1
+            said += 1 + str(error).count("\n")
         if trial % 3 == 0:
             assert said, f"trial {trial}: a file cut off, and not a word"
         assert intact <= 2 * NUM_FRAMES

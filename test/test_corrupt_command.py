@@ -180,3 +180,197 @@ def test_errors_are_one_line_that_says_what_to_do(
     assert named in error
     assert not (tmp_path / "x").exists()
     np.testing.assert_array_equal(read(tmp_path / "scan.bin"), before)
+
+
+# -------------------------------------------------------------------------------- drivers' bags
+
+INT16, UINT8, UINT16, UINT32, FLOAT32 = 3, 2, 4, 6, 7
+TYPES = {INT16: "i2", UINT8: "u1", UINT16: "u2", UINT32: "u4", FLOAT32: "f4"}
+VELODYNE = (
+    (("x", 0, FLOAT32), ("y", 4, FLOAT32), ("z", 8, FLOAT32), ("intensity", 12, FLOAT32)),
+    (("ring", 16, UINT16), ("time", 18, FLOAT32)),
+    22,
+)
+OUSTER = (
+    (("x", 0, FLOAT32), ("y", 4, FLOAT32), ("z", 8, FLOAT32), ("intensity", 16, FLOAT32)),
+    (
+        *(("t", 20, UINT32), ("reflectivity", 24, UINT16), ("ring", 26, UINT16)),
+        *(("ambient", 28, UINT16), ("range", 32, UINT32)),
+    ),
+    48,
+)
+Layout = tuple[tuple[tuple[str, int, int], ...], tuple[tuple[str, int, int], ...], int]
+
+
+def driver_rows(layout: Layout, points: npt.NDArray[np.float32]) -> npt.NDArray[np.void]:
+    """Points as a driver lays them out; `ring` and all that is like it holds the point's number."""
+    fields = (*layout[0], *layout[1])
+    dtype = np.dtype(
+        {
+            "names": [name for name, _, _ in fields],
+            "formats": [TYPES[kind] for _, _, kind in fields],
+            "offsets": [offset for _, offset, _ in fields],
+            "itemsize": layout[2],
+        }
+    )
+    rows = np.tile(np.arange(layout[2], dtype=np.uint8), len(points)).view(dtype)
+    for name, _, _ in fields:
+        rows[name] = np.arange(len(points)) % 60_000
+    for column, name in enumerate("xyz"):
+        rows[name] = points[:, column]
+    rows["reflectivity" if "reflectivity" in dtype.names else "intensity"] = np.round(
+        255.0 * points[:, 3]
+    )
+    return rows
+
+
+def driver_bag(
+    path: Path, layout: Layout, rows: list[npt.NDArray[np.void]], height: int = 1
+) -> Path:
+    from eloss_perception.bags import messages
+    from eloss_perception.bags.writer import BagWriter
+
+    with BagWriter(path) as bag:
+        bag.add_topic("/points", CLOUD)
+        for i, scan in enumerate(rows):
+            stamp = 10**18 + i * 10**8
+            cloud = messages.make(
+                CLOUD,
+                header=messages.header(stamp, "os_lidar"),
+                height=height,
+                width=len(scan) // height,
+                fields=[
+                    messages.make(
+                        "sensor_msgs/msg/PointField", name=n, offset=o, datatype=d, count=1
+                    )
+                    for n, o, d in (*layout[0], *layout[1])
+                ],
+                is_bigendian=False,
+                point_step=layout[2],
+                row_step=layout[2] * (len(scan) // height),
+                data=np.frombuffer(scan.tobytes(), np.uint8),
+                is_dense=True,
+            )
+            bag.write("/points", stamp, cloud)
+    return path
+
+
+def driver_clouds(
+    path: Path, dtype: np.dtype[np.void]
+) -> list[tuple[object, npt.NDArray[np.void]]]:
+    from eloss_perception.bags.reader import BagReader
+
+    with BagReader(path) as bag:
+        clouds = [bag.deserialize(raw) for raw in bag.messages()]
+    return [(cloud, np.frombuffer(bytes(cloud.data), dtype)) for cloud in clouds]
+
+
+@pytest.mark.parametrize("layout", [VELODYNE, OUSTER], ids=["velodyne", "ouster"])
+@pytest.mark.parametrize("name", sorted(CORRUPTIONS))
+def test_what_a_driver_tells_of_a_point_stays_with_it(
+    tmp_path: Path, layout: Layout, name: str
+) -> None:
+    pytest.importorskip("rosbags")
+    scans = [driver_rows(layout, make_scan(30, seed=i)) for i in range(2)]
+    source = driver_bag(tmp_path / "bag", layout, scans)
+    assert run(source, "--corrupt", f"{name}:3", "--out", tmp_path / "out") == 0
+    unit = "intensity" if layout is VELODYNE else "reflectivity"
+    for index, (cloud, rows) in enumerate(driver_clouds(tmp_path / "out", scans[0].dtype)):
+        assert [f.name for f in cloud.fields] == list(scans[0].dtype.names)
+        assert (cloud.point_step, cloud.header.frame_id) == (layout[2], "os_lidar")
+        assert len(rows) <= len(scans[index])
+        assert rows[unit].max(initial=0) <= 255
+        number = rows["ring"].astype(int)
+        older = scans[0][number] if index else scans[index][number]
+        newer = scans[index][number]
+        for field in set(scans[0].dtype.names) - {"x", "y", "z", unit}:
+            np.testing.assert_array_equal(rows[field], newer[field])
+        # The bytes between the fields are the driver's too.
+        raw = np.frombuffer(rows.tobytes(), np.uint8).reshape(-1, layout[2])
+        if layout is OUSTER and len(raw):
+            assert set(raw[:, 40].tolist()) == {40}
+        if name in ("point_dropout", "field_of_view", "beam_missing", "stale_scan", "time_shift"):
+            same = (rows["x"] == newer["x"]) | (rows["x"] == older["x"])
+            assert same.all() or name == "time_shift"
+            dim = (rows[unit] == newer[unit]) | (rows[unit] == older[unit])
+            assert dim.all()
+
+
+@pytest.mark.parametrize("nothing", [np.nan, 0.0])
+def test_an_organised_cloud_stays_a_grid(tmp_path: Path, nothing: float) -> None:
+    pytest.importorskip("rosbags")
+    points = make_scan(40)
+    points = points[: len(points) // 8 * 8]
+    rows = driver_rows(OUSTER, points)
+    for axis in "xyz":
+        rows[axis][::10] = nothing
+    source = driver_bag(tmp_path / "bag", OUSTER, [rows], height=8)
+    assert run(source, "--corrupt", "point_dropout:3", "--out", tmp_path / "out") == 0
+    ((cloud, after),) = driver_clouds(tmp_path / "out", rows.dtype)
+    assert (cloud.height, cloud.width, len(after)) == (8, len(rows) // 8, len(rows))
+    assert not cloud.is_dense
+    lost = ~(np.abs(after["x"]) > 0)
+    assert 0.3 < lost.mean() < 0.6
+    assert lost[::10].all()
+    for axis in "xyz":
+        np.testing.assert_array_equal(after[axis][lost], np.float32(nothing))
+        np.testing.assert_array_equal(after[axis][~lost], rows[axis][~lost])
+    np.testing.assert_array_equal(after["range"], rows["range"])
+
+
+def test_another_mounting_is_taken_back(tmp_path: Path) -> None:
+    """nuScenes' LiDAR looks along y, 1.84 m above the ground: what is ahead stays ahead."""
+    pytest.importorskip("rosbags")
+    rows = driver_rows(VELODYNE, make_scan(30))
+    source = driver_bag(tmp_path / "bag", VELODYNE, [rows])
+    options = ("--sensor", "nuscenes_hdl32e", "--out", tmp_path / "out")
+    assert run(source, "--corrupt", "height_offset:5", *options) == 0
+    ((_, after),) = driver_clouds(tmp_path / "out", rows.dtype)
+    np.testing.assert_allclose(np.abs(after["z"] - rows["z"]), 0.5, atol=1e-5)
+    np.testing.assert_allclose(after["x"], rows["x"], atol=1e-5)
+    np.testing.assert_allclose(after["y"], rows["y"], atol=1e-5)
+
+
+def test_a_bag_with_losses_is_copied_with_a_warning_and_a_damaged_one_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rosbags")
+    rows = [driver_rows(VELODYNE, make_scan(30, seed=i)) for i in range(60)]
+    source = driver_bag(tmp_path / "bag", VELODYNE, rows)
+    file = next(source.glob("*.mcap"))
+    data = file.read_bytes()
+    file.write_bytes(data[: int(0.95 * len(data))])
+    assert run(source, "--corrupt", "fog", "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().err
+    assert "metadata.yaml promises 60 messages of /points" in said
+    wrong = bytearray(data)
+    at = data.index(rows[5].tobytes()[:40]) - 4
+    wrong[at : at + 4] = b"\xff\xff\xff\x7f"
+    file.write_bytes(wrong)
+    assert run(source, "--corrupt", "fog", "--out", tmp_path / "new") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("eloss: error: ")
+    assert said.count("\n") == 1
+    assert "byte" in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_types_that_nobody_understands_are_copied(tmp_path: Path) -> None:
+    pytest.importorskip("rosbags")
+    from eloss_perception.bags.reader import BagReader
+    from eloss_perception.bags.writer import BagWriter
+
+    event = ("int64 a\nint64 b\n---\nint64 sum\n", "RIHS01_" + "0" * 64)
+    driver_bag(tmp_path / "points", VELODYNE, [driver_rows(VELODYNE, make_scan(30))])
+    with BagReader(tmp_path / "points") as bag:
+        raw = next(bag.messages())
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.add_topic("/points", CLOUD)
+        writer.add_topic("/srv/_service_event", "a_msgs/srv/Add_Event", definition=event)
+        writer.write_serialized("/points", 5, raw.data)
+        writer.write_serialized("/srv/_service_event", 6, b"\x00\x01\x00\x00anything")
+    assert run(tmp_path / "bag", "--corrupt", "fog", "--out", tmp_path / "out") == 0
+    with BagReader(tmp_path / "out") as bag:
+        (copied,) = bag.messages(["/srv/_service_event"])
+        assert copied.data == b"\x00\x01\x00\x00anything"
+        assert bag.definition("/srv/_service_event") == event[0]

@@ -162,6 +162,58 @@ def test_only_scans_inside_the_window_are_corrupted(bag: BagReader) -> None:
     assert [m.data for m in again] == [m.data for m in played]
 
 
+def bag_of(path: Path, stamps: list[int], topics: tuple[str, ...] = (POINTS_TOPIC,)) -> Path:
+    """A bag whose first topic has clouds at these times."""
+    with BagWriter(path) as bag:
+        for topic in topics:
+            bag.add_topic(topic, CLOUD)
+        for stamp in stamps:
+            bag.write(topics[0], stamp, messages.point_cloud(scan(0, 5), stamp, "velodyne"))
+    return path
+
+
+@pytest.mark.parametrize("stamps", [[5], [5, 5, 5], [5, 6, 7]])
+def test_what_has_no_period_does_not_flood_in_a_loop(tmp_path: Path, stamps: list[int]) -> None:
+    with BagReader(bag_of(tmp_path / "bag", stamps)) as reader:
+        due = [m.due_ns for m in itertools.islice(Playback(reader, loop=True), 10 * len(stamps))]
+    assert due[:: len(stamps)] == [i * PERIOD_NS for i in range(10)]
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_nothing_to_play_is_an_error_that_names_the_topics(tmp_path: Path, loop: bool) -> None:
+    bag_of(tmp_path / "bag", [5], ("/a", "/b"))
+    bag_of(tmp_path / "empty", [], ("/a", "/b"))
+    with BagReader(tmp_path / "bag") as reader, pytest.raises(DataError, match=r"no message.*: /b"):
+        next(iter(Playback(reader, topics=["/b"], loop=loop)))
+    with BagReader(tmp_path / "empty") as reader, pytest.raises(DataError, match="/a, /b"):
+        next(iter(Playback(reader, loop=loop)))
+
+
+def spoil(path: Path, index: int) -> Path:
+    """Makes the cloud of this number claim more points than its message has bytes."""
+    file = next(path.glob("*.mcap"))
+    data = bytearray(file.read_bytes())
+    cloud = messages.point_cloud(scan(index), START_NS + index * PERIOD_NS, "velodyne")
+    serialized = bytes(messages.TYPESTORE.serialize_cdr(cloud, CLOUD))
+    size = len(cloud.data).to_bytes(4, "little")
+    at = data.index(serialized) + serialized.index(size + bytes(cloud.data[:8]))
+    data[at : at + 4] = (2 * len(cloud.data)).to_bytes(4, "little")
+    file.write_bytes(data)
+    return path
+
+
+def test_a_damaged_cloud_is_left_out_and_said_once(tmp_path: Path) -> None:
+    said: list[DataError] = []
+    with BagReader(spoil(write_bag(tmp_path / "bag"), 2)) as reader:
+        played = list(Playback(reader, on_damage=said.append))
+        with pytest.raises(DataError, match="no sensor_msgs/msg/PointCloud2"):
+            list(Playback(reader))
+    assert [m.topic for m in played].count(POINTS_TOPIC) == 4
+    assert [m.topic for m in played].count(GROUND_TRUTH_TOPIC) == 5
+    assert len(said) == 1
+    assert "byte" in str(said[0])
+
+
 # ---------------------------------------------------------------------------------- command line
 
 
@@ -271,6 +323,63 @@ def test_what_is_played_is_what_is_recorded(tmp_path: Path) -> None:
     for index, cloud in enumerate(clouds):
         expected = scan(index, 120_000).view(np.uint8).reshape(-1)
         np.testing.assert_array_equal(cloud.data, expected)
+
+
+def play(*arguments: object) -> tuple[int, str]:
+    """Status and standard error of a player."""
+    player = start("player", *map(str, arguments))
+    try:
+        said = player.communicate(timeout=60)[1].decode()
+    finally:
+        player.kill()
+    return player.returncode, said
+
+
+def test_damage_is_passed_over_and_ends_in_status_2(tmp_path: Path) -> None:
+    pytest.importorskip("rclpy", reason="needs ROS 2")
+    report = tmp_path / "report.json"
+    path = spoil(write_bag(tmp_path / "bag"), 2)
+    status, said = play(path, "--rate", "10", f"--report={report}")
+    assert status == 2
+    assert "Traceback" not in said
+    assert said.strip().splitlines()[-1].startswith("eloss replay: ")
+    assert "1 damaged places; the first: " in said
+    content = json.loads(report.read_text())
+    assert (content["num_clouds"], content["num_damaged"]) == (4, 1)
+    file = next(path.glob("*.mcap"))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    status, said = play(path, "--rate", "10")
+    assert status == 2
+    assert "the file ends in the middle of a record" in said
+    assert f"promises 5 messages of {POINTS_TOPIC}" in said
+
+
+def test_topics_that_cannot_be_played_are_left_out_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("rclpy", reason="needs ROS 2")
+    event = ("int64 a\nint64 b\n---\nint64 sum\n", "RIHS01_" + "0" * 64)
+    other = ("uint8 data\n", "RIHS01_" + "1" * 64)
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic(POINTS_TOPIC, CLOUD)
+        bag.add_topic("/srv/_service_event", "a_msgs/srv/Add_Event", definition=event)
+        bag.add_topic("/changed", "std_msgs/msg/String", definition=other)
+        bag.add_topic("/bad name", "std_msgs/msg/Bool")
+        for index in range(3):
+            stamp = START_NS + index * PERIOD_NS
+            bag.write(POINTS_TOPIC, stamp, messages.point_cloud(scan(index), stamp, "velodyne"))
+            for topic in ("/srv/_service_event", "/changed", "/bad name"):
+                bag.write_serialized(topic, stamp, b"\x00\x01\x00\x00" + bytes(24))
+    status, said = play(tmp_path / "bag", "--rate", "10")
+    assert status == 0, said
+    assert "played 3 scans, 3 messages" in said
+    assert said.count("/srv/_service_event (a_msgs/srv/Add_Event) is left out") == 1
+    assert said.count("/changed (std_msgs/msg/String) is left out: the bag defines") == 1
+    assert said.count("/bad name (std_msgs/msg/Bool) is left out") == 1
+    status, said = play(tmp_path / "bag", "--topics", "/changed")
+    assert status == 2
+    assert "nothing that can be played" in said
+    status, said = play(tmp_path / "bag", "--loop", "--topics", "/nowhere")
+    assert status == 2
+    assert "no topic /nowhere" in said
 
 
 def test_a_recording_carries_the_definitions_of_our_own_types(tmp_path: Path) -> None:

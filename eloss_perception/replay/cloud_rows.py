@@ -72,7 +72,6 @@ class CloudRows:
         step = cloud.row_step or width * cloud.point_step
         raw = np.frombuffer(cloud.data, np.uint8)
         grid: Rows = np.ndarray((height, width), dtype, raw, strides=(step, cloud.point_step))
-        # As bytes: assigning structured elements leaves out what lies between their fields.
         rows = grid.view(f"V{cloud.point_step}").reshape(-1).copy().view(dtype)
         is_at_origin = (rows["x"] == 0) & (rows["y"] == 0) & (rows["z"] == 0)
         return cls(cloud, sensor, rows, points, is_return(points) & ~is_at_origin)
@@ -105,16 +104,16 @@ class CloudRows:
         points, number, place = points[order], number[order], place[order]
         rows, before = self.rows, self.points
         if previous is not None:
-            rows = np.concatenate([_bytes(rows), _bytes(previous.rows)]).view(self.rows.dtype)
+            rows = np.concatenate([_bytes(rows), _bytes(previous.rows)]).view(rows.dtype)
             before = np.concatenate([before, previous.points])
-        changed = self._written(rows[number], before[number], points[:, :4])
+        changed = self._written(_bytes(rows)[number].view(rows.dtype), before[number], points[:, :4])
         if self.cloud.height == 1:
             untouched = np.flatnonzero(~self.is_measured)
-            everything = np.concatenate([_bytes(changed), _bytes(self.rows[untouched])])
+            everything = np.concatenate([_bytes(changed), _bytes(self.rows)[untouched]])
             order = np.argsort(np.concatenate([place, untouched]), kind="stable")
             data, shape = everything[order], (1, len(order))
         else:
-            grid = self.rows.copy()
+            grid = _bytes(self.rows).copy().view(self.rows.dtype)
             lost = self.is_measured.copy()
             lost[place] = False
             nothing = 0.0 if self._writes_zeros() else np.nan
@@ -165,7 +164,8 @@ class CloudRows:
 
 
 def _bytes(rows: Rows) -> Rows:
-    return np.ascontiguousarray(rows).view(f"V{rows.dtype.itemsize}")
+    """The same memory as elements without fields: copying those takes all their bytes along."""
+    return rows.view(f"V{rows.dtype.itemsize}")
 
 
 def likely_sensor(cloud: Any) -> str:
