@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from zlib import crc32
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 from rosbags.rosbag2.storage_mcap import zstd
 
 MAGIC = b"\x89MCAP0\r\n"

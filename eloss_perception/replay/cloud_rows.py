@@ -106,7 +106,9 @@ class CloudRows:
         if previous is not None:
             rows = np.concatenate([_bytes(rows), _bytes(previous.rows)]).view(rows.dtype)
             before = np.concatenate([before, previous.points])
-        changed = self._written(_bytes(rows)[number].view(rows.dtype), before[number], points[:, :4])
+        changed = self._written(
+            _bytes(rows)[number].view(rows.dtype), before[number], points[:, :4]
+        )
         if self.cloud.height == 1:
             untouched = np.flatnonzero(~self.is_measured)
             everything = np.concatenate([_bytes(changed), _bytes(self.rows)[untouched]])
