@@ -53,8 +53,12 @@ class CloudRows:
             CloudError: It contradicts itself or lacks a field.
         """
         points = points_from_msg(cloud, sensor)
-        fields = {field.name: field for field in cloud.fields}
-        intensity = next((name for name in sensor.intensity_fields if name in fields), None)
+        fields = {field.name: field for field in reversed(cloud.fields)}
+        lower = {field.name.lower(): field.name for field in reversed(cloud.fields)}
+        wanted = sensor.intensity_fields
+        intensity = next((lower[name.lower()] for name in wanted if name.lower() in lower), None)
+        if any(name in fields for name in wanted):
+            intensity = next(name for name in wanted if name in fields)
         used = {"x": "x", "y": "y", "z": "z"} | ({"intensity": intensity} if intensity else {})
         layout: Any = {
             "names": list(used),
@@ -69,8 +73,10 @@ class CloudRows:
         }
         dtype: np.dtype[np.void] = np.dtype(layout)
         height, width = (cloud.height, cloud.width) if len(points) else (0, 0)
-        step = cloud.row_step or width * cloud.point_step
         raw = np.frombuffer(cloud.data, np.uint8)
+        packed = width * cloud.point_step
+        # As `points_from_msg` sees it: what follows a single row does not count.
+        step = packed if height <= 1 or raw.size == height * packed else cloud.row_step
         grid: Rows = np.ndarray((height, width), dtype, raw, strides=(step, cloud.point_step))
         rows = grid.view(f"V{cloud.point_step}").reshape(-1).copy().view(dtype)
         is_at_origin = (rows["x"] == 0) & (rows["y"] == 0) & (rows["z"] == 0)
@@ -151,13 +157,22 @@ class CloudRows:
             rows[name][is_moved] = moved[:, column]
         if rows.dtype.names and "intensity" in rows.dtype.names:
             is_dimmed = after[:, 3] != before[:, 3]
-            raw = after[is_dimmed, 3] * np.float32(self.sensor.intensity_scale)
+            raw = after[is_dimmed, 3] * np.float32(self._intensity_unit())
             kind = rows.dtype["intensity"]
             if kind.kind in "iu":
                 limits = np.iinfo(kind)
                 raw = np.clip(np.rint(raw), limits.min, limits.max)
             rows["intensity"][is_dimmed] = raw
         return rows
+
+    def _intensity_unit(self) -> float:
+        """Raw intensity that was read as 1: a driver's fields have units of their own."""
+        points = self.points[:, 3]
+        is_inside = self.is_measured & (points > 0.0) & (points < 1.0)
+        if not is_inside.any():
+            return self.sensor.intensity_scale
+        raw = self.rows["intensity"][is_inside].astype(np.float64)
+        return float(np.median(raw / points[is_inside]))
 
     def _writes_zeros(self) -> bool:
         """Whether this driver says "no return" with zeros, not with NaN."""
