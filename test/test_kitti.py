@@ -28,6 +28,7 @@ from eloss_perception.kitti import (
     write_kitti_frame,
     write_labels,
 )
+from eloss_perception.kitti.labels import read_tracking_labels
 
 # Mounting angles of a degree or two about every axis, as a real vehicle has them.
 ROLL, PITCH, YAW = 0.01, -0.02, 0.015
@@ -331,6 +332,23 @@ class TestFolders:
             KittiSequence(tmp_path, "0005")
         with pytest.raises(DataError, match="no scans"):
             KittiSequence(tmp_path, "0006")
+        (training / "velodyne/0005/\u00b2\u00b2.bin").write_bytes(b"")  # digits, but not ASCII's
+        with pytest.raises(DataError, match="a scan is named by its frame number"):
+            KittiSequence(tmp_path, "0005")
+
+    @pytest.mark.parametrize("start", ["", "0", "x 0", "\u0661 0", "1_0 0", "9" * 5000 + " 0"])
+    def test_tracking_lines_that_are_none(self, tmp_path, start):
+        (tmp_path / "0.txt").write_text(f"{start} {CAR.to_line()}\n")
+        with pytest.raises(DataError, match=r"0\.txt:1: not a tracking label") as caught:
+            read_tracking_labels(tmp_path / "0.txt")
+        assert len(str(caught.value)) < 500
+
+    def test_boxes_that_float32_cannot_hold(self):
+        for changes in ({"location": (1e39, 1.0, 9.0)}, {"dimensions": (1.5, 1e39, 4.0)}):
+            with pytest.raises(DataError, match="must be metres and radians"):
+                kitti_to_boxes([replace(CAR, **changes)], Calibration.synthetic())
+        with pytest.raises(DataError, match="must be metres and radians"):
+            kitti_to_boxes([replace(CAR, rotation_y=1e300)], Calibration.synthetic())
 
 
 class TestRealFrames:

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,15 +16,18 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 
 import torch
+from street_factory import Streets, write_kitti_root
 from training_factory import STILL, CarFrames, EmptyFrames, settings
 
+from eloss_perception import interrupts
 from eloss_perception.core.pillars import pillarize
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.model.network import PillarNetwork
 from eloss_perception.runtime.detector import DetectionThresholds
 from eloss_perception.training import trainer
 from eloss_perception.training.checkpoints import load_checkpoint, load_network
-from eloss_perception.training.data import loading
+from eloss_perception.training.data import frame_store, loading
+from eloss_perception.training.data.frame_store import StoredFrames
 from eloss_perception.training.data.sources import TrainingData
 from eloss_perception.training.devices import choose_device, choose_precision
 from eloss_perception.training.metrics import read_metrics
@@ -200,6 +205,122 @@ def test_validation_scores_the_averaged_network(tmp_path: Path) -> None:
     assert {"Car_bev_0.7", "Car_3d_0.5", "Pedestrian_3d_0.5"} <= set(found[0]["validation"])
 
 
+def test_a_validation_that_fails_or_is_interrupted_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trainer.Validation.score
+
+    def failing(validation: object, averaged: object) -> dict:
+        raise DataError("the disk is gone")
+
+    monkeypatch.setattr(trainer.Validation, "score", failing)
+    run = settings(tmp_path, steps=3, validation=ValidationConfig(every=2, num_frames=1))
+    with pytest.raises(DataError, match="the disk is gone"):
+        trainer.train(run)
+    assert load_checkpoint(run.run_dir / "checkpoint.pt")["step"] == 2
+
+    def interrupted(validation: object, averaged: object) -> dict:
+        os.kill(os.getpid(), signal.SIGTERM)
+        interrupts.check_interrupt()
+        raise AssertionError("the flag was not seen")
+
+    # The last step's: the run is complete but for it, and the same command makes up for it.
+    monkeypatch.setattr(trainer.Validation, "score", interrupted)
+    assert load_checkpoint(trainer.train(run))["step"] == 3
+    assert not rows(run.run_dir, "validation")
+    monkeypatch.setattr(trainer.Validation, "score", real)
+    for _ in range(2):
+        trainer.train(run)
+        assert [row["step"] for row in rows(run.run_dir, "validation")] == [3]
+
+
+def test_a_signal_during_a_validation_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(validation: object, averaged: object) -> dict:
+        os.kill(os.getpid(), signal.SIGINT)
+        interrupts.check_interrupt()
+        raise AssertionError("the flag was not seen")
+
+    monkeypatch.setattr(trainer.Validation, "score", interrupted)
+    run = settings(tmp_path, validation=ValidationConfig(every=2, num_frames=1))
+    with pytest.raises(KeyboardInterrupt, match="after step 3 of 6"):
+        trainer.train(run)
+    assert load_checkpoint(run.run_dir / "checkpoint.pt")["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("validation", "names", "message"),
+    [
+        ({"data": "nowhere"}, None, "nowhere: no folder training/"),
+        ({"data": "kitti", "split": "test"}, None, r"test\.txt: cannot read the split"),
+        ({"data": "kitti", "split": "bad"}, None, r"000002\.bin: the scan is empty"),
+        ({"data": "kitti", "split": "train"}, ("Bus",), "KITTI evaluates no class Bus"),
+        ({"data": "kitti", "split": "vans"}, None, "no labelled object of the classes Car"),
+        ({"lidar": "nonsense"}, None, "nonsense"),
+    ],
+)
+def test_what_cannot_be_validated_on_is_found_before_the_first_step(
+    tmp_path: Path, validation: dict, names: tuple[str, ...] | None, message: str
+) -> None:
+    root = write_kitti_root(tmp_path / "kitti", 4)
+    (root / "training/velodyne/000002.bin").write_bytes(b"")
+    (root / "training/label_2/000003.txt").write_text("")
+    for split, content in {"train": "000000\n", "bad": "000002\n", "vans": "000003\n"}.items():
+        (root / f"ImageSets/{split}.txt").write_text(content)
+    if "data" in validation:
+        validation["data"] = tmp_path / validation["data"]
+    changes: dict = {"validation": ValidationConfig(num_frames=2, **validation)}
+    if names is not None:
+        network = settings(tmp_path).network.model_copy(update={"num_classes": len(names)})
+        changes |= {"class_names": names, "network": network}
+    with pytest.raises((DataError, ConfigError), match=message):
+        trainer.train(settings(tmp_path, **changes))
+    assert not (tmp_path / "light/checkpoint.pt").exists()
+
+
+def test_a_validation_scores_the_classes_that_kitti_knows(tmp_path: Path) -> None:
+    root = write_kitti_root(tmp_path / "kitti", 1, "val")
+    validation = ValidationConfig(data=root, every=1, num_frames=2)
+    run = settings(
+        tmp_path,
+        steps=1,
+        validation=validation,
+        class_names=("van", "car"),
+        network=settings(tmp_path).network.model_copy(update={"num_classes": 2}),
+    )
+    trainer.train(run)
+    assert all(name.startswith("car_") for name in rows(run.run_dir, "validation")[0]["validation"])
+
+
+def test_a_full_disk_is_one_line_and_the_checkpoint_before_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = settings(tmp_path, steps=4, checkpoint_every=2)
+    real = torch.save
+
+    def full(state: dict, file: object) -> None:
+        if state["step"] == 4:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(state, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DataError, match=r"No space left.*the one before is kept") as caught:
+        trainer.train(run)
+    assert "\n" not in str(caught.value)
+    assert load_checkpoint(run.run_dir / "checkpoint.pt")["step"] == 2
+    assert not list(run.run_dir.glob("*partial*"))
+    monkeypatch.setattr(torch, "save", real)
+    assert load_checkpoint(trainer.train(run))["step"] == 4
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot write"):
+        trainer.train(settings(tmp_path / "file"))
+
+
 def test_fine_tuning_starts_from_averaged_weights_and_a_fresh_optimizer(tmp_path: Path) -> None:
     first = trainer.train(settings(tmp_path, name="first"))
     run = settings(tmp_path, name="second", initial_weights=first, learning_rate=1e-12, steps=1)
@@ -269,3 +390,72 @@ def test_half_precision_needs_a_gpu() -> None:
     assert choose_precision("auto", torch.device("cpu")) is torch.bfloat16
     with pytest.raises(ConfigError, match="float16"):
         choose_precision("float16", torch.device("cpu"))
+
+
+def batches_of(run: object) -> list[torch.Tensor]:
+    return [
+        tensor
+        for batch in loading.load_batches(run)
+        for points, features, cells, targets in batch
+        for tensor in (points, features, cells, *targets.values())
+    ]
+
+
+def test_batches_go_through_pipes_where_shared_memory_is_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = settings(tmp_path, steps=3, num_workers=1)
+    expected = batches_of(run)
+    assert not caplog.records
+    for free in (64_000, None):  # as much as a small container has; no such folder
+
+        def usage(path: str, free: int | None = free) -> SimpleNamespace:
+            assert path == "/dev/shm"
+            if free is None:
+                raise FileNotFoundError(path)
+            return SimpleNamespace(free=free)
+
+        monkeypatch.setattr(loading.shutil, "disk_usage", usage)
+        caplog.clear()
+        found = batches_of(run)
+        assert "they go through pipes" in caplog.text
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_an_error_in_a_worker_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(CarFrames):
+        def frame(self, index: int) -> object:
+            raise DataError(f"scan {index}.bin: is gone") if index == 0 else DataError("other")
+
+    monkeypatch.setattr(loading, "open_data", lambda settings: TrainingData(Broken(), None))
+    with pytest.raises(DataError) as caught:
+        trainer.train(settings(tmp_path, num_workers=1))
+    assert str(caught.value) == "scan 0.bin: is gone"
+
+
+def test_a_worker_that_is_killed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deadly(CarFrames):
+        def frame(self, index: int) -> object:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(loading, "open_data", lambda settings: TrainingData(Deadly(), None))
+    with pytest.raises(DataError, match=r"workers .* failed: .*lower num_workers") as caught:
+        trainer.train(settings(tmp_path, num_workers=1))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scan_that_cannot_be_kept_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Streets()
+    stored = StoredFrames(source, tmp_path)
+
+    def full(path: Path, content: bytes) -> None:
+        raise DataError(f"{path}: cannot write: No space left on device")
+
+    monkeypatch.setattr(frame_store, "write_file", full)
+    for _ in range(2):
+        np.testing.assert_array_equal(stored.frame(1).points, source.frame(1).points)
+    assert caplog.text.count("No space left") == 1
