@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 
 from eloss_perception.bags.drives import GROUND_TRUTH_TOPIC, IMAGE_TOPIC, LIDAR_FRAME, POINTS_TOPIC
 from eloss_perception.demo.record import DETECTOR
+from eloss_perception.ros import process
 from eloss_perception.ros.params import DetectorNodeSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,3 +83,42 @@ def test_only_given_arguments_override_the_file() -> None:
     text = Path(parameters[0]).read_text() if parameters[1] else str(parameters[0])
     assert "velodyne" in text
     assert "backend" not in text
+
+
+@pytest.mark.parametrize(
+    ("code", "respawn", "is_first", "is_started_again"),
+    [
+        (0, "true", True, False),  # asked to stop
+        (1, "true", True, False),  # cannot be started as it was configured
+        (1, "true", False, True),  # could before: a device may need a while to come back
+        (0, "true", False, False),
+        (70, "true", True, True),
+        (75, "true", True, True),
+        (-9, "true", True, True),
+        (-9, "false", True, False),
+    ],
+)
+def test_what_the_node_is_started_again_after(
+    code: int, respawn: str, is_first: bool, is_started_again: bool
+) -> None:
+    launch = pytest.importorskip("launch", reason="launch is not installed here")
+    description = describe(DETECTOR_LAUNCH)
+    context = launch.LaunchContext()
+    for argument in description.get_launch_arguments():
+        argument.visit(context)
+    context.launch_configurations["respawn"] = respawn
+    (opaque,) = [e for e in description.entities if isinstance(e, launch.actions.OpaqueFunction)]
+    make_node = opaque._OpaqueFunction__function
+    (node,) = make_node(context, is_first=is_first)
+    event = SimpleNamespace(returncode=code)
+    actions = node._ExecuteLocal__on_exit(event, context)
+    assert bool(actions) == is_started_again
+    assert any(isinstance(a, launch.actions.TimerAction) for a in actions) == is_started_again
+
+
+def test_the_exit_codes_are_the_nodes() -> None:
+    assert (ast.unparse(ast.parse("STOPPED, REFUSED = (0, 1)"))) in ast.unparse(
+        ast.parse(DETECTOR_LAUNCH.read_text())
+    )
+    assert process.REFUSED == 1
+    assert {process.BUG, process.HANGS}.isdisjoint({0, 1})
