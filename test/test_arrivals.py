@@ -54,7 +54,7 @@ def test_any_stamp_is_taken() -> None:
 def test_the_period_of_answers_is_the_longest_of_late_in_either_time() -> None:
     period = AnswerPeriod()
     assert period.add(10.0, 0) == 0.0
-    assert period.add(10.1, 100_000_000) == pytest.approx(0.1)
+    assert period.add(10.1, 100_000_000) == 0.0  # may have been a pause
     assert period.add(10.2, 500_000_000) == pytest.approx(0.4)  # a bag at four times its speed
     assert period.add(10.9, 500_000_000) == pytest.approx(0.7)
     for index in range(5):

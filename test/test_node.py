@@ -445,7 +445,8 @@ def test_the_security_policy_is_what_the_node_has(harness: Harness) -> None:
         return {name for name, _ in found}
 
     me = (node.get_name(), node.get_namespace())
-    assert names(node.get_publisher_names_and_types_by_node(*me)) == allowed("topic", "publish")
+    publishes = allowed("topic", "publish")  # the graph takes a while to know of all
+    assert wait_for(lambda: names(node.get_publisher_names_and_types_by_node(*me)) == publishes)
     assert allowed("topic", "subscribe") == {"/velodyne_points", "/clock"}
     services = names(node.get_service_names_and_types_by_node(*me))
     assert services <= allowed("service", "reply")

@@ -75,7 +75,7 @@ class AnswerPeriod:
         self._last: tuple[float, int] | None = None
 
     def add(self, now: float, stamp_ns: int) -> float:
-        """Takes in an answer; returns the longest period of late [s].
+        """Takes in an answer; returns the longest period of late [s], 0 before the third answer.
 
         Args:
             now: The steady clock [s].
@@ -87,4 +87,5 @@ class AnswerPeriod:
             steps = [s for s in (step, stamp_step) if 0.0 < s <= _LONGEST_STEP_S]
             self._steps_s.append(max(steps, default=0.0))
         self._last = now, stamp_ns
-        return max(self._steps_s, default=0.0)
+        # One step alone may be a pause as well as a period.
+        return max(self._steps_s) if len(self._steps_s) > 1 else 0.0
