@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eloss_perception.commands.parsing import Subparsers, add_command
 from eloss_perception.commands.terminal import say
-from eloss_perception.interrupts import StopSignal
+from eloss_perception.interrupts import StopSignal, check_interrupt
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from eloss_perception.training.trainer import train
 
+    check_interrupt()  # importing torch takes seconds
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     with StopSignal() as stop:
         try:
