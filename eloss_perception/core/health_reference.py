@@ -199,6 +199,46 @@ class HealthReference:
         return [names[i] for i in np.argmax(list(causes.values()), axis=0)]
 
 
+def without_readings(reference: HealthReference, dropped: Sequence[str]) -> HealthReference:
+    """The same reference for fewer readings: the marginal of its Gaussians, which is exact.
+
+    Limits of root mean squares are scaled as if the dropped readings had been normal.
+
+    Args:
+        reference: Any reference.
+        dropped: Names of readings; those that it does not have are no matter.
+    """
+    names = reference.reading_names
+    kept = np.flatnonzero([name not in dropped for name in names])
+    if len(kept) == len(names):
+        return reference
+    block = np.ix_(kept, kept)
+    kept_names = tuple(names[i] for i in kept)
+    checks, kept_checks = [check_of(n) for n in names], [check_of(n) for n in kept_names]
+    limits = dict(zip(reference.checks, reference.check_limits.tolist(), strict=True))
+    growth = float(np.sqrt(len(names) / len(kept)))
+    return replace(
+        reference,
+        reading_names=kept_names,
+        mean=reference.mean[kept],
+        std=reference.std[kept],
+        covariance=reference.covariance[block],
+        change_covariance=reference.change_covariance[block],
+        gap=reference.gap[block],
+        distance_limits=(
+            growth * reference.distance_limits[0],
+            growth * reference.distance_limits[1],
+        ),
+        check_limits=np.array(
+            [
+                limits[check] * np.sqrt(checks.count(check) / kept_checks.count(check))
+                for check in checks_of(kept_names)
+            ]
+        ),
+        profiles=replace(reference.profiles, shifts=reference.profiles.shifts[:, kept]),
+    )
+
+
 def _of_changes(profiles: Profiles) -> Profiles:
     """The profiles as changes are judged by: those like a passing vehicle do not alarm."""
     like_traffic = np.array([name in _LIKE_TRAFFIC for name in profiles.names], np.bool_)

@@ -23,7 +23,6 @@ _WORDS: dict[str, tuple[str, str]] = {
     "entropy.stage3": ("late-layer entropy low", "late-layer entropy high"),
     "scale": ("activations weak", "activations strong"),
     "counts": ("fewer points", "more points"),
-    "counts.non_finite": ("fewer invalid points", "invalid points"),
     "isolation": ("fewer lone points", "more lone points"),
     "range": ("ranges shifted", "ranges shifted"),
     "range.to_2.5m": ("fewer returns at the sensor", "more returns at the sensor"),

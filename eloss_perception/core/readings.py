@@ -19,10 +19,14 @@ from eloss_perception.core.pillars import PointCounts
 from eloss_perception.core.scan_statistics import SCAN_READINGS, scan_readings
 
 _PILLAR_READINGS = ("isolation.lone_pillars", "isolation.single_points")
-_COUNT_READINGS = ("counts.in_range", "counts.pillars", "counts.non_finite")
+_COUNT_READINGS = ("counts.in_range", "counts.pillars")
 
 NETWORK_CHECKS = ("entropy", "scale")
 """Checks that read the network's layers; all others read the scan."""
+
+RETIRED_READINGS = ("counts.non_finite",)
+"""Read by earlier versions, and left out of their references: how many points a driver sends for
+"no return" is its format. Returns that are lost show in all other counts."""
 
 
 def reading_names(layer_names: Sequence[str]) -> tuple[str, ...]:
@@ -75,12 +79,7 @@ def make_readings(
 
 
 def _count_readings(counts: PointCounts) -> list[float]:
-    bad_share = counts.num_non_finite / max(counts.num_input_points, 1)
-    return [
-        math.log1p(counts.num_in_range),
-        math.log1p(counts.num_occupied),
-        math.log1p(1000.0 * bad_share),
-    ]
+    return [math.log1p(counts.num_in_range), math.log1p(counts.num_occupied)]
 
 
 def _pillar_readings(counts: PointCounts) -> list[float]:

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.health_classifier import Profiles
-from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.readings import reading_names
+from eloss_perception.core.health_reference import HealthReference, without_readings
+from eloss_perception.core.readings import RETIRED_READINGS, reading_names
 from eloss_perception.errors import BundleError, ConfigError
 
 HEALTH_NAME = "health.npz"
@@ -80,7 +80,7 @@ def read_health(
         raise BundleError(f"{path} lacks {error}; run `eloss calibrate` again") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"cannot read {path}: {error}") from None
-    if names != reading_names(layer_names):
+    if tuple(n for n in names if n not in RETIRED_READINGS) != reading_names(layer_names):
         raise BundleError(
             f"{path} holds other readings than this version takes; run `eloss calibrate` again"
         )
@@ -88,7 +88,7 @@ def read_health(
     if limits.shape != (2,):
         raise BundleError(f"{path}: distance_limits has shape {limits.shape}, expected (2,)")
     try:
-        return HealthReference(
+        reference = HealthReference(
             layer_names=layer_names,
             stages=stages,
             reading_names=names,
@@ -112,3 +112,4 @@ def read_health(
         )
     except ConfigError as error:
         raise BundleError(f"{path}: {error}") from None
+    return without_readings(reference, RETIRED_READINGS)

@@ -24,8 +24,6 @@ Condition = tuple[str, int]
 # readings resolve, in their own unit, by check.
 _RESOLUTION = {"entropy": 0.003, "envelope": 0.003}
 _OTHER_RESOLUTION = 0.01
-# Share of invalid points is zero in every simulated scan; a few are no event.
-_RESOLUTION_OF = {"counts.non_finite": 0.5}
 # Of a covariance, the part that is forced towards independence: simulation knows the spread of a
 # reading better than how readings go together.
 _RIDGE = 0.3
@@ -234,12 +232,7 @@ def check_readings(readings: Array) -> None:
 
 def resolution_of(names: Sequence[str]) -> Array:
     """(R,) what each reading resolves, in its own unit."""
-    return np.array(
-        [
-            _RESOLUTION_OF.get(name, _RESOLUTION.get(check_of(name), _OTHER_RESOLUTION))
-            for name in names
-        ]
-    )
+    return np.array([_RESOLUTION.get(check_of(name), _OTHER_RESOLUTION) for name in names])
 
 
 def normal_eloss(clean: Array, stages: tuple[int, ...]) -> float:
