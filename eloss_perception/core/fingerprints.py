@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.compiled import njit
+from eloss_perception.core.point_fields import NEAREST_RETURN
 from eloss_perception.core.sectors import NUM_SECTORS, sector_of
+
+_NEAREST_SQUARE, _FARTHEST_SQUARE = np.float32(NEAREST_RETURN**2), np.float32(1e12)
 
 Fingerprints = npt.NDArray[np.uint64]
 
@@ -44,8 +47,12 @@ def repeated_share(fingerprints: Fingerprints, last: Fingerprints) -> float:
 def _sum_hashes(points, bits):  # type: ignore[no-untyped-def]
     sums = np.zeros(NUM_SECTORS, np.uint64)
     for i in range(len(points)):
-        x, y = points[i, 0], points[i, 1]
-        if not (abs(x) + abs(y) < 1e6):  # neither NaN nor anything that is no return
+        x, y, z, intensity = points[i, 0], points[i, 1], points[i, 2], points[i, 3]
+        # What is no return is the same in every scan, whichever way a driver says it: NaN, for
+        # which comparisons are false, infinity or the origin.
+        if not (_NEAREST_SQUARE <= x * x + y * y + z * z < _FARTHEST_SQUARE):
+            continue
+        if not np.isfinite(intensity):
             continue
         sector = sector_of(x, y)
         # Mixing steps of SplitMix64 (Steele et al. 2014), as in core/pillars.py.

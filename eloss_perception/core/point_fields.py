@@ -1,12 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Points out of the bytes of a cloud, and their intensities into [0, 1], in one pass each."""
+"""Points out of the bytes of a cloud, then intensities into [0, 1] and no returns to NaN, in one
+pass each.
+
+Drivers say "no return" with NaN (REP-117) or with a point at the origin. Points nearer than any
+sensor measures are taken for such, so that an origin that a driver moved by its own lever arm is
+found as well; hence this comes before the points leave the sensor's frame.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from eloss_perception.core.compiled import njit
+
+NEAREST_RETURN = 0.3
+"""A point nearer to the sensor than this is no return, or the sensor's own housing [m]."""
+
+_NEAREST_SQUARE = np.float32(NEAREST_RETURN**2)
 
 
 @njit
@@ -38,8 +49,13 @@ def copy_words(data, row_step, point_step, offsets, words):  # type: ignore[no-u
 
 
 @njit(error_model="numpy")
-def scale_intensity(points, scale):  # type: ignore[no-untyped-def]
-    """Divides the intensities of (N, 4) float32 points by a scale and clips them; NaN stays."""
+def finish_points(points, scale):  # type: ignore[no-untyped-def]
+    """Intensities into [0, 1] and no returns to NaN, in place.
+
+    Args:
+        points: (N, 4) float32 x, y, z [m] in the sensor's own frame, raw intensity; NaN stays.
+        scale: float32 intensity that counts as 1.
+    """
     for i in range(len(points)):
         intensity = points[i, 3] / scale
         if intensity < 0.0:
@@ -47,12 +63,19 @@ def scale_intensity(points, scale):  # type: ignore[no-untyped-def]
         if intensity > 1.0:
             intensity = np.float32(1.0)
         points[i, 3] = intensity
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        if x * x + y * y + z * z < _NEAREST_SQUARE:
+            points[i, 0] = points[i, 1] = points[i, 2] = np.float32(np.nan)
 
 
 @njit
-def has_unit_intensity(points):  # type: ignore[no-untyped-def]
-    """Whether the intensities of all (N, 4) float32 points are in [0, 1]; NaN is not."""
-    num_inside = 0
+def are_finished(points):  # type: ignore[no-untyped-def]
+    """Whether :func:`finish_points` of a scale of 1 would change nothing."""
+    num_finished = 0
     for i in range(len(points)):
-        num_inside += (points[i, 3] >= 0.0) & (points[i, 3] <= 1.0)
-    return num_inside == len(points)
+        x, y, z, intensity = points[i, 0], points[i, 1], points[i, 2], points[i, 3]
+        # A comparison with NaN is false, and NaN stays.
+        is_changed = (intensity < 0.0) | (intensity > 1.0)
+        is_changed |= x * x + y * y + z * z < _NEAREST_SQUARE
+        num_finished += not is_changed
+    return num_finished == len(points)

@@ -11,6 +11,7 @@ is one entry in `SENSORS`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,15 @@ from eloss_perception.errors import ConfigError
 # Height of KITTI's Velodyne above the road (Geiger et al., "Vision meets robotics", 2013, Fig. 3).
 NETWORK_SENSOR_HEIGHT = 1.73
 
+NO_INTENSITY = "none"
+"""Stands in for the name of a field where there is none to be read."""
+
+# Intensity is off the scale if more points than this are at its upper end, or fewer than that are
+# brighter than five of 255. Retroreflectors are one in a hundred; a dark road has some paint.
+_MAX_SATURATED_SHARE = 0.5
+_DARK, _MIN_BRIGHT_SHARE = 0.02, 0.01
+_MIN_POINTS_TO_TELL = 100
+
 
 @dataclass(frozen=True, slots=True)
 class SensorModel:
@@ -29,11 +39,13 @@ class SensorModel:
 
     Attributes:
         intensity_fields: Names under which drivers publish the intensity, in order of preference.
+            Empty: none is looked for, and every point has `NEUTRAL_INTENSITY`.
         intensity_scale: Raw intensity that counts as 1; points carry raw / scale within [0, 1].
         mounting_height: Origin of the sensor frame above the ground [m].
         forward_yaw: Direction of the vehicle's forward axis in the sensor frame [rad], counter-
             clockwise from the sensor's x axis.
         num_file_columns: float32 values a point has in a raw `.bin` scan (x, y, z, intensity, ...).
+        field_scales: Fields whose scale is another one.
     """
 
     intensity_fields: tuple[str, ...]
@@ -41,12 +53,31 @@ class SensorModel:
     mounting_height: float
     forward_yaw: float = 0.0
     num_file_columns: int = 4
+    field_scales: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.intensity_scale) and self.intensity_scale > 0.0):
-            raise ConfigError(f"intensity_scale is {self.intensity_scale}, must be above 0")
+        for scale in (self.intensity_scale, *dict(self.field_scales).values()):
+            if not (math.isfinite(scale) and scale > 0.0):
+                raise ConfigError(f"intensity_scale is {scale}, must be above 0")
         if not math.isfinite(self.mounting_height) or not math.isfinite(self.forward_yaw):
             raise ConfigError("mounting_height and forward_yaw must be finite numbers")
+
+    def scale_of(self, field: str) -> float:
+        """Raw value of an intensity field that counts as 1."""
+        return dict(self.field_scales).get(field.lower(), self.intensity_scale)
+
+    def find_intensity(self, fields: Sequence[str]) -> str | None:
+        """Which of a cloud's fields is the intensity; None where none is.
+
+        Case decides only between names that are the same otherwise.
+        """
+        for name in self.intensity_fields:
+            if name in fields:
+                return name
+            for field in fields:
+                if len(field) == len(name) and field.lower() == name.lower():
+                    return field
+        return None
 
     @property
     def is_network_frame(self) -> bool:
@@ -59,34 +90,54 @@ class SensorModel:
         return self.mounting_height - NETWORK_SENSOR_HEIGHT
 
 
-_VELODYNE_FIELDS = ("intensity", "i", "reflectivity")
+# What points get that come without intensity: that of a clean road scene's median point.
+NEUTRAL_INTENSITY = 0.3
+
+# As drivers, simulators and converters call it.
+_FIELDS = (
+    *("intensity", "i", "intensities", "reflectivity", "reflectance", "remission"),
+    *("signal", "remissions"),
+)
 
 SENSORS: dict[str, SensorModel] = {
-    "kitti_hdl64": SensorModel(_VELODYNE_FIELDS, 1.0, NETWORK_SENSOR_HEIGHT),
+    "kitti_hdl64": SensorModel(_FIELDS, 1.0, NETWORK_SENSOR_HEIGHT),
     # LIDAR_TOP in nuScenes' calibrated_sensor table: 1.84 m above the ground, y axis forward.
-    "nuscenes_hdl32e": SensorModel(_VELODYNE_FIELDS, 255.0, 1.84, math.pi / 2, num_file_columns=5),
+    "nuscenes_hdl32e": SensorModel(_FIELDS, 255.0, 1.84, math.pi / 2, num_file_columns=5),
     # PandaSet gives points in the vehicle's frame, not the sensor's. In its scans the road around
     # the vehicle lies 0.3 m below the origin, and the sweep is cut open at -x, behind the vehicle.
-    "pandaset_pandar64": SensorModel(_VELODYNE_FIELDS, 255.0, 0.3),
+    "pandaset_pandar64": SensorModel(_FIELDS, 255.0, 0.3),
     # velodyne_pointcloud publishes x forward and the raw byte of intensity (VLP-16, VLP-32C, ...).
-    "velodyne": SensorModel(_VELODYNE_FIELDS, 255.0, NETWORK_SENSOR_HEIGHT),
-    # ouster-ros: `reflectivity` is calibrated, `intensity` the raw 16-bit signal photon count.
-    "ouster": SensorModel(("reflectivity", "intensity"), 65535.0, NETWORK_SENSOR_HEIGHT),
+    "velodyne": SensorModel(_FIELDS, 255.0, NETWORK_SENSOR_HEIGHT),
+    # ouster-ros: `reflectivity` is calibrated, 0 to 255 in whichever type it comes; `intensity`, or
+    # `signal`, counts photons, of which ordinary scenes in the maker's samples seldom have more.
+    "ouster": SensorModel(
+        ("reflectivity", *_FIELDS),
+        255.0,
+        NETWORK_SENSOR_HEIGHT,
+        field_scales=(("intensity", 1800.0), ("signal", 1800.0)),
+    ),
 }
 
 
 def find_sensor(
-    name: str, *, mounting_height: float | None = None, forward_yaw: float | None = None
+    name: str,
+    *,
+    mounting_height: float | None = None,
+    forward_yaw: float | None = None,
+    intensity_field: str | None = None,
+    intensity_scale: float | None = None,
 ) -> SensorModel:
-    """Returns the table's entry, with a mounting of its own where one is given.
+    """Returns the table's entry, with a mounting and an intensity of its own where one is given.
 
     Args:
         name: A key of `SENSORS`.
         mounting_height: Origin of the sensor frame above the ground [m]; None keeps the entry's.
         forward_yaw: The vehicle's forward axis in the sensor frame [rad]; None keeps the entry's.
+        intensity_field: The field to read; "none" for clouds without one; None keeps the entry's.
+        intensity_scale: Raw intensity that counts as 1, whichever the field; None keeps the entry's.
 
     Raises:
-        ConfigError: If the sensor is not in the table or the mounting is not a finite number.
+        ConfigError: If the sensor is not in the table or a number is not finite or out of range.
     """
     if name not in SENSORS:
         raise ConfigError(f"sensor is {name!r}, must be one of: {', '.join(SENSORS)}")
@@ -95,7 +146,41 @@ def find_sensor(
         sensor = replace(sensor, mounting_height=mounting_height)
     if forward_yaw is not None:
         sensor = replace(sensor, forward_yaw=forward_yaw)
+    if intensity_field is not None:
+        fields = () if intensity_field == NO_INTENSITY else (intensity_field,)
+        sensor = replace(sensor, intensity_fields=fields)
+    if intensity_scale is not None:
+        sensor = replace(sensor, intensity_scale=intensity_scale, field_scales=())
     return sensor
+
+
+def intensity_fault(points: NDArray[np.float32], sensor: SensorModel) -> str:
+    """What is wrong with the intensities of a scan, for whoever set the sensor up.
+
+    Args:
+        points: (N, 4) float32 points in the network frame, or a sample of them.
+        sensor: The sensor that measured them.
+
+    Returns:
+        One line that names the settings to look at; empty where nothing is wrong, where the points
+        are too few to tell, or where no intensity is asked for.
+    """
+    if not sensor.intensity_fields:
+        return ""
+    values = points[np.isfinite(points[:, 0]), 3]
+    if len(values) < _MIN_POINTS_TO_TELL:
+        return ""
+    if np.isnan(values).mean() > _MAX_SATURATED_SHARE:
+        found = "is not a number"
+    elif (values >= 1.0).mean() > _MAX_SATURATED_SHARE:
+        found = "is saturated"
+    elif not (values > 0.0).any():
+        found = "is zero everywhere"
+    elif (values > _DARK).mean() < _MIN_BRIGHT_SHARE:
+        found = "is next to zero everywhere"
+    else:
+        return ""
+    return f"intensity {found}: check sensor, intensity_field and intensity_scale"
 
 
 def to_network_frame(points: NDArray[np.float32], sensor: SensorModel) -> NDArray[np.float32]:
