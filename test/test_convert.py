@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from array import array
 from pathlib import Path
 
@@ -28,16 +29,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eloss_perception.core.scan_files import read_scan_file
-from eloss_perception.core.sensors import SENSORS, SensorModel
+from eloss_perception.core.sensors import NEUTRAL_INTENSITY, SENSORS, SensorModel, find_sensor
 from eloss_perception.errors import CloudError
 from eloss_perception.ros.convert import (
     MAX_NUM_POINTS,
-    POINT_FIELD_TYPES,
-    dtype_from_fields,
     points_from_msg,
 )
 
 KITTI = SENSORS["kitti_hdl64"]
+KITTI_255 = dataclasses.replace(KITTI, intensity_scale=255.0)
 OTHER_SENSORS = Path(__file__).parents[2] / "shared" / "other_sensors"
 
 
@@ -101,9 +101,7 @@ def test_every_layout_reads_the_same_points(
         points, fields, point_step, height=height, row_padding=row_padding,
         is_bigendian=is_bigendian,
     )  # fmt: skip
-    sensor = dataclasses.replace(KITTI, intensity_scale=255.0)
-
-    read = points_from_msg(cloud, sensor)
+    read = points_from_msg(cloud, KITTI_255)
 
     expected = points.copy()
     expected[:, 3] /= np.float32(255.0)
@@ -127,10 +125,154 @@ def _changed(**changes: object) -> Cloud:
     return dataclasses.replace(xyzi_cloud(random_points(10)), **changes)  # type: ignore[arg-type]
 
 
+def _organised(**changes: object) -> Cloud:
+    return _changed(**({"height": 2, "width": 5, "row_step": 80} | changes))
+
+
 def _with_field(index: int, entry: Field) -> Cloud:
     fields = list(XYZI)
     fields[index] = entry
     return _changed(fields=fields)
+
+
+UNNEEDED = {
+    "padding named twice": [Field("_", 16, UINT8, 4), Field("_", 20, UINT8, 12)],
+    "the same name and place": [Field("pad", 24), Field("pad", 24)],
+    "count 0": [Field("ring", 16, UINT16, 0)],
+    "a count of garbage": [Field("ring", 16, UINT16, 2**32 - 1)],
+    "unknown datatype": [Field("label", 16, 9)],
+    "beyond the point": [Field("rgb", 30, FLOAT64, 4)],
+    "before the point": [Field("rgb", -8)],
+    "a name of a megabyte": [Field("\n" * 1_000_000, 16)],
+    "no name": [Field("", 16), Field("", 20)],
+    "x twice, the same": [Field("x", 0)],
+}
+
+
+@pytest.mark.parametrize("name", UNNEEDED)
+def test_what_nobody_needs_drops_no_scan(name: str) -> None:
+    points = random_points(20)
+    cloud = packed_cloud(points, list(XYZI), 32)
+    cloud.fields = [*UNNEEDED[name], *XYZI]
+    np.testing.assert_array_equal(points_from_msg(cloud, KITTI), points)
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_counts_as_drivers_get_them_wrong(count: int) -> None:
+    points = random_points(20)
+    cloud = xyzi_cloud(points)
+    cloud.fields = [dataclasses.replace(field, count=count) for field in XYZI]
+    np.testing.assert_array_equal(points_from_msg(cloud, KITTI), points)
+
+
+@pytest.mark.parametrize(
+    ("height", "row_step"),
+    [
+        *[(1, step) for step in (0, 20, 159, 2**32 - 1)],
+        *[(4, step) for step in (0, 5, 20, 79, 320, 80)],
+    ],
+)
+def test_a_row_step_that_is_wrong_does_not_matter_where_the_data_says_it(
+    height: int, row_step: int
+) -> None:
+    points = random_points(20)
+    cloud = dataclasses.replace(
+        xyzi_cloud(points), height=height, width=20 // height, row_step=row_step
+    )
+    np.testing.assert_array_equal(points_from_msg(cloud, KITTI), points)
+
+
+def test_the_last_row_needs_no_padding() -> None:
+    points = random_points(20)
+    cloud = packed_cloud(points, list(XYZI), 16, height=4, row_padding=8)
+    cloud.data = cloud.data[:-8]  # type: ignore[index]
+    np.testing.assert_array_equal(points_from_msg(cloud, KITTI), points)
+
+
+@pytest.mark.parametrize(
+    ("field", "datatype", "sensor", "scale"),
+    [
+        ("reflectivity", UINT16, "ouster", 255.0),
+        ("reflectivity", UINT8, "ouster", 255.0),
+        ("signal", UINT16, "ouster", 1800.0),
+        ("intensity", 7, "ouster", 1800.0),
+        *[
+            (name, 7, "velodyne", 255.0)
+            for name in ("Intensity", "I", "intensities", "reflectance", "remission", "signal")
+        ],
+    ],
+)
+def test_the_scale_is_that_of_the_field(
+    field: str, datatype: int, sensor: str, scale: float
+) -> None:
+    points = random_points(50)
+    raw = points.copy()
+    raw[:, 3] = np.round(points[:, 3] * scale)
+    fields = [*XYZI[:3], Field("intensity", 12, datatype)]
+    cloud = packed_cloud(raw, fields, 16)
+    cloud.fields = [*XYZI[:3], Field(field, 12, datatype)]
+    intensity = points_from_msg(cloud, dataclasses.replace(KITTI_255, **_intensity_of(sensor)))
+    np.testing.assert_allclose(intensity[:, 3], points[:, 3], atol=0.51 / scale)
+
+
+def _intensity_of(sensor: str) -> dict[str, object]:
+    return {
+        name: getattr(SENSORS[sensor], name)
+        for name in ("intensity_fields", "intensity_scale", "field_scales")
+    }
+
+
+def test_an_ouster_is_read_by_its_reflectivity_first() -> None:
+    points = random_points(30)
+    cloud = packed_cloud(points, list(XYZI), 16)
+    cloud.fields = [*XYZI, Field("reflectivity", 4)]
+    sensor = find_sensor("ouster", mounting_height=1.73)
+    np.testing.assert_allclose(
+        points_from_msg(cloud, sensor)[:, 3], np.clip(points[:, 1] / 255.0, 0.0, 1.0), atol=1e-6
+    )
+
+
+def test_field_and_scale_may_be_named_and_there_may_be_none() -> None:
+    points = random_points(30)
+    cloud = packed_cloud(points, list(XYZI), 16)
+    cloud.fields = [*XYZI[:3], Field("echo_\u00b5", 12)]
+    named = find_sensor("kitti_hdl64", intensity_field="echo_\u00b5", intensity_scale=2.0)
+    np.testing.assert_array_equal(points_from_msg(cloud, named)[:, 3], points[:, 3] / 2)
+    without = find_sensor("velodyne", intensity_field="none")
+    for fields in (cloud.fields, XYZI[:3], list(XYZI)):
+        cloud.fields = fields
+        read = points_from_msg(cloud, without)
+        np.testing.assert_array_equal(read[:, :3], points[:, :3])
+        assert (read[:, 3] == np.float32(NEUTRAL_INTENSITY)).all()
+
+
+@pytest.mark.parametrize("yaw", [0.0, math.pi / 2])
+@pytest.mark.parametrize("mounting_height", [0.0, 1.4, 1.73, 2.1])
+@pytest.mark.parametrize("point_step", [16, 22])
+def test_points_at_the_sensors_own_origin_are_no_returns(
+    point_step: int, mounting_height: float, yaw: float
+) -> None:
+    points = random_points(200)
+    points[:, 2] += np.float32(1.73 - mounting_height)
+    nothing = points.copy()
+    nothing[::3, :3] = 0.0
+    nothing[1::9, :3] = (0.01, -0.0, 0.08)  # an origin moved by a lever arm
+    nothing[::3, 3] = 0.0
+    is_return = (nothing[:, :3] == points[:, :3]).all(axis=1)
+    sensor = find_sensor("kitti_hdl64", mounting_height=mounting_height, forward_yaw=yaw)
+    read = points_from_msg(packed_cloud(nothing, list(XYZI), point_step), sensor)
+    dense = points_from_msg(packed_cloud(points[is_return], list(XYZI), point_step), sensor)
+    assert np.isnan(read[~is_return, :3]).all()
+    np.testing.assert_array_equal(read[is_return], dense)
+
+
+def test_a_clean_cloud_with_nan_is_still_a_view() -> None:
+    points = random_points(100)
+    points[::3] = np.nan
+    cloud = xyzi_cloud(points)
+    read = points_from_msg(cloud, KITTI)
+    assert np.shares_memory(read, np.frombuffer(cloud.data, dtype=np.uint8))
+    np.testing.assert_array_equal(read, points)
 
 
 @pytest.mark.parametrize(
@@ -141,25 +283,27 @@ def _with_field(index: int, entry: Field) -> Cloud:
         (_changed(data="text"), "data is str"),
         (_changed(point_step=0), "point_step is 0"),
         (_changed(point_step=12), "'intensity' covers bytes 12..16 of a point of point_step 12"),
-        (_changed(row_step=159), "row_step is 159, below width 10 x point_step 16"),
+        (_organised(row_step=79, data=array("B", bytes(170))), "row_step is 79, below width 5"),
+        (_organised(row_step=88), "data holds 160 bytes.*row_step 88 needs 168"),
         (_changed(width=-1), "width -1"),
         (_changed(width=2**32 - 1), f"more than the {MAX_NUM_POINTS}"),
-        (_changed(fields=XYZI[:3]), r"no intensity field \(looked for intensity, i.*x, y, z"),
+        (_changed(fields=XYZI[:3]), r"no intensity .*looked for intensity, i.*x, y, z; .*_field"),
         (_changed(fields=XYZI[1:]), "'x' is missing; present: y, z, intensity"),
         (_changed(fields=[]), "'x' is missing; present: none"),
-        (_changed(fields=[*XYZI, Field("x", 0)]), "'x' appears twice"),
+        (_changed(fields=[*XYZI, Field("x", 4)]), "'x' appears twice"),
         (_with_field(1, Field("y", 4, INT32)), "'y' is int32, must be float32 or float64"),
         (_with_field(1, Field("y", 4, 9)), "'y' has datatype 9"),
         (_with_field(2, Field("z", 8, 7, 2)), "'z' has count 2"),
-        (_with_field(2, Field("z", 8, 7, 0)), "'z' has count 0"),
         (_with_field(2, Field("z", 14)), "'z' covers bytes 14..18"),
-        (_changed(fields=[*XYZI, Field("a", 0, 1, 2**32 - 1)]), "4294967299 values"),
+        (_changed(fields=[*XYZI, *[Field("a", 0)] * 1021]), "1025 fields, more than the 1024"),
+        (_changed(fields=[Field("a\n\x1b" * 50_000, 0)] * 99), r"'x' is missing.*and 83 more$"),
     ],
 )
 def test_malformed_clouds_are_refused_with_one_clear_line(cloud: Cloud, message: str) -> None:
     with pytest.raises(CloudError, match=message) as caught:
         points_from_msg(cloud, KITTI)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2000
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -187,37 +331,6 @@ def test_hostile_clouds_are_of_both_kinds() -> None:
         except CloudError:
             outcomes["refused"] += 1
     assert min(outcomes.values()) > 100, outcomes
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["", "a", "b_1", "c"]),
-            st.integers(0, 20),
-            st.sampled_from(sorted(POINT_FIELD_TYPES)),
-            st.integers(1, 3),
-        ),
-        max_size=4,
-        unique_by=lambda entry: entry[0],
-    )
-)
-def test_own_dtype_equals_that_of_sensor_msgs_py(
-    entries: list[tuple[str, int, int, int]],
-) -> None:
-    ros = pytest.importorskip("sensor_msgs_py.point_cloud2", reason="not among ROS's wheels")
-    fields = [Field(*entry) for entry in entries]
-    assert dtype_from_fields(fields, 64) == ros.dtype_from_fields(fields, 64)
-
-
-def test_own_dtype_of_a_layout_worked_out_by_hand() -> None:
-    dtype = dtype_from_fields([Field("x", 2), Field("n", 8, 4, 2), Field("", 0, UINT8)], 16)
-    assert dtype.itemsize == 16
-    assert {name: dtype.fields[name] for name in dtype.names} == {  # type: ignore[union-attr,index]
-        "x": (np.dtype("f4"), 2),
-        "n_0": (np.dtype("u2"), 8),
-        "n_1": (np.dtype("u2"), 10),
-        "unnamed_field_2": (np.dtype("u1"), 0),
-    }
 
 
 @pytest.mark.parametrize(
@@ -252,7 +365,9 @@ def test_converting_has_no_loop_over_the_points() -> None:
         (xyzi_cloud, KITTI),
         (velodyne, SensorModel(("intensity",), 255.0, 1.9, 1.0)),
     ):
-        few, many = (layout(random_points(count)) for count in (12_000, 120_000))
+        # Lifted clear of the origin, where a point would be no return and the cloud copied.
+        lift = np.float32([0.0, 0.0, 3.0, 0.0])
+        few, many = (layout(random_points(count) + lift) for count in (12_000, 120_000))
         points_from_msg(few, sensor)
         lines = num_lines(lambda: points_from_msg(many, sensor))  # noqa: B023
         assert lines == num_lines(lambda: points_from_msg(few, sensor)) < 1_000  # noqa: B023

@@ -13,7 +13,7 @@ from health_reference_factory import KNOWN, clean_readings, disturbed_readings, 
 
 from eloss_perception.core import health_classifier as module
 from eloss_perception.core.health_classifier import CLEAN, UNKNOWN, UNKNOWN_HARM, Profiles
-from eloss_perception.core.health_reference import HealthReference
+from eloss_perception.core.health_reference import HealthReference, without_readings
 from eloss_perception.errors import ConfigError
 
 REFERENCE = make_reference()
@@ -208,3 +208,19 @@ def profiles(**changes: object) -> Profiles:
 def test_an_impossible_reference_is_refused(changes: dict) -> None:
     with pytest.raises(ConfigError, match="health reference"):
         make_reference(**changes)
+
+
+def test_a_reading_is_left_out_as_if_it_had_been_normal() -> None:
+    reference = make_reference()
+    dropped = reference.reading_names[-1]
+    fewer = without_readings(reference, [dropped, "never.read"])
+    assert fewer.reading_names == reference.reading_names[:-1]
+    readings = clean_readings(reference, spread=2.0)
+    readings[-1] = reference.mean[-1]
+    np.testing.assert_allclose(
+        fewer.check_ratios(readings[:-1]), reference.check_ratios(readings), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        fewer.judge(readings[None, :-1]).distance, reference.judge(readings[None]).distance
+    )
+    assert without_readings(reference, ["never.read"]) is reference

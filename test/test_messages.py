@@ -284,7 +284,8 @@ def test_all_is_well() -> None:
         ({"num_malformed": 1, "last_error": "bad"}, {"input": 2}),
         ({"num_replaced": 1}, {"input": 1}),
         ({"num_received": 3}, {"input": 1}),  # two a second
-        ({"saturated_share": 0.9}, {"input": 1}),
+        ({"intensity_fault": "intensity is saturated"}, {"input": 1}),
+        ({"counts": PointCounts(0, 0, 0, 9, 9, 0, 0, 0, 0)}, {"input": 1}),
         ({"counts": PointCounts(0, 0, 9, 0, 9, 0, 0, 0, 0)}, {"input": 1}),
         ({"counts": PointCounts(0, 0, 0, 0, 0, 0, 0, 0, 0)}, {"input": 1}),
         ({"counts": PointCounts(900, 10, 60, 30, 1000, 400, 7, 0, 0)}, {"pillar_capacity": 1}),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eloss_perception.core.sensors import SENSORS
+from eloss_perception.core.sensors import SENSORS, SensorModel
 from eloss_perception.errors import ConfigError
 from eloss_perception.ros.parameters import (
     markdown_table,
@@ -115,6 +115,32 @@ def test_the_readme_shows_this_table() -> None:
     if not readme.exists() or "score_thresholds.car" not in readme.read_text():
         pytest.skip("the README has no parameter table yet")
     assert markdown_table() in readme.read_text()
+
+
+def test_a_height_of_zero_is_zero_and_minus_one_the_sensors_entry() -> None:
+    def height(**values: float) -> float:
+        return (
+            DetectorNodeSettings(sensor="nuscenes_hdl32e", **values).sensor_model().mounting_height
+        )
+
+    assert (height(), height(mounting_height=-1)) == (1.84, 1.84)
+    assert height(mounting_height=0.0) == height(mounting_height=-0.0) == 0.0
+    for wrong in (-0.5, -2.0, 20.1, math.nan):
+        with pytest.raises(ConfigError, match="mounting_height"):
+            settings_from_parameters({"mounting_height": wrong})
+
+
+def test_intensity_replaces_the_sensors_own() -> None:
+    def sensor(**values: object) -> SensorModel:
+        return settings_from_parameters({"sensor": "ouster", **values}).sensor_model()
+
+    assert sensor() == SENSORS["ouster"]
+    assert sensor(intensity_field="none").intensity_fields == ()
+    assert sensor(intensity_field="echo").intensity_fields == ("echo",)
+    assert sensor(intensity_scale=9.0).scale_of("signal") == 9.0
+    for wrong in ({"intensity_field": ""}, {"intensity_scale": -1.0}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            sensor(**wrong)
 
 
 def test_mounting_replaces_the_sensors_own() -> None:

@@ -72,9 +72,29 @@ def test_counts_are_those_of_the_pillarizer() -> None:
     found = read(points)
     assert found["counts.in_range"] == pytest.approx(math.log1p(counts.num_in_range))
     assert found["counts.pillars"] == pytest.approx(math.log1p(counts.num_occupied))
-    assert found["counts.non_finite"] == 0.0
-    points[::4] = np.nan
-    assert read(points)["counts.non_finite"] == pytest.approx(math.log1p(250.0), abs=0.01)
+
+
+@pytest.mark.parametrize("share", [0.0005, 0.3, 0.9])
+@pytest.mark.parametrize("nothing", [(np.nan,) * 4, (np.inf,) * 4, (np.nan, np.nan, np.nan, 0.5)])
+def test_points_without_a_return_change_no_reading(share: float, nothing: tuple[float]) -> None:
+    points = make_scan()
+    rng = np.random.default_rng(2)
+    num = int(len(points) / (1 - share))
+    organised = np.full((num, 4), nothing, np.float32)
+    organised[rng.choice(num, len(points), replace=False)] = points
+    assert read(organised) == read(points)
+
+
+def test_returns_that_vanish_do_change_the_counts() -> None:
+    points = make_scan()
+    few = points.copy()
+    few[rng_choice(len(points), 0.95)] = np.nan
+    for name in ("counts.in_range", "counts.pillars", "counts.scan_points"):
+        assert read(few)[name] < read(points)[name] - 0.5
+
+
+def rng_choice(num: int, share: float) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(3).choice(num, int(share * num), replace=False)
 
 
 def test_lone_pillars_are_those_without_one_of_eight_neighbours() -> None:

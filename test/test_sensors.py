@@ -16,6 +16,7 @@ from eloss_perception.core.sensors import (
     SENSORS,
     SensorModel,
     find_sensor,
+    intensity_fault,
     sensor_boxes,
     to_network_frame,
 )
@@ -73,6 +74,41 @@ def test_mounting_can_be_replaced_and_unknown_sensors_are_named() -> None:
         find_sensor("vlp")
     with pytest.raises(ConfigError, match="finite"):
         find_sensor("velodyne", mounting_height=math.nan)
+
+
+def test_intensities_off_the_scale_are_said_by_name() -> None:
+    rng = np.random.default_rng(1)
+    points = rng.uniform(0.0, 1.0, (4000, 4)).astype(np.float32)
+    ouster = SENSORS["ouster"]
+    assert intensity_fault(points, ouster) == ""
+    expected = {
+        "is zero everywhere": np.zeros(4000),
+        "is next to zero everywhere": points[:, 3] / 255.0,
+        "is saturated": np.minimum(points[:, 3] * 255.0, 1.0),
+        "is not a number": np.full(4000, np.nan),
+    }
+    for words, intensity in expected.items():
+        wrong = points.copy()
+        wrong[:, 3] = intensity
+        fault = intensity_fault(wrong, ouster)
+        assert words in fault
+        assert "sensor, intensity_field and intensity_scale" in fault
+        wrong[::2, :3] = np.nan  # no returns say nothing
+        assert intensity_fault(wrong, ouster) == fault
+        assert intensity_fault(wrong, find_sensor("ouster", intensity_field="none")) == ""
+        assert intensity_fault(wrong[:60], ouster) == ""
+    points[::2] = np.nan
+    assert intensity_fault(points, ouster) == ""
+
+
+def test_a_scale_that_is_given_is_that_of_every_field() -> None:
+    ouster = SENSORS["ouster"]
+    assert (ouster.scale_of("reflectivity"), ouster.scale_of("Intensity")) == (255.0, 1800.0)
+    scaled = find_sensor("ouster", intensity_scale=4000.0)
+    assert {scaled.scale_of(name) for name in scaled.intensity_fields} == {4000.0}
+    for scale in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ConfigError, match="intensity_scale"):
+            find_sensor("ouster", intensity_scale=scale)
 
 
 def test_scan_files_of_four_and_five_columns(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from eloss_perception.commands.parsing import (
     Subparsers,
     add_backend_arguments,
     add_command,
+    height,
     positive_float,
     positive_int,
     seconds,
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 # mistake that would go unnoticed.
 _OF_SIMULATION = ("scans", "drives")
 _OF_DATA = ("split", "frames_apart")
-_OF_BAG = ("topic", "sensor", "mounting_height", "mounting_yaw", "start", "end", "clouds")
+_OF_BAG = (
+    *("topic", "sensor", "mounting_height", "mounting_yaw"),
+    *("intensity_field", "intensity_scale", "start", "end", "clouds"),
+)
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -101,13 +105,27 @@ def _add_source_arguments(parser: argparse.ArgumentParser) -> None:
     bag.add_argument("--topic", help="its point clouds (default: the only ones)")
     bag.add_argument("--sensor", help="what recorded them (default: the bundle's)")
     bag.add_argument(
-        "--mounting-height", type=float, metavar="M", help="of the clouds' frame above the ground"
+        "--mounting-height",
+        type=height,
+        metavar="M",
+        help="of the clouds' frame above the ground, 0 for a frame on it (default: the sensor's)",
     )
     bag.add_argument(
         "--mounting-yaw",
         type=float,
         metavar="DEG",
         help="forward axis in the clouds' frame, as the node's mounting_yaw_deg",
+    )
+    bag.add_argument(
+        "--intensity-field",
+        metavar="NAME",
+        help="as the node's intensity_field: none where there is none (default: the sensor's)",
+    )
+    bag.add_argument(
+        "--intensity-scale",
+        type=positive_float,
+        metavar="V",
+        help="value of it that counts as full intensity (default: the sensor's for the field)",
     )
     bag.add_argument("--start", type=seconds, metavar="S", help="leave out what lies before")
     bag.add_argument("--end", type=positive_float, metavar="S", help="leave out what lies after")
@@ -211,7 +229,11 @@ def _from_scans(
             args.bag,
             args.topic,
             calibrate_sources.mounted_sensor(
-                args.sensor or sensor, args.mounting_height, args.mounting_yaw
+                args.sensor or sensor,
+                args.mounting_height,
+                args.mounting_yaw,
+                args.intensity_field,
+                args.intensity_scale,
             ),
             (args.start or 0.0, args.end),
             args.clouds or 300,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.commands.terminal import warn
-from eloss_perception.core.sensors import SensorModel, find_sensor
+from eloss_perception.core.sensors import SensorModel, find_sensor, intensity_fault
 from eloss_perception.errors import CloudError, DataError
 from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti import KittiDataset
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 PointArray = npt.NDArray[np.float32]
 
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
-# More points than this share at full intensity: the sensor's scale is another one.
-_MAX_SATURATED = 0.5
 
 
 class CleanScans(NamedTuple):
@@ -66,7 +64,11 @@ def kitti_scans(root: Path, splits: Sequence[str], frames_apart_s: float) -> Cle
 
 
 def mounted_sensor(
-    name: str, mounting_height: float | None, mounting_yaw_deg: float | None
+    name: str,
+    mounting_height: float | None,
+    mounting_yaw_deg: float | None,
+    intensity_field: str | None = None,
+    intensity_scale: float | None = None,
 ) -> SensorModel:
     """Return the table's sensor as it is mounted, as the node's parameters say it.
 
@@ -74,7 +76,13 @@ def mounted_sensor(
         ConfigError: Unknown sensor, or a mounting that is no finite number.
     """
     yaw = find_sensor(name).forward_yaw + math.radians(mounting_yaw_deg or 0.0)
-    return find_sensor(name, mounting_height=mounting_height, forward_yaw=yaw)
+    return find_sensor(
+        name,
+        mounting_height=mounting_height,
+        forward_yaw=yaw,
+        intensity_field=None if intensity_field == "auto" else intensity_field,
+        intensity_scale=intensity_scale,
+    )
 
 
 def bag_clouds(
@@ -162,9 +170,6 @@ def _read_clouds(
                 points = points_from_msg(bag.deserialize(message), sensor)
             except CloudError as error:
                 raise DataError(f"{place} cannot be read: {error}") from None
-            if len(points) and (points[:, 3] >= 1.0).mean() > _MAX_SATURATED:
-                raise DataError(
-                    f"{place} has most points at full intensity, which the scale of "
-                    f"{sensor.intensity_scale:g} cannot be right for; name the --sensor"
-                )
+            if fault := intensity_fault(points, sensor):
+                raise DataError(f"{place}: {fault}")
             yield points

@@ -89,6 +89,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def height(text: str) -> float:
+    """Parse the height of a frame above the ground [m], as the node's parameter allows it."""
+    value = float(text)
+    if not 0.0 <= value <= 20.0:
+        raise argparse.ArgumentTypeError(f"{text} must be from 0 to 20")
+    return value
+
+
 def add_backend_arguments(
     parser: argparse.ArgumentParser, default: str | None = DEFAULT_BACKEND
 ) -> None:

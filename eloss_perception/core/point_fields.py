@@ -1,7 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Points out of the bytes of a cloud, then intensities into [0, 1] and no returns to NaN, in one
-pass each.
+"""Points out of the bytes of a cloud; intensities into [0, 1] and no returns to NaN.
 
 Drivers say "no return" with NaN (REP-117) or with a point at the origin. Points nearer than any
 sensor measures are taken for such, so that an origin that a driver moved by its own lever arm is

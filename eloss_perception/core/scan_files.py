@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from eloss_perception.core.point_fields import finish_points
 from eloss_perception.core.sensors import SensorModel, to_network_frame
 from eloss_perception.errors import DataError
 
@@ -40,5 +41,5 @@ def read_scan_file(path: Path | str, sensor: SensorModel) -> NDArray[np.float32]
         )
     records = np.frombuffer(data, dtype="<f4").reshape(-1, sensor.num_file_columns)
     points = records[:, :4].astype(np.float32)  # (N, 4)
-    points[:, 3] = np.clip(points[:, 3] / np.float32(sensor.intensity_scale), 0.0, 1.0)
+    finish_points(points, np.float32(sensor.intensity_scale))
     return to_network_frame(points, sensor)

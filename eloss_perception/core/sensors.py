@@ -134,7 +134,7 @@ def find_sensor(
         mounting_height: Origin of the sensor frame above the ground [m]; None keeps the entry's.
         forward_yaw: The vehicle's forward axis in the sensor frame [rad]; None keeps the entry's.
         intensity_field: The field to read; "none" for clouds without one; None keeps the entry's.
-        intensity_scale: Raw intensity that counts as 1, whichever the field; None keeps the entry's.
+        intensity_scale: Raw intensity that counts as 1, in any field; None keeps the entry's.
 
     Raises:
         ConfigError: If the sensor is not in the table or a number is not finite or out of range.

@@ -231,7 +231,6 @@ def _needed_fields(
 
 @lru_cache(maxsize=64)
 def _layout(fields: tuple[_Field, ...], point_step: int, is_bigendian: bool) -> _Layout:
-    order = ">" if is_bigendian else "<"
     formats = []
     for field in fields:
         shown = f"field '{printable(field.name)}'"
@@ -245,7 +244,7 @@ def _layout(fields: tuple[_Field, ...], point_step: int, is_bigendian: bool) -> 
             raise CloudError(
                 f"{shown} covers bytes {field.offset}..{end} of a point of point_step {point_step}"
             )
-        formats.append(element.newbyteorder(order))
+        formats.append(element.newbyteorder(">" if is_bigendian else "<"))
     dtype = np.dtype(
         {
             "names": [*_NETWORK_FIELDS, "intensity"][: len(fields)],

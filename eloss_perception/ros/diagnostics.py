@@ -20,7 +20,6 @@ from eloss_perception.ros.status import DetectorStatus
 
 # More than this share of points at full intensity is a wrong intensity scale: a road scene seen
 # with the right one has well below a tenth.
-_MAX_SATURATED_SHARE = 0.5
 
 _NUM_WORST = 3
 
@@ -116,10 +115,12 @@ def _input(
         return HealthLevel.ERROR, f"malformed scan: {status.last_error}", values
     if counts and counts.num_input_points == 0:
         return HealthLevel.WARN, "scans are empty", values
+    if status.intensity_fault:
+        return HealthLevel.WARN, status.intensity_fault, values
+    if counts and counts.num_non_finite == counts.num_input_points:
+        return HealthLevel.WARN, "no point has a return: all are NaN or at the origin", values
     if counts and counts.num_points == 0:
         return HealthLevel.WARN, "no point is in range: check sensor and mounting_height", values
-    if status.saturated_share > _MAX_SATURATED_SHARE:
-        return HealthLevel.WARN, "intensity is saturated: check parameter sensor", values
     if status.num_replaced > before.num_replaced:
         return HealthLevel.WARN, "scans dropped because newer ones came before their turn", values
     if rate.is_unknown:

@@ -24,7 +24,7 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
 from eloss_perception.core.health import HealthLevel, HealthMonitor, HealthReport
-from eloss_perception.core.sensors import sensor_boxes
+from eloss_perception.core.sensors import intensity_fault, sensor_boxes
 from eloss_perception.errors import (
     BackendError,
     CloudError,
@@ -181,6 +181,7 @@ class DetectorNode(ManagedNode):
             backend = state_of(detector.backend)
             report = self._monitor.update(detections.readings, detections.fingerprints)
             report = _at_least_warning(report, backend.fault)
+            report = _with_hint(report, self.status.intensity_fault)
             judged = time.perf_counter()
             boxes = sensor_boxes(detections.boxes, self._sensor)
             health = health_to_msg(report, detections.counts, header)
@@ -197,8 +198,9 @@ class DetectorNode(ManagedNode):
             status.hanging_since = None
             status.counts, status.report = detections.counts, report
             # A sixteenth of the points tells a wrong scale just as well.
-            sample = points[::16, 3]
-            status.saturated_share = float((sample >= 1.0).mean()) if len(sample) else 0.0
+            sample = points[::16]
+            status.saturated_share = float((sample[:, 3] >= 1.0).mean()) if len(sample) else 0.0
+            status.intensity_fault = intensity_fault(sample, self._sensor)
             status.preprocess_ms = 1e3 * (converted - start) + timings.preprocess_ms
             status.inference_ms = timings.inference_ms
             status.health_ms = timings.readings_ms + 1e3 * (judged - detected)
@@ -416,3 +418,10 @@ def _at_least_warning(report: HealthReport, fault: str) -> HealthReport:
         return report
     reason = f"{fault}; {report.reason}" if report.level > HealthLevel.OK else fault
     return replace(report, level=max(report.level, HealthLevel.WARN), reason=reason)
+
+
+def _with_hint(report: HealthReport, hint: str) -> HealthReport:
+    """Says beside what is odd what was set up wrongly, as the last scan showed."""
+    if not hint or report.level == HealthLevel.OK:
+        return report
+    return replace(report, reason=f"{report.reason}; {hint}")

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from eloss_perception.core.health import HealthSettings
-from eloss_perception.core.sensors import SENSORS, SensorModel, find_sensor
+from eloss_perception.core.sensors import NO_INTENSITY, SENSORS, SensorModel, find_sensor
 from eloss_perception.runtime.backends import AUTO, AUTO_ORDER, BACKENDS
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.detector import DetectionThresholds
@@ -26,6 +26,11 @@ RUN_TIME: dict[str, Any] = {"run_time": True}
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 _THRESHOLDS = DetectionThresholds()
+
+SENSOR_ENTRY = -1.0
+"""Stands in for the height that a sensor's entry has: no frame is that far underground."""
+
+AUTO_FIELD = "auto"
 
 FALLBACKS = tuple(name for name in BACKENDS if name != AUTO)
 """What stands in for a backend is known beforehand, not found."""
@@ -88,10 +93,11 @@ class DetectorNodeSettings(_Settings):
     )
     sensor: str = Field(default="kitti_hdl64", description="Which LiDAR publishes the clouds.")
     mounting_height: float = Field(
-        default=0.0,
-        ge=0.0,
+        default=SENSOR_ENTRY,
+        ge=SENSOR_ENTRY,
         le=20.0,
-        description="Origin of the cloud's frame above the ground [m]; 0 means the sensor's entry.",
+        description="Origin of the cloud's frame above the ground [m], 0 for a frame on the ground;"
+        " -1 means the sensor's entry.",
     )
     mounting_yaw_deg: float = Field(
         default=0.0,
@@ -99,6 +105,18 @@ class DetectorNodeSettings(_Settings):
         le=180.0,
         description="The vehicle's forward axis in the cloud's frame, counter-clockwise from where"
         " the sensor's entry has it [deg].",
+    )
+    intensity_field: str = Field(
+        default=AUTO_FIELD,
+        description="The cloud's field of intensities; `auto` looks for the sensor's usual ones,"
+        f" `{NO_INTENSITY}` is for clouds without any.",
+    )
+    intensity_scale: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1e9,
+        description="Value of that field that counts as full intensity; 0 means the sensor's"
+        " entry for the field.",
     )
     score_thresholds: ScoreThresholds = Field(default_factory=ScoreThresholds)
     nms_iou: Probability = Field(
@@ -199,8 +217,10 @@ class DetectorNodeSettings(_Settings):
         yaw = entry.forward_yaw + math.radians(self.mounting_yaw_deg)
         return find_sensor(
             self.sensor,
-            mounting_height=self.mounting_height or None,
+            mounting_height=None if self.mounting_height == SENSOR_ENTRY else self.mounting_height,
             forward_yaw=yaw,
+            intensity_field=None if self.intensity_field == AUTO_FIELD else self.intensity_field,
+            intensity_scale=self.intensity_scale or None,
         )
 
     @field_validator("backend")
@@ -218,6 +238,20 @@ class DetectorNodeSettings(_Settings):
         if self.backend_fallback == self.backend:
             raise ValueError(f"backend_fallback is {self.backend}, as backend is: name another")
         return self
+
+    @field_validator("mounting_height")
+    @classmethod
+    def _no_other_negative(cls, value: float) -> float:
+        if SENSOR_ENTRY < value < 0.0:
+            raise ValueError("must be 0 to 20, or -1 for the sensor's entry")
+        return value
+
+    @field_validator("intensity_field")
+    @classmethod
+    def _some_field(cls, value: str) -> str:
+        if not value:
+            raise ValueError(f"must be a field's name, {AUTO_FIELD} or {NO_INTENSITY}")
+        return value
 
     @field_validator("sensor")
     @classmethod

@@ -45,6 +45,7 @@ class DetectorStatus:
         max_pillars: Pillars that the network takes.
         report: The newest health report.
         saturated_share: Share of the newest answered scan's points with the highest intensity.
+        intensity_fault: What is wrong with its intensities, see `core.sensors.intensity_fault`.
         total_ms, preprocess_ms, inference_ms, postprocess_ms, health_ms, pipeline_latency_ms:
             Durations of the newest answered scan.
         max_total_ms: Longest `total_ms` since diagnostics last asked.
@@ -72,6 +73,7 @@ class DetectorStatus:
     max_pillars: int = 0
     report: HealthReport | None = None
     saturated_share: float = 0.0
+    intensity_fault: str = ""
     preprocess_ms: float = math.nan
     inference_ms: float = math.nan
     postprocess_ms: float = math.nan
