@@ -240,3 +240,14 @@ def test_readings_of_another_network_are_refused() -> None:
 def test_settings_out_of_range_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         HealthSettings(**changes)
+
+
+def test_a_single_scan_settles_where_a_stream_of_such_scans_would() -> None:
+    reference = make_reference()
+    for name in ("fog", "rain"):
+        stream = HealthMonitor(reference)
+        for seed in range(30):
+            last = stream.update(disturbed_readings(reference, name, seed, spread=0.01))
+        alone = HealthMonitor(reference).settle(disturbed_readings(reference, name, 40, 0.01))
+        assert alone.level == last.level
+        assert alone.smoothed_score == pytest.approx(last.smoothed_score, rel=0.05)

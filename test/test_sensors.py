@@ -140,3 +140,27 @@ def test_real_scans_of_other_sensors_have_the_road_where_the_network_expects_it(
     assert np.median(near[:, 2]) == pytest.approx(-1.73, abs=0.15)
     assert 0.01 < points[:, 3].mean() < 0.5
     assert points[:, 3].max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("columns", "dtype", "scale", "message"),
+    [
+        (5, "<f4", 255.0, "nuscenes_hdl32e"),
+        (4, "<f4", 255.0, "velodyne"),
+        (3, "<f4", 1.0, "fits no known"),
+        (4, "<f8", 1.0, "fits no known"),
+        (4, ">f4", 1.0, "fits no known"),
+    ],
+)
+def test_a_scan_file_of_another_layout_is_refused(
+    tmp_path: Path, columns: int, dtype: str, scale: float, message: str
+) -> None:
+    rng = np.random.default_rng(4)
+    points = np.column_stack(
+        [rng.uniform(-40, 40, (2000, 2)), rng.uniform(-2, 1, 2000), rng.uniform(0, scale, 2000)]
+    )
+    rows = np.column_stack([points, np.arange(2000) % 32])[:, :columns]
+    path = tmp_path / "scan.bin"
+    rows.astype(dtype).tofile(path)
+    with pytest.raises(DataError, match=message):
+        read_scan_file(path, SENSORS["kitti_hdl64"])

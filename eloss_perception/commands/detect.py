@@ -56,8 +56,8 @@ def add_parser(subparsers: Subparsers) -> None:
             "(calib/ beside velodyne/; 2D boxes are -1 where the image shows nothing), else\n"
             "results/NAME.csv with boxes in the sensor's frame;\n"
             "pictures/NAME.png from above and, with images, NAME_camera.png; summary.csv.\n"
-            "Health is that of each scan by itself, without the memory that a stream has: its\n"
-            "score as a multiple of the threshold, and the level."
+            "Health is that of each scan by itself: its score as a multiple of the threshold,\n"
+            "and the level that the node would settle at on a stream of such scans."
         ),
         example=(
             "eloss detect scan.bin --out found\n"
@@ -116,12 +116,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _health(detector: Detector, detections: Detections) -> HealthReport | None:
     """Judge one scan by itself; None where the bundle was never calibrated."""
-    from eloss_perception.core.health import HealthMonitor, HealthSettings
+    from eloss_perception.core.health import HealthMonitor
 
     if detector.bundle.health is None:
         return None
-    monitor = HealthMonitor(detector.bundle.health, HealthSettings(smoothing=1.0))
-    return monitor.update(detections.readings, detections.fingerprints)
+    return HealthMonitor(detector.bundle.health).settle(detections.readings)
 
 
 def _row(

@@ -179,6 +179,19 @@ class HealthMonitor:
         self._last, self._last_fingerprints = readings, fingerprints
         return self._report(readings, score, cause)
 
+    def settle(self, readings: npt.NDArray[np.float64]) -> HealthReport:
+        """The report that a stream of frames like this one settles at; the past is forgotten.
+
+        Args:
+            readings: (R,) the frame's readings, ``Detections.readings``.
+        """
+        self.reset()
+        score, cause, _ = self._judge(readings, 0.0)
+        self._was_odd = self._is_odd(score)
+        self._smoothed = min(score, _MAX_SCORE)
+        self._follow(score)
+        return self._report(readings, score, cause)
+
     def _repeated_share(
         self, readings: npt.NDArray[np.float64], fingerprints: Fingerprints | None
     ) -> float:
