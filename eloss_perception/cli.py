@@ -18,7 +18,7 @@ from eloss_perception.interrupts import StopSignal
 
 COMMANDS = (
     *("simulate", "corrupt", "detect", "bag", "replay", "evaluate", "train", "export"),
-    *("calibrate", "quantize", "engine", "health", "benchmark", "demo"),
+    *("calibrate", "quantize", "engine", "seal", "health", "benchmark", "demo"),
 )
 """Each is a module of `commands`."""
 

@@ -65,7 +65,7 @@ class Parser:
     def get_error(self, index: int) -> Any:
         return self._errors[index]
 
-    def parse(self, model: bytes, path: str) -> bool:
+    def parse(self, model: bytes) -> bool:
         graph = graph_of(model)
         self._errors = [
             SimpleNamespace(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -23,9 +24,11 @@ from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings
 from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detections, Detector
+from eloss_perception.runtime.onnx_file import OnnxFile
 from eloss_perception.simulation.scene import simulate_scan
 
 SETTINGS = BackendSettings(num_threads=1)
+ONNX = OnnxFile(Path("model.onnx"), b"network", "ab" * 32)
 GRID = PillarGrid((0.0, -2.56, -3.0, 5.12, 2.56, 1.0), (0.32, 0.32), 200, 8)
 NO_GPU = BackendError("no GPU in this test")
 
@@ -75,7 +78,7 @@ def test_two_openvino_networks_may_come_and_go() -> None:
         "from eloss_perception.runtime.backends.base import BackendSettings\n"
         "from eloss_perception.runtime.bundle import Bundle, default_bundle_path\n"
         "bundle = Bundle.load(default_bundle_path())\n"
-        "arguments = (bundle.onnx_path, bundle.grid, BackendSettings(num_threads=1))\n"
+        "arguments = (bundle.onnx, bundle.grid, BackendSettings(num_threads=1))\n"
         "signal.signal(signal.SIGUSR1, lambda *_: print('alive'))\n"
         "networks = [load_backend('openvino', *arguments) for _ in range(2)]\n"
         "while networks:\n"
@@ -211,19 +214,17 @@ def test_another_provider_than_asked_for_is_an_error(
         load_backend(name, onnx, GRID, settings)
 
 
-def test_arithmetic_on_the_cpu_is_an_error(gpu: Any, tmp_path: Path) -> None:
+def test_arithmetic_on_the_cpu_is_an_error(gpu: Any) -> None:
     gpu.nodes = (*gpu.nodes, *[("CPUExecutionProvider", "Conv")] * 3)
     with pytest.raises(BackendError, match="runs 3 Conv on the CPU"):
-        load_backend("onnxruntime_cuda", tmp_path / "model.onnx", GRID, SETTINGS)
+        load_backend("onnxruntime_cuda", ONNX, GRID, SETTINGS)
     gpu.nodes = (("CPUExecutionProvider", "Shape"),)
     with pytest.raises(BackendError, match="runs no operator there"):
-        load_backend("onnxruntime_cuda", tmp_path / "model.onnx", GRID, SETTINGS)
+        load_backend("onnxruntime_cuda", ONNX, GRID, SETTINGS)
 
 
-def test_the_gpu_is_asked_for_equal_results(
-    gpu: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    load_backend("onnxruntime_cuda", tmp_path / "m.onnx", GRID, BackendSettings(device_index=1))
+def test_the_gpu_is_asked_for_equal_results(gpu: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    load_backend("onnxruntime_cuda", ONNX, GRID, BackendSettings(device_index=1))
     ((name, options),) = gpu.made["providers"]
     assert name == "CUDAExecutionProvider"
     assert options["device_id"] == "1"
@@ -272,9 +273,7 @@ def test_no_place_for_a_cache_is_a_warning(
     assert "trt_engine_cache_path" not in gpu.made["providers"][0][1]
 
 
-def test_an_onnx_runtime_without_gpu_support_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_onnx_runtime_without_gpu_support_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     from eloss_perception.runtime.backends import onnxruntime_cuda
@@ -282,7 +281,7 @@ def test_an_onnx_runtime_without_gpu_support_says_so(
     monkeypatch.setattr(onnxruntime_cuda, "require_cuda_device", lambda index: None)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(BackendError, match=r"has no CUDAExecutionProvider .*onnxruntime-gpu"):
-        load_backend("onnxruntime_cuda", tmp_path / "model.onnx", GRID, SETTINGS)
+        load_backend("onnxruntime_cuda", ONNX, GRID, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +353,7 @@ def test_auto_takes_the_first_that_works_and_names_the_others(
             raise NO_GPU
 
     monkeypatch.setattr(auto, "require_cuda_device", require)
-    found = load_backend("auto", Path("model.onnx"), GRID, SETTINGS)
+    found = load_backend("auto", ONNX, GRID, SETTINGS)
     assert isinstance(found, auto.Auto)
     assert found.name == expected
     # Without a GPU nothing for one is imported.
@@ -370,7 +369,7 @@ def test_auto_that_finds_none_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_backends(monkeypatch, set())
     monkeypatch.setattr(auto, "require_cuda_device", lambda index: None)
     with pytest.raises(BackendError, match=r"no backend works here: tensorrt \(tensorrt is broken"):
-        load_backend("auto", Path("model.onnx"), GRID, SETTINGS)
+        load_backend("auto", ONNX, GRID, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -394,10 +393,10 @@ def test_a_quantized_network_runs_only_where_it_was_made_for(
     )
     for name in BACKENDS.keys() - {"auto"}:
         if name in runs_on:
-            load_backend(name, Path("model.onnx"), GRID, SETTINGS, quantization)
+            load_backend(name, ONNX, GRID, SETTINGS, quantization)
             continue
         with pytest.raises(BackendError, match=f"quantized for {target}; use") as caught:
-            load_backend(name, Path("model.onnx"), GRID, SETTINGS, quantization)
+            load_backend(name, ONNX, GRID, SETTINGS, quantization)
         assert all(other in str(caught.value) for other in runs_on)
 
 
@@ -407,11 +406,11 @@ def test_a_detector_asks_for_what_its_bundle_was_quantized_for(
     bundle = Bundle.load(default_bundle_path())
     quantization = SimpleNamespace(precision="int8", target="tensorrt")
     facts = bundle.facts.model_copy(update={"quantization": quantization})
-    quantized = Bundle(bundle.path, facts, bundle.grid, bundle.health)
+    quantized = replace(bundle, facts=facts)
     with pytest.raises(BackendError, match="onnxruntime_cpu does not run int8 networks quantized"):
         Detector(quantized, "onnxruntime_cpu", SETTINGS)
 
 
 def test_an_unknown_backend_is_refused_with_the_names_that_exist() -> None:
     with pytest.raises(ConfigError, match="unknown backend 'abacus'; valid: auto, onnxruntime_cpu"):
-        load_backend("abacus", Path("model.onnx"), GRID, SETTINGS)
+        load_backend("abacus", ONNX, GRID, SETTINGS)

@@ -14,6 +14,7 @@ import pytest
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.engines.build import PillarProfile, build_engine
 from eloss_perception.runtime.engines.library import product_name, shared_log
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 pytest.importorskip("onnx")
 
@@ -62,7 +63,7 @@ def with_features(tiny: Path, nodes: list[Any], constants: dict[str, np.ndarray]
 
 
 def build(trt: Any, model: bytes, progress: Any = lambda phase, share: None) -> Any:
-    return build_engine(trt, model, Path("some/model.onnx"), PROFILE, progress)
+    return build_engine(trt, OnnxFile(Path("some/model.onnx"), model, ""), PROFILE, progress)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("of the callback")])

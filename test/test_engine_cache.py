@@ -26,6 +26,7 @@ from eloss_perception.runtime.engines.build import BuiltEngine, PillarProfile
 from eloss_perception.runtime.engines.cache import EngineCache, EngineKey, default_cache_dir
 from eloss_perception.runtime.engines.locking import held_lock
 from eloss_perception.runtime.engines.provide import Device, ProvidedEngine, provide_engine
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 KEY = EngineKey(
     onnx_sha256="ab" * 32,
@@ -50,7 +51,7 @@ def provide(
     trt: FakeTensorRt, bundle: Bundle, folder: Path, device: Device = ORIN
 ) -> ProvidedEngine:
     return provide_engine(
-        trt, bundle.onnx_path, bundle.grid, device, EngineCache(folder), lambda phase, share: None
+        trt, bundle.onnx, bundle.grid, device, EngineCache(folder), lambda phase, share: None
     )
 
 
@@ -149,18 +150,19 @@ def test_a_damaged_entry_is_replaced(
 
 
 def test_another_version_gpu_or_network_is_another_entry(bundle: Bundle, tmp_path: Path) -> None:
-    changed = tmp_path / "changed.onnx"
-    changed.write_bytes(bundle.onnx_path.read_bytes().replace(b"tiny", b"tony"))
+    path = tmp_path / "changed.onnx"
+    path.write_bytes(bundle.onnx.content.replace(b"tiny", b"tony"))
+    changed = OnnxFile.read(path)
     folder = tmp_path / "engines"
-    for trt, device, path in (
-        (FakeTensorRt("10.3.0"), ORIN, bundle.onnx_path),
-        (FakeTensorRt("10.16.1"), ORIN, bundle.onnx_path),
-        (FakeTensorRt("10.3.0"), Device("Orin", "sm_86"), bundle.onnx_path),
+    for trt, device, onnx in (
+        (FakeTensorRt("10.3.0"), ORIN, bundle.onnx),
+        (FakeTensorRt("10.16.1"), ORIN, bundle.onnx),
+        (FakeTensorRt("10.3.0"), Device("Orin", "sm_86"), bundle.onnx),
         (FakeTensorRt("10.3.0"), ORIN, changed),
     ):
         for expected_builds in (1, 1):
             provide_engine(
-                trt, path, bundle.grid, device, EngineCache(folder), lambda phase, share: None
+                trt, onnx, bundle.grid, device, EngineCache(folder), lambda phase, share: None
             )
             assert trt.num_builds == expected_builds
     assert len(list(folder.glob("*.engine"))) == 4
@@ -203,7 +205,7 @@ def test_a_full_disk_is_a_warning_and_leaves_nothing(
     caplog: pytest.LogCaptureFixture,
     step: str,
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
@@ -249,7 +251,7 @@ def test_of_two_processes_one_builds_and_both_have_it(bundle: Bundle, tmp_path: 
 
     def start() -> None:
         provided = provide_engine(
-            SlowTensorRt(), bundle.onnx_path, bundle.grid, ORIN, EngineCache(tmp_path / "e"), note
+            SlowTensorRt(), bundle.onnx, bundle.grid, ORIN, EngineCache(tmp_path / "e"), note
         )
         os._exit(0 if provided.path is not None and provided.path.is_file() else 1)
 
@@ -294,3 +296,134 @@ def test_the_default_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_pa
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert default_cache_dir() == tmp_path / "me/.cache/eloss_perception/engines"
+
+
+# ------------------------------------------------------------------- what runs is nobody else's
+
+
+def test_the_folder_is_for_this_user_alone_whatever_the_umask(tmp_path: Path) -> None:
+    for number, umask in enumerate((0o000, 0o002, 0o022, 0o077)):
+        old = os.umask(umask)
+        try:
+            folder = tmp_path / str(number) / "engines"
+            path = EngineCache(folder).store(KEY, ENGINE)
+            with EngineCache(folder).building(KEY, lambda: None):
+                pass
+        finally:
+            os.umask(old)
+        assert path is not None and EngineCache(folder).load(KEY) == ENGINE
+        for made in (folder.parent, folder, *folder.iterdir()):
+            assert made.stat().st_mode & 0o077 == 0, made
+
+
+def test_a_default_folder_of_an_earlier_version_is_closed_to_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    default_cache_dir().mkdir(parents=True)
+    default_cache_dir().chmod(0o775)
+    assert EngineCache(None).store(KEY, ENGINE) is not None
+    assert default_cache_dir().stat().st_mode & 0o777 == 0o700
+
+
+def _open_folder(folder: Path, entry: Path) -> None:
+    folder.chmod(0o777)
+
+
+def _open_entry(folder: Path, entry: Path) -> None:
+    entry.chmod(0o666)
+
+
+def _group_entry(folder: Path, entry: Path) -> None:
+    entry.chmod(0o664)
+
+
+def _foreign_folder(folder: Path, entry: Path) -> None:
+    os.chown(folder, 65534, 65534)
+
+
+def _foreign_entry(folder: Path, entry: Path) -> None:
+    os.chown(entry, 65534, 65534)
+
+
+def _linked_entry(folder: Path, entry: Path) -> None:
+    entry.rename(folder / "elsewhere")
+    entry.symlink_to(folder / "elsewhere")
+
+
+def _linked_folder(folder: Path, entry: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to(folder.with_name("elsewhere"))
+
+
+def _fifo(folder: Path, entry: Path) -> None:
+    entry.unlink()
+    os.mkfifo(entry)
+
+
+def _device(folder: Path, entry: Path) -> None:
+    entry.unlink()
+    entry.symlink_to("/dev/zero")
+
+
+def _folder(folder: Path, entry: Path) -> None:
+    entry.unlink()
+    entry.mkdir()
+
+
+def _huge(folder: Path, entry: Path) -> None:
+    with entry.open("r+b") as file:
+        file.truncate(1 << 40)
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        *(_open_folder, _open_entry, _group_entry, _foreign_folder, _foreign_entry),
+        *(_linked_entry, _linked_folder, _fifo, _device, _folder, _huge),
+    ],
+)
+def test_what_others_may_have_put_there_is_built_anew(
+    bundle: Bundle,
+    tmp_path: Path,
+    tamper: Callable[[Path, Path], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if "foreign" in tamper.__name__ and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    folder = tmp_path / "engines"
+    path = provide(FakeTensorRt(), bundle, folder).path
+    assert path is not None
+    tamper(folder, path)
+    trt = FakeTensorRt()
+    provided = provide(trt, bundle, folder)
+    assert trt.num_builds == 1 and provided.engine is not None
+    assert any(record.levelno == logging.WARNING for record in caplog.records)
+
+
+def test_root_may_provide_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs files of root's")
+    assert EngineCache(tmp_path / "engines").store(KEY, ENGINE) is not None
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert EngineCache(tmp_path / "engines").load(KEY) == ENGINE
+
+
+def test_links_planted_where_files_will_be_are_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    folder = tmp_path / "engines"
+    cache = EngineCache(folder)
+    folder.mkdir(0o700)
+    for name in (".lock", f".{os.getpid()}.partial", ""):
+        Path(f"{cache.path(KEY)}{name}").symlink_to(victim)
+    with cache.building(KEY, lambda: None):
+        path = cache.store(KEY, ENGINE)
+    assert path is not None and not path.is_symlink() and cache.load(KEY) == ENGINE
+    assert victim.read_text() == "precious"
+
+
+def test_a_fifo_in_the_locks_place_is_no_lock(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with held_lock(tmp_path / "lock", lambda: None) as held:
+        assert not held

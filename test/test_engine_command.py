@@ -44,7 +44,7 @@ def test_the_command_builds_once_and_says_where(
     (path,) = cache.glob("*.engine")
     assert capsys.readouterr().out.splitlines() == [
         "TensorRT 10.3.0, Fake GPU (sm_87)",
-        f"engine: {path} (float32, 0.1 MB, built in 0 s)",
+        f"engine: {path} (float32, 0.2 MB, built in 0 s)",
     ]
     assert engine_command("--bundle", tiny, "--cache", cache) == 0
     assert capsys.readouterr().out.splitlines()[1].endswith(", from the cache)")

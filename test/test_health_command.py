@@ -151,13 +151,11 @@ def test_errors_say_what_is_wrong(argv, message, bundle, capsys) -> None:
 
 
 def test_a_bundle_without_reference_is_sent_to_calibration(tmp_path, capsys) -> None:
-    import yaml
-
-    from eloss_perception.runtime.bundle import BundleFacts, write_facts
+    from eloss_perception.runtime.bundle import Bundle, write_facts
 
     path = write_tiny_bundle(tmp_path / "tiny")
-    values = yaml.safe_load((path / "model.yaml").read_text())
-    write_facts(path, BundleFacts.model_validate(values | {"health": None}))
+    facts = Bundle.load_uncalibrated(path).facts
+    write_facts(path, facts.model_copy(update={"health": None}))
     assert run("--bundle", path) == 2
     assert "eloss calibrate" in capsys.readouterr().err
 

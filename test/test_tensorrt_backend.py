@@ -28,6 +28,7 @@ from eloss_perception.runtime.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from eloss_perception.runtime.backends.tensorrt import TensorRt
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.runtime.detector import Detector
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 LIGHT = Bundle.load(Path(__file__).resolve().parents[1] / "models" / "pillars_light")
 
@@ -56,7 +57,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def start(bundle: Bundle, settings: BackendSettings) -> TensorRt:
-    return TensorRt(bundle.onnx_path, bundle.grid, settings)
+    return TensorRt(bundle.onnx, bundle.grid, settings)
 
 
 def scan(bundle: Bundle, num_points: int, seed: int = 0) -> np.ndarray:
@@ -75,7 +76,7 @@ def outputs_of(backend: TensorRt | OnnxRuntimeCpu, points: np.ndarray) -> list[n
 @pytest.mark.usefixtures("trt")
 def test_the_shipped_network_gives_what_it_gives_on_the_cpu(settings: BackendSettings) -> None:
     backend = start(LIGHT, settings)
-    cpu = OnnxRuntimeCpu(LIGHT.onnx_path, LIGHT.grid, settings)
+    cpu = OnnxRuntimeCpu(LIGHT.onnx, LIGHT.grid, settings)
     # Many pillars, few, none, a single one, none again, many: each frame must forget the last.
     for seed, num_points in enumerate((30_000, 40, 0, 1, 0, 2, 20_000)):
         points = scan(LIGHT, num_points, seed)
@@ -294,9 +295,7 @@ def test_a_network_without_a_reading_is_refused(
     path = tmp_path / "model.onnx"
     onnx.save(model, str(path))
     with pytest.raises(BackendError, match="no output layer_entropy; export the bundle again"):
-        TensorRt(path, tiny.grid, settings)
-    with pytest.raises(BackendError, match="cannot read"):
-        TensorRt(tmp_path / "none.onnx", tiny.grid, settings)
+        TensorRt(OnnxFile.read(path), tiny.grid, settings)
     assert trt.num_builds == 0
 
 
@@ -305,7 +304,7 @@ def test_a_network_for_another_grid_is_refused(tiny: Bundle, settings: BackendSe
     # Its engine would read past the end of the buffers.
     for change in ({"voxel_size": (0.64, 0.32)}, {"max_points_per_pillar": 16}):
         with pytest.raises(BackendError, match=r"the grid needs .*export the bundle again"):
-            TensorRt(tiny.onnx_path, replace(tiny.grid, **change), settings)  # type: ignore[arg-type]
+            TensorRt(tiny.onnx, replace(tiny.grid, **change), settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("trt")

@@ -22,7 +22,7 @@ from eloss_perception.runtime.bundle import (
     write_reference,
 )
 
-_HEAD = 32  # cells of the head along each side
+_HEAD = 64  # cells of the head along each side
 
 
 def write_tiny_bundle(folder: Path) -> Path:

@@ -74,8 +74,7 @@ def _check(bundle: Bundle) -> int:
     with _shown_progress() as progress:
         engine = build_engine(
             trt,
-            bundle.onnx_path.read_bytes(),
-            bundle.onnx_path,
+            bundle.onnx,
             PillarProfile.of(bundle.grid),
             progress,
         )
@@ -99,7 +98,7 @@ def _build(bundle: Bundle, cache: Path | None, device_index: int) -> int:
         say(f"{product_name(trt)}, {device.name} ({device.compute_capability})")
         with _shown_progress() as progress:
             provided = provide_engine(
-                trt, bundle.onnx_path, bundle.grid, device, EngineCache(cache), progress
+                trt, bundle.onnx, bundle.grid, device, EngineCache(cache), progress
             )
     finally:
         cuda.close()

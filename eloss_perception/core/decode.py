@@ -8,10 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.core.boxes import Boxes3D, nms_bev
-from eloss_perception.core.decode_anchors import anchor_candidates
-from eloss_perception.core.decode_center import center_candidates
+from eloss_perception.core.decode_anchors import NUM_ANCHOR_CHANNELS, anchor_candidates
+from eloss_perception.core.decode_center import NUM_BOX_CHANNELS, center_candidates
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.heads import AnchorHead, CenterHead
+
+
+def num_channels(head: CenterHead | AnchorHead, num_classes: int) -> tuple[int, int]:
+    """Channels of a head's logits and of its box parameters."""
+    if isinstance(head, CenterHead):
+        return num_classes, NUM_BOX_CHANNELS
+    return len(head.anchors), len(head.anchors) * NUM_ANCHOR_CHANNELS
 
 
 def decode(

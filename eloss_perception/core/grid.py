@@ -11,6 +11,8 @@ from eloss_perception.errors import ConfigError
 
 # Kernels number cells with 32 bits; a whole turn of 100 m at 5 cm has 16 million.
 _MAX_CELLS = 2**26
+# 268 MB of points a frame; the largest published networks take 20.
+_MAX_POINTS = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ class PillarGrid:
             raise ConfigError(f"{self.num_x} x {self.num_y} cells are more than {_MAX_CELLS}")
         if self.max_pillars < 1 or self.max_points_per_pillar < 1:
             raise ConfigError("max_pillars and max_points_per_pillar must be at least 1")
+        if self.max_pillars * self.max_points_per_pillar > _MAX_POINTS:
+            raise ConfigError(
+                f"{self.max_pillars} pillars of {self.max_points_per_pillar} points: more than "
+                f"{_MAX_POINTS} points"
+            )
 
     @property
     def num_x(self) -> int:

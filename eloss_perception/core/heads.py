@@ -14,9 +14,9 @@ MIN_SIZE, MAX_SIZE = 0.1, 25.0
 
 
 class _Head(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    stride: int = Field(2, ge=1, description="pillar cells per head cell")
+    stride: int = Field(2, ge=1, le=64, description="pillar cells per head cell")
 
 
 class CenterHead(_Head):
@@ -28,7 +28,7 @@ class CenterHead(_Head):
 class Anchor(BaseModel):
     """A box that stands in every head cell, with the IoU that makes it an object's or nobody's."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     label: int = Field(ge=0, description="class that the anchor scores")
     size: tuple[float, float, float] = Field(description="length, width, height [m]")
@@ -52,7 +52,7 @@ class AnchorHead(_Head):
     """Anchors in every cell, each scored and refined (PointPillars, Lang et al., CVPR 2019)."""
 
     kind: Literal["anchors"] = "anchors"
-    anchors: tuple[Anchor, ...] = Field(min_length=1)
+    anchors: tuple[Anchor, ...] = Field(min_length=1, max_length=1000)
 
 
 HeadConfig = Annotated[CenterHead | AnchorHead, Field(discriminator="kind")]

@@ -122,7 +122,9 @@ class Classifier:
         )
         self._limit = limit
         # Compiles before the first frame waits for it.
-        self.judge(np.zeros((1, len(covariance))))
+        judged = self.judge(np.zeros((1, num_readings)))
+        if not (np.isfinite(judged.score).all() and np.isfinite(whitening).all()):
+            raise ConfigError("health reference: a covariance is next to singular")
 
     def judge(self, deviations: Array, spread: float = 1.0) -> Judgement:
         """Says what (N, R) squashed deviations mean.

@@ -31,6 +31,14 @@ Array = npt.NDArray[np.float64]
 
 # Squashed deviation of a reading that is not finite; those of finite ones end at 710.
 _UNREADABLE_DEVIATION = 1000.0
+# Bounds of what is counted in squashed deviations, and of its variance. Asinh ends below.
+_MAX_DEVIATION = _UNREADABLE_DEVIATION
+_MAX_VARIANCE = _MAX_DEVIATION**2
+# A score is of 100 points of average precision at most: a threshold above would never alarm.
+_MAX_HARM = 100.0
+# Beyond it a clean reading's spread hides everything; no reading comes near either of these.
+_MAX_STD, _MAX_VALUE = 1e6, 1e30
+_LEAST = 1e-12
 # Variance of what changes from frame to frame doubles in so many of them; on simulated drives this
 # keeps the share of odd clean frames the same after three seconds as after none.
 _SCENE_FRAMES = 10.0
@@ -107,12 +115,7 @@ class HealthReference:
         for name, (found, expected) in shapes.items():
             if found != expected:
                 raise ConfigError(f"health reference: {name} is {found}, expected {expected}")
-        finite = all(np.isfinite(a).all() for a in (self.mean, self.std, self.check_limits))
-        positive = (self.std > 0).all() and (self.check_limits > 0).all()
-        if not (finite and positive and self.threshold > 0 and self.eloss_normal >= 0):
-            raise ConfigError("health reference: a mean, limit or threshold is out of range")
-        if not (np.isfinite(self.profiles.shifts).all() and (self.profiles.harm >= 0).all()):
-            raise ConfigError("health reference: a profile is out of range")
+        self._check_ranges()
         classifiers = [
             Classifier(covariance, profiles, unknown_harm, limit)
             for covariance, profiles, unknown_harm, limit in zip(
@@ -131,6 +134,32 @@ class HealthReference:
         classes = [CLEAN, *self.profiles.names, UNKNOWN]
         object.__setattr__(self, "_cause_names", tuple(dict.fromkeys(classes)))
         object.__setattr__(self, "_cause_sums", _membership(classes, self._cause_names))
+
+    def _check_ranges(self) -> None:
+        """Whatever is not a number in its range would make scores that compare with nothing."""
+        ranges: list[tuple[str, object, float, float]] = [
+            ("mean", np.abs(self.mean), 0.0, _MAX_VALUE),
+            ("std", self.std, _LEAST, _MAX_STD),
+            ("covariance", np.abs(self.covariance), 0.0, _MAX_VARIANCE),
+            ("change_covariance", np.abs(self.change_covariance), 0.0, _MAX_VARIANCE),
+            ("gap", np.abs(self.gap), 0.0, _MAX_VARIANCE),
+            ("distance_limits", self.distance_limits, _LEAST, _MAX_DEVIATION),
+            ("check_limits", self.check_limits, _LEAST, _MAX_DEVIATION),
+            ("shifts of a profile", np.abs(self.profiles.shifts), 0.0, _MAX_DEVIATION),
+            ("harm of a profile", self.profiles.harm, 0.0, _MAX_HARM),
+            ("threshold", self.threshold, _LEAST, _MAX_HARM),
+            ("eloss_normal", self.eloss_normal, 0.0, _MAX_VALUE),
+        ]
+        for name, values, least, most in ranges:
+            array = np.asarray(values, np.float64)
+            if not ((array >= least) & (array <= most)).all():  # NaN is neither
+                raise ConfigError(f"health reference: {name} is out of range or no number")
+        for covariance in (self.covariance, self.change_covariance, self.gap):
+            if not np.allclose(covariance, covariance.T, rtol=1e-4, atol=1e-6):
+                raise ConfigError("health reference: a covariance is not symmetric")
+        for name in self.profiles.names:
+            if not 0 < len(name) <= 100 or not name.isprintable() or name in (CLEAN, UNKNOWN):
+                raise ConfigError("health reference: a profile has an unusable name")
 
     @property
     def checks(self) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def _recovering_backend(bundle: Bundle, settings: DetectorNodeSettings) -> Recov
     def load(name: str) -> Backend:
         backend = load_backend(
             name,
-            bundle.onnx_path,
+            bundle.onnx,
             bundle.grid,
             settings.backend_settings(),
             bundle.facts.quantization,

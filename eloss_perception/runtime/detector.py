@@ -19,9 +19,14 @@ from eloss_perception.core.heads import HeadConfig
 from eloss_perception.core.pillars import PointCounts
 from eloss_perception.core.readings import make_readings
 from eloss_perception.core.sampling import Sampler
-from eloss_perception.errors import ConfigError
+from eloss_perception.errors import BackendError, ConfigError
 from eloss_perception.runtime.backends import load_backend
-from eloss_perception.runtime.backends.base import Backend, BackendSettings
+from eloss_perception.runtime.backends.base import (
+    OUTPUT_NAMES,
+    Backend,
+    BackendSettings,
+    NetworkOutputs,
+)
 from eloss_perception.runtime.bundle import Bundle
 
 
@@ -93,6 +98,7 @@ class PillarDetector:
         self.head = head
         self.class_names = class_names
         self._sample = Sampler()
+        self._output_shapes: list[tuple[int, ...]] | None = None  # of a bundle, where there is one
         self.thresholds = thresholds or DetectionThresholds()
 
     @property
@@ -129,6 +135,7 @@ class PillarDetector:
         pillars = self.backend.pillarize(points)
         pillarized = time.perf_counter()
         outputs = self.backend.run(pillars)
+        self._check_shapes(outputs)
         inferred = time.perf_counter()
         boxes = decode(
             outputs.class_logits,
@@ -153,6 +160,15 @@ class PillarDetector:
             readings_ms=(read - decoded) * 1e3,
         )
         return Detections(boxes, readings, fingerprints, pillars.counts, timings)
+
+    def _check_shapes(self, outputs: NetworkOutputs) -> None:
+        """Some files do not say what the network gives; what does not fit must not be decoded."""
+        found = [getattr(outputs, name).shape for name in OUTPUT_NAMES]
+        if self._output_shapes is not None and found != self._output_shapes:
+            raise BackendError(
+                f"the network's outputs have the shapes {found}, by its bundle's facts "
+                f"{self._output_shapes}; export the bundle again"
+            )
 
     def warm_up(self, num_frames: int = 3) -> None:
         """Runs synthetic frames, so that the first real one finds code compiled and memory taken.
@@ -208,10 +224,11 @@ class Detector(PillarDetector):
         if isinstance(backend, str):
             backend = load_backend(
                 backend,
-                bundle.onnx_path,
+                bundle.onnx,
                 bundle.grid,
                 settings or BackendSettings(),
                 bundle.facts.quantization,
             )
         super().__init__(backend, bundle.grid, bundle.facts.head, bundle.class_names, thresholds)
         self.bundle = bundle
+        self._output_shapes = [bundle.output_shapes[name] for name in OUTPUT_NAMES]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import io
-import os
+import math
 import zipfile
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from eloss_perception.core.health_classifier import Profiles
 from eloss_perception.core.health_reference import HealthReference, without_readings
 from eloss_perception.core.readings import RETIRED_READINGS, reading_names
-from eloss_perception.errors import BundleError, ConfigError
+from eloss_perception.errors import BundleError, ConfigError, printable
 
 HEALTH_NAME = "health.npz"
 
@@ -24,14 +24,22 @@ _ARRAYS = (
     *("check_limits", "distance_limits"),
 )
 _PROFILE_ARRAYS = ("shifts", "harm", "severities")
+# Of each array: its elements (numbers, whole numbers, texts) and its number of dimensions.
+_KINDS = (
+    dict.fromkeys((*_ARRAYS, *_PROFILE_ARRAYS), ("f", 1))
+    | dict.fromkeys(("covariance", "change_covariance", "gap", "shifts"), ("f", 2))
+    | {"severities": ("i", 1)}
+    | dict.fromkeys(("names", "reading_names"), ("U", 1))
+)
+# Ours unpack to less than half a megabyte.
+_MAX_UNPACKED_BYTES = 64_000_000
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def write_health(path: Path, reference: HealthReference) -> None:
-    """Writes a reference's arrays; equal references give equal files, byte for byte.
+def health_bytes(reference: HealthReference) -> bytes:
+    """Content of the file: a reference's arrays; equal references give equal bytes.
 
-    Args:
-        path: The file; a crash leaves the old or the new one whole.
-        reference: What to write. Names of layers, threshold and the like are in ``model.yaml``.
+    Names of layers, threshold and the like are in ``model.yaml``.
     """
     profiles = reference.profiles
     arrays: dict[str, npt.NDArray[np.generic]] = {
@@ -44,8 +52,8 @@ def write_health(path: Path, reference: HealthReference) -> None:
     arrays["severities"] = np.array(profiles.severities, np.int32)
     arrays["names"] = np.array(profiles.names, np.str_)
     arrays["reading_names"] = np.array(reference.reading_names, np.str_)
-    partial = path.with_suffix(".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
@@ -53,10 +61,11 @@ def write_health(path: Path, reference: HealthReference) -> None:
             archive.writestr(
                 zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED
             )
-    os.replace(partial, path)
+    return content.getvalue()
 
 
 def read_health(
+    content: bytes,
     path: Path,
     layer_names: tuple[str, ...],
     stages: tuple[int, ...],
@@ -67,19 +76,23 @@ def read_health(
 ) -> HealthReference:
     """Reads a reference; what is not an array comes from ``model.yaml``.
 
+    Args:
+        content: Of the file.
+        path: Where it lies, for messages.
+        layer_names: And what follows: see :class:`HealthReference`.
+
     Raises:
         BundleError: If the file is damaged, or of a version with other readings.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = _arrays(content)
         names = tuple(str(name) for name in arrays["reading_names"])
-        values = {name: arrays[name].astype(np.float64) for name in (*_ARRAYS, *_PROFILE_ARRAYS)}
         profile_names = tuple(str(name) for name in arrays["names"])
     except KeyError as error:
-        raise BundleError(f"{path} lacks {error}; run `eloss calibrate` again") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"cannot read {path}: {error}") from None
+        raise BundleError(f"{path} lacks {printable(error)}; run `eloss calibrate` again") from None
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on hostile content
+        raise BundleError(f"cannot read {path}: {printable(error, 300)}") from None
+    values = {name: arrays[name].astype(np.float64) for name in (*_ARRAYS, *_PROFILE_ARRAYS)}
     if tuple(n for n in names if n not in RETIRED_READINGS) != reading_names(layer_names):
         raise BundleError(
             f"{path} holds other readings than this version takes; run `eloss calibrate` again"
@@ -113,3 +126,33 @@ def read_health(
     except ConfigError as error:
         raise BundleError(f"{path}: {error}") from None
     return without_readings(reference, RETIRED_READINGS)
+
+
+def _arrays(content: bytes) -> dict[str, npt.NDArray[np.generic]]:
+    """The arrays of an archive, by name; nothing is unpacked before its size is known.
+
+    Raises:
+        KeyError: If one is missing.
+        Exception: Of any kind, if it is no such archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        if len(entries) < len(archive.infolist()) or entries.keys() - _KINDS.keys():
+            raise ValueError("it holds other arrays than those of a health reference")
+        if sum(entry.file_size for entry in entries.values()) > _MAX_UNPACKED_BYTES:
+            raise ValueError(f"unpacked it is larger than {_MAX_UNPACKED_BYTES / 1e6:g} MB")
+        if any(entry.compress_type not in _COMPRESSIONS for entry in entries.values()):
+            raise ValueError("it is compressed in another way than numpy does")
+        return {name: _array(name, archive.read(entries[name])) for name in _KINDS}
+
+
+def _array(name: str, content: bytes) -> npt.NDArray[np.generic]:
+    """One array, taken from the bytes that are there and not from those that its header states."""
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError(f"{name} is of another version of numpy's format")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    values = content[stream.tell() :]
+    if (dtype.kind, len(shape)) != _KINDS[name] or math.prod(shape) * dtype.itemsize != len(values):
+        raise ValueError(f"{name} holds {dtype} {shape} in {len(values)} bytes")
+    return np.frombuffer(values, dtype).reshape(shape, order="F" if is_fortran else "C")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.errors import BackendError, ConfigError
 from eloss_perception.runtime.backends.base import Backend, BackendSettings, Quantization
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 
 class BackendEntry(NamedTuple):
@@ -52,7 +53,7 @@ BACKENDS: dict[str, BackendEntry] = {
 
 def load_backend(
     name: str,
-    onnx_path: Path,
+    onnx: OnnxFile | Path,
     grid: PillarGrid,
     settings: BackendSettings,
     quantization: Quantization | None = None,
@@ -61,22 +62,25 @@ def load_backend(
 
     Args:
         name: One of :data:`BACKENDS`.
-        onnx_path: The network.
+        onnx: The network; of a bundle, what was verified, or a file that is read now.
         grid: The pillar grid that it was built for.
         settings: How the backend runs.
         quantization: How the network was quantized; ``None`` for one in float32.
 
     Raises:
         ConfigError: If there is no backend of this name.
+        BundleError: If the file cannot be read.
         BackendError: If its runtime is not installed or refuses the network, or the network was
             quantized for another runtime.
     """
     if name not in BACKENDS:
         raise ConfigError(f"unknown backend {name!r}; valid: {', '.join(sorted(BACKENDS))}")
+    if isinstance(onnx, Path):
+        onnx = OnnxFile.read(onnx)
     if name == AUTO:
         from eloss_perception.runtime.backends.auto import load_first
 
-        return load_first(onnx_path, grid, settings, quantization)
+        return load_first(onnx, grid, settings, quantization)
     entry = BACKENDS[name]
     if quantization is not None:
         _refuse_foreign(name, entry, quantization)
@@ -84,7 +88,7 @@ def load_backend(
         module = import_module(f"{__name__}.{entry.module}")
     except ImportError as error:
         raise BackendError(f"backend {name} is not installed: {error}") from None
-    backend: Backend = getattr(module, entry.class_name)(onnx_path, grid, settings)
+    backend: Backend = getattr(module, entry.class_name)(onnx, grid, settings)
     return backend
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from eloss_perception.runtime.backends.base import (
     Quantization,
 )
 from eloss_perception.runtime.backends.cuda_device import require_cuda_device
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 
 class Auto:
@@ -57,7 +57,7 @@ class Auto:
 
 
 def load_first(
-    onnx_path: Path,
+    onnx: OnnxFile,
     grid: PillarGrid,
     settings: BackendSettings,
     quantization: Quantization | None = None,
@@ -73,7 +73,7 @@ def load_first(
             if backends.BACKENDS[name].needs_gpu:
                 # Seen at once, before anything large is imported.
                 require_cuda_device(settings.device_index)
-            backend = backends.load_backend(name, onnx_path, grid, settings, quantization)
+            backend = backends.load_backend(name, onnx, grid, settings, quantization)
         except BackendError as error:
             passed_over.append(f"{name} ({error})")
         else:

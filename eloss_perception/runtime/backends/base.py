@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from eloss_perception.core.grid import PillarGrid
 from eloss_perception.core.pillars import PointCounts
 from eloss_perception.errors import BackendError
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 
 class BackendSettings(BaseModel):
@@ -75,7 +76,7 @@ class CountedPillars(Protocol):
 class Backend(Protocol):
     """Runs a bundle's network; equal input gives equal output, bit for bit."""
 
-    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
+    def __init__(self, onnx: OnnxFile, grid: PillarGrid, settings: BackendSettings) -> None:
         """Loads the network.
 
         Raises:
@@ -118,7 +119,7 @@ class Backend(Protocol):
         """Gives back what the network holds; nothing else may be called afterwards."""
 
 
-def refuse_missing_outputs(onnx_path: Path, names: Collection[str]) -> None:
+def refuse_missing_outputs(path: Path, names: Collection[str]) -> None:
     """Checks that a network has the outputs that are read.
 
     Raises:
@@ -127,7 +128,7 @@ def refuse_missing_outputs(onnx_path: Path, names: Collection[str]) -> None:
     missing = set(OUTPUT_NAMES) - set(names)
     if missing:
         raise BackendError(
-            f"{onnx_path} has no output {', '.join(sorted(missing))}; export the bundle again"
+            f"{path} has no output {', '.join(sorted(missing))}; export the bundle again"
         )
 
 

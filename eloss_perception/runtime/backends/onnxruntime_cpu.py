@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnxruntime
 
 from eloss_perception.core.grid import PillarGrid
@@ -13,15 +11,14 @@ from eloss_perception.core.pillars import Pillars
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.onnxruntime_session import CPU, OnnxRuntimeBackend
 from eloss_perception.runtime.backends.padded_inputs import NetworkInputs
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 
 class OnnxRuntimeCpu(OnnxRuntimeBackend):
     """See :class:`eloss_perception.runtime.backends.base.Backend`."""
 
-    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
-        super().__init__(
-            onnx_path, grid, session_options(settings.num_threads), [(CPU, {})], _inputs
-        )
+    def __init__(self, onnx: OnnxFile, grid: PillarGrid, settings: BackendSettings) -> None:
+        super().__init__(onnx, grid, session_options(settings.num_threads), [(CPU, {})], _inputs)
         self._description += f", {settings.num_threads} threads"
 
 

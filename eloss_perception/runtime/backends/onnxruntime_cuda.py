@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from pathlib import Path
 
 import onnxruntime
 
@@ -15,16 +14,17 @@ from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.cuda_device import require_cuda_device
 from eloss_perception.runtime.backends.onnxruntime_session import OnnxRuntimeBackend, Provider
 from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 
 class OnnxRuntimeCuda(OnnxRuntimeBackend):
     """See :class:`eloss_perception.runtime.backends.base.Backend`."""
 
-    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
+    def __init__(self, onnx: OnnxFile, grid: PillarGrid, settings: BackendSettings) -> None:
         require_cuda_device(settings.device_index)
         load_nvidia_libraries()
         super().__init__(
-            onnx_path,
+            onnx,
             grid,
             gpu_session_options(),
             [cuda_provider(settings.device_index)],

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,7 @@ from eloss_perception.runtime.backends.base import (
     refuse_missing_outputs,
 )
 from eloss_perception.runtime.backends.padded_inputs import NetworkInputs
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 CPU = "CPUExecutionProvider"
 
@@ -42,7 +42,7 @@ class OnnxRuntimeBackend:
 
     def __init__(
         self,
-        onnx_path: Path,
+        onnx: OnnxFile,
         grid: PillarGrid,
         options: onnxruntime.SessionOptions,
         providers: Sequence[Provider],
@@ -51,7 +51,7 @@ class OnnxRuntimeBackend:
         """Loads the network.
 
         Args:
-            onnx_path: The network.
+            onnx: The network.
             grid: The pillar grid.
             options: Options of the session.
             providers: Where it runs, in order of preference.
@@ -70,10 +70,12 @@ class OnnxRuntimeBackend:
                 f"the installed ONNX Runtime {onnxruntime.__version__} has no {asked} "
                 f"(it has {', '.join(available)}); GPU builds come in the package onnxruntime-gpu"
             )
+        # It would take the bytes for its own format if they looked like it.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         try:
             self._session = onnxruntime.InferenceSession(
-                str(onnx_path),
+                onnx.content,
                 options,
                 providers=[(name, dict(values)) for name, values in providers if name in available],
                 enable_fallback=0,
@@ -82,7 +84,7 @@ class OnnxRuntimeBackend:
             self._session.disable_fallback()
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise BackendError(
-                f"ONNX Runtime cannot load {onnx_path}: {in_one_line(error)}"
+                f"ONNX Runtime cannot load {onnx.path}: {in_one_line(error)}"
             ) from None
         got = self._session.get_providers()
         if got[0] != asked:
@@ -90,7 +92,7 @@ class OnnxRuntimeBackend:
                 f"asked for {asked}, ONNX Runtime uses {got[0]}: a library that it needs "
                 "(CUDA, cuDNN, TensorRT) is missing or of another version"
             )
-        refuse_missing_outputs(onnx_path, {output.name for output in self._session.get_outputs()})
+        refuse_missing_outputs(onnx.path, {output.name for output in self._session.get_outputs()})
         self._description = (
             f"ONNX Runtime {onnxruntime.__version__}, {asked}{self._elsewhere(asked)}"
         )

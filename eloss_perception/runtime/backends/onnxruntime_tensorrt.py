@@ -21,8 +21,8 @@ from eloss_perception.runtime.backends.onnxruntime_cuda import (
 )
 from eloss_perception.runtime.backends.onnxruntime_session import OnnxRuntimeBackend, Provider
 from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
-from eloss_perception.runtime.bundle import sha256_of
-from eloss_perception.runtime.engines.cache import default_cache_dir
+from eloss_perception.runtime.engines.cache import default_cache_dir, private_folder
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 class OnnxRuntimeTensorRt(OnnxRuntimeBackend):
     """See :class:`eloss_perception.runtime.backends.base.Backend`."""
 
-    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
+    def __init__(self, onnx: OnnxFile, grid: PillarGrid, settings: BackendSettings) -> None:
         require_cuda_device(settings.device_index)
         # This provider has no option for TF32 (ONNX Runtime issue 26029). Read once, by the first
         # library of NVIDIA's that computes; nothing of ours wants TF32 anywhere.
@@ -41,13 +41,13 @@ class OnnxRuntimeTensorRt(OnnxRuntimeBackend):
         # them.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         providers = [
-            _tensorrt_provider(onnx_path, grid, settings),
+            _tensorrt_provider(onnx, grid, settings),
             cuda_provider(settings.device_index),
         ]
-        super().__init__(onnx_path, grid, options, providers, PaddedInputs(grid))
+        super().__init__(onnx, grid, options, providers, PaddedInputs(grid))
 
 
-def _tensorrt_provider(onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> Provider:
+def _tensorrt_provider(onnx: OnnxFile, grid: PillarGrid, settings: BackendSettings) -> Provider:
     options = {
         "device_id": str(settings.device_index),
         # With no precision asked for, TensorRT takes each tensor's from the file.
@@ -59,7 +59,7 @@ def _tensorrt_provider(onnx_path: Path, grid: PillarGrid, settings: BackendSetti
         "trt_profile_opt_shapes": _shapes(PaddedInputs.num_rows(grid.max_pillars // 2), grid),
         "trt_profile_max_shapes": _shapes(PaddedInputs.num_rows(grid.max_pillars), grid),
     }
-    folder = _cache_folder(onnx_path, settings.engine_cache)
+    folder = _cache_folder(onnx, settings.engine_cache)
     if folder is not None:
         options["trt_engine_cache_enable"] = "1"
         options["trt_engine_cache_path"] = str(folder)
@@ -74,12 +74,13 @@ def _shapes(num_rows: int, grid: PillarGrid) -> str:
     return f"points:{points},features:{num_rows}x{NUM_PILLAR_FEATURES}"
 
 
-def _cache_folder(onnx_path: Path, engine_cache: Path | None) -> Path | None:
+def _cache_folder(onnx: OnnxFile, engine_cache: Path | None) -> Path | None:
     """A folder for this network and this ONNX Runtime, whose own file names tell neither."""
-    name = f"onnxruntime-{onnxruntime.__version__}-{sha256_of(onnx_path)[:16]}"
+    name = f"onnxruntime-{onnxruntime.__version__}-{onnx.sha256[:16]}"
     folder = (engine_cache or default_cache_dir()) / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with private_folder(folder):  # made, and its owner and mode checked
+            pass
     except OSError as error:
         _LOG.warning("no engine cache, so each start builds the engine again: %s", error)
         return None

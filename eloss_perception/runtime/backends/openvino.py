@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import openvino
 
@@ -20,25 +19,26 @@ from eloss_perception.runtime.backends.base import (
     refuse_missing_outputs,
 )
 from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 
 class OpenVino:
     """See :class:`eloss_perception.runtime.backends.base.Backend`."""
 
-    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
+    def __init__(self, onnx: OnnxFile, grid: PillarGrid, settings: BackendSettings) -> None:
         self.pillarize = Pillarizer(grid)
         try:
             network = _core().compile_model(
-                str(onnx_path), "CPU", _properties(settings.num_threads)
+                _core().read_model(onnx.content, b""), "CPU", _properties(settings.num_threads)
             )
             self._request = network.create_infer_request()
             precision = network.get_property("INFERENCE_PRECISION_HINT").to_string()
         except Exception as error:  # OpenVINO raises RuntimeError and its own, undocumented kinds
-            raise BackendError(f"OpenVINO cannot load {onnx_path}: {in_one_line(error)}") from None
+            raise BackendError(f"OpenVINO cannot load {onnx.path}: {in_one_line(error)}") from None
         if precision != "f32":
             raise BackendError(f"asked OpenVINO for f32, got {precision}")
         refuse_missing_outputs(
-            onnx_path, {name for output in network.outputs for name in output.names}
+            onnx.path, {name for output in network.outputs for name in output.names}
         )
         # For every number of pillars that it has not met, OpenVINO prepares code anew, which costs
         # 8 ms of the light network's 47.

@@ -23,6 +23,7 @@ from eloss_perception.runtime.engines.cache import EngineCache
 from eloss_perception.runtime.engines.library import load_tensorrt, product_name, quietly
 from eloss_perception.runtime.engines.progress import LoggedProgress
 from eloss_perception.runtime.engines.provide import Device, ProvidedEngine, provide_engine
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
     from eloss_perception.runtime.gpu.cuda import CudaContext, DeviceBuffer
@@ -35,7 +36,7 @@ _INPUT_NAMES = ("points", "features", "cell_to_pillar")
 class TensorRt:
     """See :class:`eloss_perception.runtime.backends.base.Backend`."""
 
-    def __init__(self, onnx_path: Path, grid: PillarGrid, settings: BackendSettings) -> None:
+    def __init__(self, onnx: OnnxFile, grid: PillarGrid, settings: BackendSettings) -> None:
         trt = load_tensorrt()
         from eloss_perception.runtime.gpu.cuda import CudaContext
         from eloss_perception.runtime.gpu.pillarizer import DevicePillarizer
@@ -44,11 +45,11 @@ class TensorRt:
         try:
             device = Device.of(self._cuda)
             self._provided: ProvidedEngine = provide_engine(
-                trt, onnx_path, grid, device, EngineCache(settings.engine_cache), LoggedProgress()
+                trt, onnx, grid, device, EngineCache(settings.engine_cache), LoggedProgress()
             )
             self.pillarize = DevicePillarizer(self._cuda, grid, min_rows=MIN_PILLARS)
-            _check_inputs(trt, self._provided.engine, grid, onnx_path)
-            self._frame = _Frame(trt, self._provided, self._cuda, onnx_path)
+            _check_inputs(trt, self._provided.engine, grid, onnx.path)
+            self._frame = _Frame(trt, self._provided, self._cuda, onnx.path)
         except BaseException:
             self._cuda.close()
             raise

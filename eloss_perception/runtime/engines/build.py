@@ -28,6 +28,7 @@ from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backends.base import OUTPUT_NAMES, in_one_line
 from eloss_perception.runtime.engines.library import product_name, shared_log
 from eloss_perception.runtime.engines.progress import BuildWatch, Progress
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 # The exporter treats 0 and 1 as special, so the networks are made for two pillars and more.
 MIN_PILLARS = 2
@@ -74,20 +75,20 @@ class BuiltEngine:
 
 
 def build_engine(
-    trt: Any, model: bytes, path: Path, profile: PillarProfile, progress: Progress
+    trt: Any, onnx: OnnxFile, profile: PillarProfile, progress: Progress
 ) -> BuiltEngine:
     """Builds the engine of a network for the current GPU.
 
     Args:
         trt: The module, see ``library.py``.
-        model: Content of the ONNX file.
-        path: Where it lies, for messages.
+        onnx: The network.
         profile: The numbers of pillars.
         progress: Told how far along the build is, where TensorRT says so.
 
     Raises:
         BackendError: If TensorRT refuses the network, or fails; names the operator in question.
     """
+    path = onnx.path
     log = shared_log(trt)
     log.errors.clear()
     failed = f"{product_name(trt)} cannot build {path}"
@@ -98,7 +99,7 @@ def build_engine(
     except Exception as error:  # TensorRT's constructors raise TypeError without a usable GPU
         raise BackendError(f"{failed}: {log.reason(in_one_line(error))}") from None
     parser = trt.OnnxParser(network, log.logger)
-    if not parser.parse(model, str(path)):
+    if not parser.parse(onnx.content):
         raise BackendError(
             f"{product_name(trt)} refuses {path}: {_parser_errors(parser) or log.reason('')}"
         )

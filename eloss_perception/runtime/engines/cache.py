@@ -4,18 +4,24 @@
 
 An entry is used only if its header is the one asked for and its content has the stated checksum; a
 file that is truncated, foreign or out of date is built anew and never given to TensorRT. Entries
-appear whole or not at all. The folder may be deleted at any time. It has to be one that only its
-owner writes to: an engine is code, and the checksum guards against accidents, not against people.
+appear whole or not at all. The folder may be deleted at any time.
+
+An engine is code, and the checksum guards against accidents, not against people. So the folder and
+its entries must be this user's or root's, and nobody else may write to them; where that is not so,
+nothing is read or kept there. What lies in the folder is opened without following links.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import secrets
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +29,15 @@ from typing import Any
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.engines.build import WORKSPACE_BYTES, BuiltEngine, PillarProfile
 from eloss_perception.runtime.engines.locking import held_lock
+from eloss_perception.runtime.regular_files import opened, read_up_to
 
 _LOG = logging.getLogger(__name__)
 
 # First line of an entry; the number is the version of the format.
 _MAGIC = b"eloss_perception engine 1\n"
 _HEADER_LIMIT = 65536
+# Ours have 5 to 40 MB.
+_MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -77,11 +86,50 @@ def default_cache_dir() -> Path:
     return root / "eloss_perception" / "engines"
 
 
+@contextmanager
+def private_folder(path: Path, make: bool = True) -> Iterator[int]:
+    """A folder that nobody else writes to, open for the length of the context.
+
+    Args:
+        path: The folder.
+        make: Makes it and the folders above where they are missing, for this user alone.
+
+    Yields:
+        Its descriptor: what is opened relative to it is in this very folder.
+
+    Raises:
+        OSError: If there is none, or others may write to it.
+    """
+    if make:
+        for folder in (*reversed(path.parents), path):
+            with suppress(FileExistsError):
+                folder.mkdir(0o700)
+    folder_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _refuse_foreign(os.fstat(folder_fd), path)
+        yield folder_fd
+    finally:
+        os.close(folder_fd)
+
+
+def _refuse_foreign(found: os.stat_result, path: Path) -> None:
+    """Raises PermissionError where another user than root owns what runs here, or may change it."""
+    if found.st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"it belongs to user {found.st_uid}", str(path))
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(
+            errno.EPERM, "other users may write to it (`chmod go-w` ends that)", str(path)
+        )
+
+
 class EngineCache:
     """Entries in a folder; whatever is wrong with that is logged, and the engine built anew."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder if folder is not None else default_cache_dir()
+        if folder is None:
+            with suppress(OSError):  # versions before 0.5 made it as the umask had it
+                self.folder.chmod(0o700)
         self._reported: set[str] = set()
 
     def path(self, key: EngineKey) -> Path:
@@ -92,11 +140,16 @@ class EngineCache:
         """The engine for a key; ``None`` where there is none that can be used."""
         path = self.path(key)
         try:
-            content = path.read_bytes()
+            with (
+                private_folder(self.folder, make=False) as folder,
+                opened(path.name, os.O_RDONLY | os.O_NOFOLLOW, folder) as file,
+            ):
+                _refuse_foreign(os.fstat(file), path)
+                content = read_up_to(file, path, _MAX_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            self._report(f"cannot read the engine cache: {error}")
+            self._report(f"the engine cache is not used: {error}")
             return None
         try:
             return _unpack(content, key)
@@ -113,25 +166,31 @@ class EngineCache:
     def store(self, key: EngineKey, engine: BuiltEngine) -> Path | None:
         """Keeps an engine; ``None`` where that fails, which is logged as a warning."""
         path = self.path(key)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial = f"{path.name}.{secrets.token_hex(8)}.partial"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(_pack(key, engine))
-                file.flush()
-                os.fsync(file.fileno())  # or a power cut could leave a whole name on half a file
-            os.replace(partial, path)
+            with private_folder(self.folder) as folder:
+                try:
+                    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+                    with opened(partial, flags, folder) as descriptor:
+                        with open(descriptor, "wb", closefd=False) as file:
+                            file.write(_pack(key, engine))
+                        # Or a power cut could leave a whole name on half a file.
+                        os.fsync(descriptor)
+                    os.replace(partial, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+                except OSError:
+                    with suppress(OSError):
+                        os.unlink(partial, dir_fd=folder)
+                    raise
         except OSError as error:
             _LOG.warning("cannot keep the engine, so each start builds it again: %s", error)
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
             return None
         return path
 
     def discard(self, key: EngineKey) -> None:
         """Removes the entry of a key that turned out to be of no use."""
         try:
-            self.path(key).unlink(missing_ok=True)
+            with private_folder(self.folder, make=False) as folder:
+                os.unlink(key.file_name, dir_fd=folder)
         except OSError as error:
             _LOG.warning("cannot remove %s: %s", self.path(key), error)
 
@@ -144,20 +203,24 @@ class EngineCache:
             waiting: Called now and then while another process builds it.
         """
         path = self.path(key)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            _LOG.debug("no lock: %s", error)
-        with held_lock(path.with_name(path.name + ".lock"), waiting) as held:
-            if held:
-                self._sweep(path)
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(private_folder(self.folder))
+            except OSError as error:
+                _LOG.debug("no lock: %s", error)
+            else:
+                lock = held_lock(path.with_name(path.name + ".lock"), waiting, dir_fd=folder)
+                if stack.enter_context(lock):
+                    _sweep(path, folder)
             yield
 
-    def _sweep(self, path: Path) -> None:
-        """Removes what builders that were killed while writing left; we hold the lock."""
-        for partial in self.folder.glob(f"{path.name}.*.partial"):
+
+def _sweep(path: Path, folder: int) -> None:
+    """Removes what builders that were killed while writing left; we hold the lock."""
+    for name in os.listdir(folder):
+        if name.startswith(f"{path.name}.") and name.endswith(".partial"):
             with suppress(OSError):
-                partial.unlink(missing_ok=True)
+                os.unlink(name, dir_fd=folder)
 
 
 def _header(key: EngineKey, engine: BuiltEngine) -> dict[str, Any]:

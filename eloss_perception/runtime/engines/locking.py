@@ -10,20 +10,25 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from eloss_perception.runtime.regular_files import opened
 
 _LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 # Longer than any build takes. The system releases the lock of a process that dies, so this is for
 # one that hangs.
-_PATIENCE_S = 1800.0
+_PATIENCE_S = 900.0
 
 
 @contextmanager
 def held_lock(
-    path: Path, waiting: Callable[[], None], patience_s: float = _PATIENCE_S
+    path: Path,
+    waiting: Callable[[], None],
+    patience_s: float = _PATIENCE_S,
+    dir_fd: int | None = None,
 ) -> Iterator[bool]:
     """Holds a lock file's lock (``flock``) while the context lasts.
 
@@ -31,25 +36,26 @@ def held_lock(
         path: The lock file; it stays, because removing it would let two hold it.
         waiting: Called on every try that finds the lock taken.
         patience_s: After which time it goes on without [s].
+        dir_fd: Descriptor of its folder, where that has been checked.
 
     Yields:
         Whether the lock is held: not so in a folder that cannot be written to or on a file system
         without locks, nor after ``patience_s``.
     """
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        _LOG.debug("no lock at %s: %s", path, error)
-        yield False
-        return
-    try:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    with ExitStack() as stack:  # closes the file, which releases the lock
+        try:
+            file = stack.enter_context(opened(path if dir_fd is None else path.name, flags, dir_fd))
+        except OSError as error:
+            _LOG.debug("no lock at %s: %s", path, error)
+            yield False
+            return
         yield _acquire(file, path, waiting, patience_s)
-    finally:
-        os.close(file)  # releases it
 
 
 def _acquire(file: int, path: Path, waiting: Callable[[], None], patience_s: float) -> bool:
     deadline = time.monotonic() + patience_s
+    has_waited = False
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,7 +65,16 @@ def _acquire(file: int, path: Path, waiting: Callable[[], None], patience_s: flo
                 _LOG.debug("no locks at %s: %s", path, error)
                 return False
         if time.monotonic() >= deadline:
-            _LOG.warning("another process has held %s for too long; going on without", path)
+            _LOG.warning(
+                "another process has held %s for %.0f s, too long; going on without it",
+                path,
+                patience_s,
+            )
             return False
+        if not has_waited:
+            has_waited = True
+            _LOG.info(
+                "another process holds %s: waiting for it for at most %.0f s", path, patience_s
+            )
         waiting()
         time.sleep(_POLL_S)

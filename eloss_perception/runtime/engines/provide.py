@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from eloss_perception.runtime.engines.build import BuiltEngine, PillarProfile, b
 from eloss_perception.runtime.engines.cache import EngineCache, EngineKey
 from eloss_perception.runtime.engines.library import TensorRtLog, product_name, quietly, shared_log
 from eloss_perception.runtime.engines.progress import Progress
+from eloss_perception.runtime.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
     from eloss_perception.runtime.gpu.cuda import CudaContext
@@ -68,7 +68,7 @@ class ProvidedEngine:
 
 def provide_engine(
     trt: Any,
-    onnx_path: Path,
+    onnx: OnnxFile,
     grid: PillarGrid,
     device: Device,
     cache: EngineCache,
@@ -78,21 +78,17 @@ def provide_engine(
 
     Args:
         trt: The TensorRT module.
-        onnx_path: The network.
+        onnx: The network.
         grid: Its grid.
         device: The current GPU.
         cache: Where engines are kept.
         progress: Told how far along a build is.
 
     Raises:
-        BackendError: If the network cannot be read, built or opened.
+        BackendError: If the network cannot be built or opened.
     """
-    try:
-        model = onnx_path.read_bytes()
-    except OSError as error:
-        raise BackendError(f"cannot read {onnx_path}: {error}") from None
     key = EngineKey(
-        onnx_sha256=hashlib.sha256(model).hexdigest(),
+        onnx_sha256=onnx.sha256,
         runtime=trt.__name__,
         version=str(trt.__version__),
         device_name=device.name,
@@ -109,7 +105,7 @@ def provide_engine(
             # It may be there by now: the process that held the lock has built it.
             found = _open_cached(runtime, cache, key, log)
             if found is None:
-                return _build(trt, runtime, model, onnx_path, key, cache, progress, log)
+                return _build(trt, runtime, onnx, key, cache, progress, log)
     engine, built = found
     return ProvidedEngine(
         engine, runtime, log, built.precision, cache.path(key), len(built.plan), build_s=None
@@ -137,8 +133,7 @@ def _open_cached(
 def _build(
     trt: Any,
     runtime: Any,
-    model: bytes,
-    onnx_path: Path,
+    onnx: OnnxFile,
     key: EngineKey,
     cache: EngineCache,
     progress: Progress,
@@ -146,16 +141,16 @@ def _build(
 ) -> ProvidedEngine:
     _LOG.info(
         "building the TensorRT engine of %s for %s; this is done once and may take minutes",
-        onnx_path,
+        onnx.path,
         key.device_name,
     )
     start = time.monotonic()
-    built = build_engine(trt, model, onnx_path, key.profile, progress)
+    built = build_engine(trt, onnx, key.profile, progress)
     build_s = time.monotonic() - start
     engine = quietly(log, runtime.deserialize_cuda_engine, built.plan)
     if engine is None:
         raise BackendError(
-            f"TensorRT cannot open the engine that it built of {onnx_path}: "
+            f"TensorRT cannot open the engine that it built of {onnx.path}: "
             f"{log.reason('it gave no reason')}"
         )
     path = cache.store(key, built)
