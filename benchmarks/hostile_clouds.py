@@ -31,7 +31,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -56,7 +56,7 @@ _HOSTILE_NAMES = (
     *("\n", "\x1b[31mx\x1b[0m", "a\0b", "λ" * 60, "\ufffd", "%s%n{0}", "'; drop", "n" * 5000),
     *("\udcff", "intensity\n", "x y"),
 )
-_FRAMES = ("velodyne", "", "base_link", "\n", "\x1b[2J", "λ/μ", "\ufffd", "{}%s", "f" * 300)
+_FRAMES = ("velodyne", "", "base_link", "\n", "\x1b[2J", "λ/μ", "\ufffd", "{}%s", "f" * 256)
 # Borders of cells, bins, sectors and grids; see `core/scan_statistics.py` and `core/grid.py`.
 _EDGES = np.float32(
     [
@@ -451,7 +451,7 @@ def _say(report: Report, path: Path | None) -> int:
         problems.append(f"memory grew by more than {_MAX_GROWTH_MB:g} MB")
     print("; ".join(problems) or "no crash, sent = answered + dropped, memory flat")
     if path is not None:
-        path.write_text(json.dumps(asdict(report), indent=2) + "\n")
+        path.write_text(json.dumps(vars(report), indent=2) + "\n")
     return 1 if problems else 0
 
 
