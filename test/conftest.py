@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures that several test files share: where real KITTI frames are, if anywhere.
+"""What several test files share: a ROS domain, and where real KITTI frames are, if anywhere.
 
 KITTI is never part of this repository. `ELOSS_KITTI_ROOT` names the folder that holds the object
 set's `training/` and `ImageSets/`; a tracking sequence is looked for in `tracking/` beside it.
@@ -17,6 +17,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+from eloss_perception.demo.processes import reserve_domain
+
+# Before anything starts ROS. Whatever the user's own domain is: a robot, or another test run, may
+# be in it, and would be answered by the tests' nodes.
+os.environ["ROS_DOMAIN_ID"] = str(reserve_domain())
 
 _PACKED = Path(__file__).resolve().parents[1].parent / "shared" / "kitti"
 

@@ -24,7 +24,7 @@ from eloss_perception.demo.cars import CarsFound, count_cars
 from eloss_perception.demo.console import Console
 from eloss_perception.demo.drive import drive_bag, find_sequence
 from eloss_perception.demo.phases import phases_of
-from eloss_perception.demo.processes import ChildProcesses, ProcessError
+from eloss_perception.demo.processes import ChildProcesses, ProcessError, reserve_domain
 from eloss_perception.demo.record import DemoRecord, Frame
 from eloss_perception.demo.settings import DemoSettings, default_corruptions
 from eloss_perception.demo.summary import summary_lines
@@ -213,6 +213,18 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
         child = int(parent.stdout.readline())
         parent.kill()
     assert wait_for(lambda: not is_running(child))
+
+
+def test_nobody_else_is_in_a_reserved_domain() -> None:
+    own = {int(os.environ["ROS_DOMAIN_ID"]), reserve_domain(), reserve_domain()}
+    code = (
+        "from eloss_perception.demo.processes import reserve_domain\n"
+        "print(*(reserve_domain() for _ in range(50)))"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], text=True)
+    others = {int(domain) for domain in said.split()}
+    assert (len(own), len(others), own & others) == (3, 50, set())
+    assert own | others <= set(range(1, 101))
 
 
 def test_a_log_gets_lines_but_no_changing_line() -> None:

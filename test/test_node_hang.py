@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from eloss_perception.errors import BackendError, HangError
 from eloss_perception.msg import EntropyHealth
+from eloss_perception.ros import managed
 from eloss_perception.ros.params import DetectorNodeSettings
 
 # Only what hangs for ever takes as long as this.
@@ -182,6 +185,30 @@ def test_a_network_that_loads_for_ever_holds_up_nothing_else() -> None:
         assert change(harness, Transition.TRANSITION_ACTIVATE)
     finally:
         gate.set()
+        harness.close()
+
+
+class SlowLock:
+    """A lock whose holder is held up before it has let go."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.acquire = self._lock.acquire
+
+    def release(self) -> None:
+        time.sleep(0.2)
+        self._lock.release()
+
+
+def test_a_transition_may_follow_the_answer_of_the_last_one_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(managed, "threading", SimpleNamespace(Lock=SlowLock))
+    harness = Harness(FakeDetector(), autostart=False)
+    try:
+        assert change(harness, Transition.TRANSITION_CONFIGURE)
+        assert change(harness, Transition.TRANSITION_ACTIVATE)
+    finally:
         harness.close()
 
 

@@ -132,12 +132,12 @@ class RosRun:
             os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
         try:
             from eloss_perception.benchmark.listener import Listener
-            from eloss_perception.demo.processes import ChildProcesses
+            from eloss_perception.demo.processes import ChildProcesses, reserve_domain
         except ModuleNotFoundError as error:
             raise NotMeasuredError(
                 f"needs ROS 2 ({error.name} not found): `./run eloss benchmark`"
             ) from None
-        domain = os.environ.get("ROS_DOMAIN_ID") or str(1 + os.getpid() % 100)
+        domain = os.environ.get("ROS_DOMAIN_ID") or str(reserve_domain())
         environment = {"ROS_DOMAIN_ID": domain, "PYTHONUNBUFFERED": "1"}
         self._children = self._stack.enter_context(ChildProcesses(self._folder, environment))
         self.listener: Listener = self._stack.enter_context(Listener(int(domain)))

@@ -15,7 +15,7 @@ from pathlib import Path
 from eloss_perception.bags import drives
 from eloss_perception.core.health import HealthLevel
 from eloss_perception.demo.console import Console, shown
-from eloss_perception.demo.processes import ChildProcesses, ProcessError
+from eloss_perception.demo.processes import ChildProcesses, ProcessError, reserve_domain
 from eloss_perception.demo.record import DETECTOR
 from eloss_perception.demo.watch import Watch
 from eloss_perception.errors import DataError
@@ -52,7 +52,7 @@ def play_and_record(
         ProcessError: A process failed.
     """
     # Two demos on one machine must not hear each other.
-    domain = os.environ.get("ROS_DOMAIN_ID") or str(1 + os.getpid() % 100)
+    domain = os.environ.get("ROS_DOMAIN_ID") or str(reserve_domain())
     report = output / "logs" / "player.json"
     recorded = [
         drives.POINTS_TOPIC,

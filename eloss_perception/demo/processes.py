@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,34 @@ from eloss_perception.interrupts import end_with_parent
 
 _TAIL_LINES = 8
 _LOG_LINE_PREFIXES = ("[INFO]",)
+
+# Those above need UDP ports that Linux gives to anybody.
+_NUM_DOMAINS = 100
+_reserved: list[socket.socket] = []
+
+
+def reserve_domain() -> int:
+    """Returns a ROS domain in which nothing on this machine speaks, kept until the process ends.
+
+    Whoever shares a domain hears the others' scans and answers their service calls. Domain 0, where
+    robots are, is never returned.
+    """
+    start = os.getpid()
+    for domain in (1 + (start + i) % _NUM_DOMAINS for i in range(_NUM_DOMAINS)):
+        # A name that holds for all users and goes with the process, however that ends.
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            name.bind(f"\0eloss_perception/domain/{domain}")
+            # Where participants listen: all of them, and each of the first ten.
+            for offset in (0, *range(10, 30, 2)):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+                    port.bind(("", 7400 + 250 * domain + offset))
+        except OSError:
+            name.close()
+            continue
+        _reserved.append(name)
+        return domain
+    raise ProcessError(f"all ROS domains from 1 to {_NUM_DOMAINS} are in use on this machine")
 
 
 class ProcessError(ElossError):

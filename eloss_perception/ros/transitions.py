@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
@@ -46,16 +47,16 @@ def _answering(
         answer = Future(executor=executor)
 
         def work() -> None:
+            give = partial(answer.set_result, response)
             try:
-                answer.set_result(change_state(request, response))
+                give = partial(answer.set_result, change_state(request, response))
             except RuntimeError as error:  # rclpy's RCLError; what steps raise does not come so far
                 node.get_logger().warning(f"transition refused: {' '.join(str(error).split())}")
-                answer.set_result(response)
             except BaseException as error:
-                answer.set_exception(error)
-            finally:
-                lock.release()
-                executor.wake()
+                give = partial(answer.set_exception, error)
+            lock.release()  # first: whoever has the answer may ask for the next transition at once
+            give()
+            executor.wake()
 
         threading.Thread(target=work, name="transition", daemon=True).start()
         return await answer
