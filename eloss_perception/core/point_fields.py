@@ -67,14 +67,21 @@ def finish_points(points, scale):  # type: ignore[no-untyped-def]
             points[i, 0] = points[i, 1] = points[i, 2] = np.float32(np.nan)
 
 
-@njit
+@njit(error_model="numpy")
 def are_finished(points):  # type: ignore[no-untyped-def]
-    """Whether :func:`finish_points` of a scale of 1 would change nothing."""
-    num_finished = 0
+    """Whether :func:`finish_points` of a scale of 1 would change nothing.
+
+    Args:
+        points: (N, 4) float32, contiguous.
+    """
+    # Flat and without a branch, which the compiler makes vector instructions of.
+    values = points.reshape(-1)  # (N, 4) -> (4N,)
+    num_changed = np.int32(0)
     for i in range(len(points)):
-        x, y, z, intensity = points[i, 0], points[i, 1], points[i, 2], points[i, 3]
+        at = np.uintp(4 * i)
+        x, y, z = values[at], values[at + np.uintp(1)], values[at + np.uintp(2)]
+        intensity = values[at + np.uintp(3)]
         # A comparison with NaN is false, and NaN stays.
-        is_changed = (intensity < 0.0) | (intensity > 1.0)
-        is_changed |= x * x + y * y + z * z < _NEAREST_SQUARE
-        num_finished += not is_changed
-    return num_finished == len(points)
+        is_changed = (intensity < np.float32(0.0)) | (intensity > np.float32(1.0))
+        num_changed += np.int32(is_changed | (x * x + y * y + z * z < _NEAREST_SQUARE))
+    return num_changed == 0
