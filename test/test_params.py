@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The settings model: round trip to parameters, refusals, the shipped file and the README."""
+"""The settings model: round trip to parameters, refusals, the shipped file and docs/parameters.md."""
 
 from __future__ import annotations
 
@@ -110,11 +110,8 @@ def test_the_table_has_a_row_for_each_parameter() -> None:
     assert all(row.count("|") == 6 for row in rows)
 
 
-def test_the_readme_shows_this_table() -> None:
-    readme = ROOT / "README.md"
-    if not readme.exists() or "score_thresholds.car" not in readme.read_text():
-        pytest.skip("the README has no parameter table yet")
-    assert markdown_table() in readme.read_text()
+def test_the_documentation_shows_this_table() -> None:
+    assert markdown_table() in (ROOT / "docs" / "parameters.md").read_text()
 
 
 def test_a_height_of_zero_is_zero_and_minus_one_the_sensors_entry() -> None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings as ROS parameters: a nested model's fields become dotted names. Needs no ROS.
 
-`declare.py` declares them; the README's table and the check of `config/detector.param.yaml` are
+`declare.py` declares them; docs/parameters.md and the check of `config/detector.param.yaml` are
 made from them.
 """
 
@@ -101,7 +101,7 @@ def parameters_of(settings: DetectorNodeSettings) -> dict[str, Any]:
 
 
 def markdown_table() -> str:
-    """Returns the README's table of parameters."""
+    """Returns the table of docs/parameters.md."""
     lines = [
         "| parameter | default | valid | at run time | meaning |",
         "|---|---|---|---|---|",

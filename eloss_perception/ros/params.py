@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector node's settings: the one home of their defaults, ranges and descriptions.
 
-`parameters.py` makes ROS parameters and the README's table from these fields. Needs no ROS.
+`parameters.py` makes ROS parameters and docs/parameters.md from these fields. Needs no ROS.
 """
 
 from __future__ import annotations
