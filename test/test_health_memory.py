@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from eloss_perception.core.health_memory import RecentFrames, SlowDrift
 
@@ -18,6 +19,23 @@ def test_the_mean_is_that_of_the_last_frames_once_there_are_five() -> None:
         recent.add(np.full(3, float(value)))
         assert recent.mean() is not None
     np.testing.assert_array_equal(recent.mean(), np.full(3, np.mean(range(4, 10))))
+
+
+@pytest.mark.parametrize("num_frames", [5, 7, 40])
+def test_the_mean_is_that_of_a_list_of_the_last_frames_bit_for_bit(num_frames: int) -> None:
+    recent = RecentFrames(num_frames)
+    kept: list[np.ndarray] = []
+    for index, readings in enumerate(np.random.default_rng(0).normal(size=(300, 4))):
+        if index == 150:
+            kept.clear()
+            for _ in range(31):
+                recent.age()
+        recent.add(readings)
+        kept = [*kept, readings][-num_frames:]
+        if len(kept) >= 5:
+            np.testing.assert_array_equal(recent.mean(), np.mean(kept, axis=0))
+        else:
+            assert recent.mean() is None
 
 
 def test_frames_without_a_clean_one_age_the_memory() -> None:
