@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-FLOAT32, FLOAT64, UINT8, UINT16, INT32 = 7, 8, 2, 4, 5
+FLOAT32, FLOAT64, INT8, UINT8, UINT16, INT32 = 7, 8, 1, 2, 4, 5
 
 
 @dataclass

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from calibration_factory import drive_scan, standing_scan, write_bag, write_bund
 from street_factory import write_kitti_root
 
 from eloss_perception import cli
-from eloss_perception.commands.calibrate_sources import bag_clouds, mounted_sensor
-from eloss_perception.core.sensors import SENSORS
+from eloss_perception.commands.calibrate_sources import bag_clouds
+from eloss_perception.commands.parsing import add_sensor_arguments, mounted_sensor
+from eloss_perception.core.sensors import SENSORS, SensorModel
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.runtime.bundle import Bundle
 
@@ -146,17 +148,28 @@ def test_a_scale_that_saturates_the_intensities_is_refused(tmp_path: Path) -> No
         match=r"intensity is saturated: check sensor, intensity_field and intensity_scale",
     ):
         list(bag_clouds(bag, None, SENSOR, WHOLE, 300).scans)
-    right = bag_clouds(bag, None, mounted_sensor("velodyne", None, None), WHOLE, 300)
+    right = bag_clouds(bag, None, SENSORS["velodyne"], WHOLE, 300)
     np.testing.assert_allclose(next(iter(right.scans)), drive_scan(0), rtol=1e-5)
 
 
 def test_the_mounting_is_that_of_the_nodes_parameters() -> None:
-    sensor = mounted_sensor("nuscenes_hdl32e", 2.1, 10.0)
+    def parse(*argv: str) -> SensorModel:
+        parser = argparse.ArgumentParser()
+        add_sensor_arguments(parser, "velodyne")
+        return mounted_sensor(parser.parse_args(argv), "velodyne")
+
+    sensor = parse(
+        *("--sensor", "nuscenes_hdl32e", "--mounting-height", "2.1", "--mounting-yaw", "10"),
+        *("--intensity-field", "signal", "--intensity-scale", "9"),
+    )
     assert sensor.mounting_height == 2.1
     assert sensor.forward_yaw == pytest.approx(math.pi / 2 + math.radians(10.0))
-    assert mounted_sensor("velodyne", None, None) == SENSORS["velodyne"]
+    assert (sensor.intensity_fields, sensor.scale_of("signal")) == (("signal",), 9.0)
+    assert parse("--mounting-height", "0").mounting_height == 0.0
+    assert parse() == parse("--intensity-field", "auto") == SENSORS["velodyne"]
+    assert parse("--intensity-field", "none").intensity_fields == ()
     with pytest.raises(ConfigError, match="abacus"):
-        mounted_sensor("abacus", None, None)
+        parse("--sensor", "abacus")
 
 
 def test_a_wrong_mounting_height_is_noted(bundle: Path, bag: Path, tmp_path: Path, capsys) -> None:

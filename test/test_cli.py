@@ -258,7 +258,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
     ("argv", "message"),
     [
         (["detect", "missing.bin", "--out", "x"], "missing.bin: no such file"),
-        (["detect", "folder", "--out", "x"], "neither .bin files nor a KITTI root"),
+        (["detect", "folder", "--out", "x"], "neither .bin, .pcd, .ply, .npy nor a KITTI root"),
         (["detect", "empty.bin", "--out", "x", "--sensor", "nonsense"], "'nonsense'"),
         (["detect", "empty.bin", "--out", "x", "--bundle", "nonsense"], "no bundle at nonsense"),
         (["evaluate", "--data", "nonsense"], "nonsense"),
@@ -479,6 +479,37 @@ def test_detect_without_calibration_writes_boxes_of_the_sensor_frame(
         assert 0.2 <= float(score) <= 1.0
         assert len([float(value) for value in box]) == 7
     assert not (out / "pictures").exists()
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".npy"])
+def test_detect_in_a_frame_of_its_own(simulated, bundle, tmp_path, suffix):
+    scan = simulated / "training" / "velodyne" / "000000.bin"
+    points = np.fromfile(scan, "<f4").reshape(-1, 4)
+    points = (points[:, [1, 0, 2, 3]] * [-1, 1, 1, 255] + [0, 0, 1.73, 0]).astype("<f4")
+    loose = {name: tmp_path / name / f"scan{suffix}" for name in ("network", "own")}
+    for path in loose.values():
+        path.parent.mkdir()
+    (tmp_path / "network" / "scan.bin").write_bytes(scan.read_bytes())
+    loose["network"] = tmp_path / "network" / "scan.bin"
+    if suffix == ".npy":
+        np.save(loose["own"], points)
+    else:
+        points.tofile(loose["own"])
+    own = ["--sensor", "velodyne", "--mounting-height", 0, "--mounting-yaw", 90]
+    own += ["--intensity-field", "i", "--intensity-scale", 255.0]
+    boxes = {}
+    for name, more in (("network", []), ("own", own)):
+        out = tmp_path / f"found_{name}"
+        argv = ["detect", loose[name], "--out", out, "--bundle", bundle, "--no-pictures"]
+        assert run(*argv, "--score", 0.2, *more) == 0
+        lines = (out / "results" / "scan.csv").read_text().splitlines()[1:]
+        boxes[name] = np.array([[float(x) for x in line.split(",")[1:]] for line in lines])
+    network, moved = boxes["network"], boxes["own"]
+    network = np.column_stack([-network[:, 2], network[:, 1], network[:, 3] + 1.73])
+    # Rounding may take a box of the least score along.
+    distances = np.linalg.norm(network[:, None] - moved[None, :, 1:4], axis=2)
+    assert len(network) > 3
+    assert (distances.min(axis=1) < 0.05).mean() > 0.7
 
 
 def test_detect_in_real_frames(kitti_object_root, bundle, tmp_path, capsys):

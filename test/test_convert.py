@@ -14,6 +14,7 @@ import pytest
 from array_allocations import num_lines
 from cloud_factory import (
     FLOAT64,
+    INT8,
     INT32,
     UINT8,
     UINT16,
@@ -213,6 +214,15 @@ def test_the_scale_is_that_of_the_field(
     cloud.fields = [*XYZI[:3], Field(field, 12, datatype)]
     intensity = points_from_msg(cloud, dataclasses.replace(KITTI_255, **_intensity_of(sensor)))
     np.testing.assert_allclose(intensity[:, 3], points[:, 3], atol=0.51 / scale)
+
+
+def test_a_byte_of_intensity_is_one_though_it_is_declared_as_signed() -> None:
+    points = random_points(256)
+    points[:, 3] = np.arange(256)
+    cloud = packed_cloud(points, [*XYZI[:3], Field("intensity", 12, UINT8)], 16)
+    cloud.fields = [*XYZI[:3], Field("intensity", 12, INT8)]
+    intensity = points_from_msg(cloud, KITTI_255)[:, 3]
+    np.testing.assert_allclose(intensity, np.arange(256) / 255.0, rtol=1e-6)
 
 
 def _intensity_of(sensor: str) -> dict[str, object]:

@@ -93,6 +93,9 @@ def hostile_scans() -> dict[str, Points]:
     every_cell = np.column_stack(
         [columns.ravel() * 0.5 + 0.25, rows.ravel() * 0.5 - 3.75, np.zeros(256), np.ones(256)]
     ).astype(np.float32)
+    without_return = scan(8)
+    without_return[::2, :3] = np.nan  # the intensity stays
+    without_return[1::4, :3] = 0.0
     borders = np.arange(-6, 10, 0.5, dtype=np.float32)
     borders = np.concatenate([np.nextafter(borders, np.float32(e)) for e in (-9, 0, 9)])
     corners = np.stack(np.meshgrid(borders, borders, [-3.0, 0.0], [0.5]), axis=-1)
@@ -105,6 +108,7 @@ def hostile_scans() -> dict[str, Points]:
         "nothing finite": np.full((300, 4), np.nan, np.float32),
         "nothing in range": np.full((300, 4), 100.0, np.float32),
         "some not finite": broken,
+        "no returns": without_return,
         "huge": huge,
         "one cell": one_cell,
         "one point, many times": np.repeat(one_cell[:1], 700, axis=0),
@@ -127,10 +131,25 @@ def test_hostile_scans(device: Device, name: str) -> None:
         assert_as_on_the_cpu(device, pillarizer, points)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_points_without_a_return_change_no_pillar(device: Device, value: float) -> None:
+    pillarizer = DevicePillarizer(device.context, GRID)
+    dense = scan(9, 3000)
+    expected = device.read(pillarizer(dense), GRID)
+    organised = np.full((9000, 4), value, np.float32)
+    organised[1::3] = dense
+    organised[::3, 3] = 0.5
+    counts = assert_as_on_the_cpu(device, pillarizer, organised)
+    assert counts.num_non_finite == 6000
+    for got, wanted in zip(device.read(pillarizer(organised), GRID), expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
 def test_the_scans_are_hostile_in_the_ways_meant() -> None:
     counts = {name: pillarize(points, GRID).counts for name, points in hostile_scans().items()}
     assert counts["more pillars than may be"].num_dropped_pillars == 56
     assert counts["nothing finite"].num_non_finite == 300
+    assert counts["no returns"].num_non_finite == 400
     assert counts["one cell"].num_pillars == 1 and counts["one cell"].num_points == 4
     assert counts["on the bounds"].num_out_of_range == 1
     assert counts["one point"].num_single_pillars == counts["one point"].num_lone_pillars == 1

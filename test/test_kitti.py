@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eloss_perception.core.scan_files import read_scan_file
+from eloss_perception.core.sensors import SENSORS
 from eloss_perception.errors import DataError
 from eloss_perception.kitti import (
     Calibration,
@@ -305,6 +307,18 @@ class TestFolders:
             read_points(tmp_path / "none.bin")
         path.write_bytes(b"")
         assert read_points(path).shape == (0, 4)
+
+    def test_points_at_the_sensors_origin_are_no_returns_as_in_the_node(self, tmp_path):
+        path = tmp_path / "scan.bin"
+        points = np.array(
+            [[1, 2, 3, 0.5], [0, 0, 0, 0], [np.nan, 0, 0, 0], [0.2, -0.2, 0, 1], [0.3, 0, 0.1, 1]]
+        ).astype("<f4")
+        points.tofile(path)
+        np.testing.assert_array_equal(read_points(path), points[[0, 2, 4]])
+        np.testing.assert_array_equal(
+            np.isfinite(read_scan_file(path, SENSORS["kitti_hdl64"])[:, 0]),
+            [True, False, False, False, True],
+        )
 
     def test_writing_refuses_bad_input(self, tmp_path):
         with pytest.raises(ValueError, match=r"must be \(N, 4\)"):

@@ -13,6 +13,7 @@ import pytest
 from eloss_perception.core.boxes import Boxes3D
 from eloss_perception.core.scan_files import read_scan_file
 from eloss_perception.core.sensors import (
+    NEUTRAL_INTENSITY,
     SENSORS,
     SensorModel,
     find_sensor,
@@ -148,6 +149,7 @@ def test_real_scans_of_other_sensors_have_the_road_where_the_network_expects_it(
         (5, "<f4", 255.0, "nuscenes_hdl32e"),
         (4, "<f4", 255.0, "velodyne"),
         (3, "<f4", 1.0, "fits no known"),
+        (6, "<f4", 1.0, "seem to have 6 values, not 4; the file fits no known"),
         (4, "<f8", 1.0, "fits no known"),
         (4, ">f4", 1.0, "fits no known"),
     ],
@@ -159,8 +161,36 @@ def test_a_scan_file_of_another_layout_is_refused(
     points = np.column_stack(
         [rng.uniform(-40, 40, (2000, 2)), rng.uniform(-2, 1, 2000), rng.uniform(0, scale, 2000)]
     )
-    rows = np.column_stack([points, np.arange(2000) % 32])[:, :columns]
+    rows = np.column_stack([points, np.arange(2000) % 32, np.full(2000, 30.0)])[:, :columns]
     path = tmp_path / "scan.bin"
     rows.astype(dtype).tofile(path)
     with pytest.raises(DataError, match=message):
+        read_scan_file(path, SENSORS["kitti_hdl64"])
+
+
+def test_records_of_another_width_are_seen_where_every_value_is_plausible(tmp_path: Path) -> None:
+    # Six columns x, y, z, r, g, b read as four would pass for a scan of a sensor of 0 to 255.
+    angle = np.linspace(0.0, 60.0, 4000)
+    rows = np.column_stack([9 * np.cos(angle), 9 * np.sin(angle), angle / 30, *3 * [angle % 9 / 9]])
+    path = tmp_path / "scan.bin"
+    np.abs(rows).astype("<f4").tofile(path)
+    with pytest.raises(DataError, match="seem to have 6 values, not 4"):
+        read_scan_file(path, SENSORS["velodyne"])
+    right = np.abs(rows[:, :4]) * [1, 1, 1, 255]
+    for order in (np.arange(4000), np.random.default_rng(1).permutation(4000)):
+        right[order].astype("<f4").tofile(path)
+        assert len(read_scan_file(path, SENSORS["velodyne"])) == 4000
+
+
+def test_a_scan_file_whose_intensity_is_not_to_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "scan.bin"
+    points = np.random.default_rng(2).uniform(1.0, 30.0, (500, 4)).astype("<f4")
+    points.tofile(path)
+    with pytest.raises(DataError, match="intensities reach"):
+        read_scan_file(path, SENSORS["kitti_hdl64"])
+    read = read_scan_file(path, find_sensor("kitti_hdl64", intensity_field="none"))
+    np.testing.assert_array_equal(read[:, :3], points[:, :3])
+    assert (read[:, 3] == NEUTRAL_INTENSITY).all()
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"scan\.bin: the file is empty"):
         read_scan_file(path, SENSORS["kitti_hdl64"])

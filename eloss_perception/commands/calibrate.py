@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eloss_perception.commands.parsing import (
+    SENSOR_ARGUMENTS,
     Subparsers,
     add_backend_arguments,
     add_command,
-    height,
+    add_sensor_arguments,
+    mounted_sensor,
     positive_float,
     positive_int,
     seconds,
@@ -30,10 +32,7 @@ if TYPE_CHECKING:
 # mistake that would go unnoticed.
 _OF_SIMULATION = ("scans", "drives")
 _OF_DATA = ("split", "frames_apart")
-_OF_BAG = (
-    *("topic", "sensor", "mounting_height", "mounting_yaw"),
-    *("intensity_field", "intensity_scale", "start", "end", "clouds"),
-)
+_OF_BAG = ("topic", *SENSOR_ARGUMENTS, "start", "end", "clouds")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -103,30 +102,7 @@ def _add_source_arguments(parser: argparse.ArgumentParser) -> None:
     bag = parser.add_argument_group("a vehicle's own recording")
     source.add_argument("--bag", type=Path, metavar="BAG", help="rosbag2 with a PointCloud2 topic")
     bag.add_argument("--topic", help="its point clouds (default: the only ones)")
-    bag.add_argument("--sensor", help="what recorded them (default: the bundle's)")
-    bag.add_argument(
-        "--mounting-height",
-        type=height,
-        metavar="M",
-        help="of the clouds' frame above the ground, 0 for a frame on it (default: the sensor's)",
-    )
-    bag.add_argument(
-        "--mounting-yaw",
-        type=float,
-        metavar="DEG",
-        help="forward axis in the clouds' frame, as the node's mounting_yaw_deg",
-    )
-    bag.add_argument(
-        "--intensity-field",
-        metavar="NAME",
-        help="as the node's intensity_field: none where there is none (default: the sensor's)",
-    )
-    bag.add_argument(
-        "--intensity-scale",
-        type=positive_float,
-        metavar="V",
-        help="value of it that counts as full intensity (default: the sensor's for the field)",
-    )
+    add_sensor_arguments(bag, "the bundle's")
     bag.add_argument("--start", type=seconds, metavar="S", help="leave out what lies before")
     bag.add_argument("--end", type=positive_float, metavar="S", help="leave out what lies after")
     bag.add_argument(
@@ -228,13 +204,7 @@ def _from_scans(
         clean = calibrate_sources.bag_clouds(
             args.bag,
             args.topic,
-            calibrate_sources.mounted_sensor(
-                args.sensor or sensor,
-                args.mounting_height,
-                args.mounting_yaw,
-                args.intensity_field,
-                args.intensity_scale,
-            ),
+            mounted_sensor(args, sensor),
             (args.start or 0.0, args.end),
             args.clouds or 300,
         )

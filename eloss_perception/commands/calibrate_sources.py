@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.commands.terminal import warn
-from eloss_perception.core.sensors import SensorModel, find_sensor, intensity_fault
+from eloss_perception.core.sensors import SensorModel, intensity_fault
 from eloss_perception.errors import CloudError, DataError
 from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti import KittiDataset
@@ -61,28 +61,6 @@ def kitti_scans(root: Path, splits: Sequence[str], frames_apart_s: float) -> Cle
 
     description = f"{len(labels)} scans of {', '.join(splits)} in KITTI's layout"
     return CleanScans(scans(), labels, description, frames_apart_s, 10.0)
-
-
-def mounted_sensor(
-    name: str,
-    mounting_height: float | None,
-    mounting_yaw_deg: float | None,
-    intensity_field: str | None = None,
-    intensity_scale: float | None = None,
-) -> SensorModel:
-    """Return the table's sensor as it is mounted, as the node's parameters say it.
-
-    Raises:
-        ConfigError: Unknown sensor, or a mounting that is no finite number.
-    """
-    yaw = find_sensor(name).forward_yaw + math.radians(mounting_yaw_deg or 0.0)
-    return find_sensor(
-        name,
-        mounting_height=mounting_height,
-        forward_yaw=yaw,
-        intensity_field=None if intensity_field == "auto" else intensity_field,
-        intensity_scale=intensity_scale,
-    )
 
 
 def bag_clouds(

@@ -12,9 +12,11 @@ from eloss_perception.commands.parsing import (
     Subparsers,
     add_backend_arguments,
     add_command,
+    add_sensor_arguments,
     fraction,
+    mounted_sensor,
 )
-from eloss_perception.commands.scans import ScanFile, find_scans
+from eloss_perception.commands.scans import ScanFile, find_scans, read_scan
 from eloss_perception.commands.terminal import format_table, say, track
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from eloss_perception.runtime.detector import Detections, Detector
 
 _MAX_ROWS = 20
+_SENSOR = "kitti_hdl64"
 _SUMMARY_NAME = "summary.csv"
 
 
@@ -52,6 +55,7 @@ def add_parser(subparsers: Subparsers) -> None:
         run,
         "find objects in scans",
         details=(
+            "Scans are .bin (float32: x, y, z, intensity), .pcd, .ply or .npy files.\n"
             "Writes into DIR: results/NAME.txt in KITTI's format where the scan has a calibration\n"
             "(calib/ beside velodyne/; 2D boxes are -1 where the image shows nothing), else\n"
             "results/NAME.csv with boxes in the sensor's frame;\n"
@@ -65,28 +69,24 @@ def add_parser(subparsers: Subparsers) -> None:
         ),
     )
     parser.add_argument(
-        "scans", nargs="+", type=Path, metavar="SCAN", help=".bin files, folders or KITTI roots"
+        "scans", nargs="+", type=Path, metavar="SCAN", help="files, folders or KITTI roots"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for all results")
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="default: the shipped one")
-    parser.add_argument(
-        "--sensor", default="kitti_hdl64", help="what wrote the scans (default: kitti_hdl64)"
-    )
     parser.add_argument("--split", default="val", help="of KITTI roots (default: val)")
     parser.add_argument("--score", type=fraction, metavar="P", help="least score of a box")
+    add_sensor_arguments(parser, _SENSOR)
     add_backend_arguments(parser)
     parser.add_argument("--no-pictures", dest="pictures", action="store_false")
 
 
 def run(args: argparse.Namespace) -> int:
     """Detect in every scan, then print the table."""
-    from eloss_perception.core.scan_files import read_scan_file
-    from eloss_perception.core.sensors import find_sensor
     from eloss_perception.runtime.backends.base import BackendSettings
     from eloss_perception.runtime.bundle import Bundle, default_bundle_path
     from eloss_perception.runtime.detector import DetectionThresholds, Detector
 
-    sensor = find_sensor(args.sensor)
+    sensor = mounted_sensor(args, _SENSOR)
     scans = find_scans(args.scans, args.split)
     thresholds = (
         DetectionThresholds() if args.score is None else DetectionThresholds(score=args.score)
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     detector.warm_up()
     rows = []
     for scan in track(scans, len(scans), "scans"):
-        points = read_scan_file(scan.path, sensor)
+        points = read_scan(scan.path, sensor)
         detections = detector.detect(points)
         report = _health(detector, detections)
         _write_result(args.out / "results", scan, detections.boxes, sensor, detector.class_names)

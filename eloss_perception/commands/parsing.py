@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from eloss_perception.core.sensors import SensorModel
+
 # argparse gives the type of `add_subparsers` no public name.
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Model = TypeVar("Model", bound="BaseModel")
@@ -109,6 +111,62 @@ def add_backend_arguments(
     )
     parser.add_argument(
         "--threads", type=positive_int, default=2, metavar="N", help="of a CPU (default: 2)"
+    )
+
+
+# argparse gives what parsers and their groups have in common no public name.
+_Arguments: TypeAlias = "argparse._ActionsContainer"
+
+SENSOR_ARGUMENTS = (
+    *("sensor", "mounting_height", "mounting_yaw", "intensity_field", "intensity_scale"),
+)
+"""What :func:`add_sensor_arguments` adds, by destination; each is None where it is not given."""
+
+
+def add_sensor_arguments(parser: _Arguments, default: str) -> None:
+    """Add what has to be known of the sensor, as the node's parameters say it."""
+    parser.add_argument("--sensor", help=f"what recorded the points (default: {default})")
+    parser.add_argument(
+        "--mounting-height",
+        type=height,
+        metavar="M",
+        help="of the points' frame above the ground, 0 for a frame on it (default: the sensor's)",
+    )
+    parser.add_argument(
+        "--mounting-yaw",
+        type=float,
+        metavar="DEG",
+        help="forward axis in the points' frame, as the node's mounting_yaw_deg",
+    )
+    parser.add_argument(
+        "--intensity-field",
+        metavar="NAME",
+        help="as the node's intensity_field: none where there is none (default: the sensor's)",
+    )
+    parser.add_argument(
+        "--intensity-scale",
+        type=positive_float,
+        metavar="V",
+        help="value of it that counts as full intensity (default: the sensor's for the field)",
+    )
+
+
+def mounted_sensor(args: argparse.Namespace, default: str) -> SensorModel:
+    """The sensor that :func:`add_sensor_arguments` describe, as it is mounted.
+
+    Raises:
+        ConfigError: Unknown sensor, or a mounting that is no finite number.
+    """
+    from eloss_perception.core.sensors import find_sensor
+
+    name = args.sensor or default
+    yaw = find_sensor(name).forward_yaw + math.radians(args.mounting_yaw or 0.0)
+    return find_sensor(
+        name,
+        mounting_height=args.mounting_height,
+        forward_yaw=yaw,
+        intensity_field=None if args.intensity_field == "auto" else args.intensity_field,
+        intensity_scale=args.intensity_scale,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eloss_perception.core.point_fields import NEAREST_RETURN
 from eloss_perception.errors import DataError, printable
 from eloss_perception.files import write_file
 from eloss_perception.interrupts import check_interrupt
@@ -218,7 +219,9 @@ def read_points(path: str | Path) -> NDArray[np.float32]:
     """Read a KITTI scan.
 
     Returns:
-        (N, 4) float32 x, y, z [m], LiDAR frame, and reflectance [0, 1], as the file holds them.
+        (N, 4) float32 x, y, z [m], LiDAR frame, and reflectance [0, 1], as the file holds them but
+        for points nearer than `NEAREST_RETURN`: the node takes them for no return, and so must
+        whatever trains, calibrates or evaluates for it. KITTI's own scans have none.
 
     Raises:
         DataError: If the file is missing or its size is no multiple of a point's.
@@ -233,7 +236,11 @@ def read_points(path: str | Path) -> NDArray[np.float32]:
             f"{path}: {len(content)} bytes is no multiple of {_BYTES_PER_POINT} "
             "(4 float32 a point); the file is cut off, has other columns, or is no KITTI scan"
         )
-    return np.frombuffer(content, dtype="<f4").reshape(-1, 4).astype(np.float32)
+    points = np.frombuffer(content, dtype="<f4").reshape(-1, 4).astype(np.float32)
+    x, y, z = points[:, :3].T
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN and Inf stay
+        is_no_return = x * x + y * y + z * z < np.float32(NEAREST_RETURN**2)
+    return points[~is_no_return] if is_no_return.any() else points
 
 
 def write_kitti_frame(
