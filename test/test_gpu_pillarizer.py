@@ -322,7 +322,7 @@ def test_other_shapes_and_types_are_refused(device: Device, points: np.ndarray) 
 
 def test_a_grid_beyond_32_bits_is_refused(device: Device) -> None:
     with pytest.raises(BackendError, match="too many"):
-        DevicePillarizer(device.context, replace(GRID, max_points_per_pillar=2**30))
+        DevicePillarizer(device.context, GRID, min_rows=2**31)
 
 
 def test_the_logarithm_of_a_count_has_one_float_whatever_the_library() -> None:

@@ -184,7 +184,8 @@ def read_npy(content: bytes, intensity: str) -> FileCloud:
         raise CloudError(f"{shown} holds no points")
     if len(body) != num_values * dtype.itemsize:
         raise CloudError(f"{len(body)} bytes of data, {shown} needs {num_values * dtype.itemsize}")
-    array = np.frombuffer(body, dtype).reshape(shape, order="F" if is_fortran else "C")
+    array: NDArray[Any] = np.frombuffer(body, dtype)
+    array = array.reshape(shape, order="F" if is_fortran else "C")
     if dtype.names is not None:
         return _structured_cloud(array)
     if array.ndim != 2 or not 3 <= array.shape[1] <= _MAX_COLUMNS or dtype.kind != "f":
@@ -199,11 +200,11 @@ def _structured_cloud(array: NDArray[Any]) -> FileCloud:
         raise CloudError(f"points of the shape {printable(array.shape)}: at most rows and columns")
     native = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
     fields = []
-    for name, field in (native.dtype.fields or {}).items():
-        value = field[0].base
-        count = int(np.prod(field[0].shape, dtype=object))
-        datatype = _DATATYPES.get(f"{value.kind}{value.itemsize}", 0)
-        fields.append(FileField(name, field[1], datatype, count))
+    described: Any = native.dtype.fields or {}
+    for name, (dtype, offset, *_) in described.items():
+        datatype = _DATATYPES.get(f"{dtype.base.kind}{dtype.base.itemsize}", 0)
+        count = int(np.prod(dtype.shape, dtype=object))
+        fields.append(FileField(name, offset, datatype, count))
     height, width = native.shape if native.ndim == 2 else (1, native.size)
     step = native.dtype.itemsize
     data = np.frombuffer(native.tobytes(), np.uint8)
