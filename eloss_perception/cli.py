@@ -28,7 +28,6 @@ EXIT_ERROR = 2
 _PROVIDERS = {
     "cuda": "pip install 'eloss_perception[tensorrt]'",
     "PIL": "pip install 'eloss_perception[viz]'",
-    "matplotlib": "pip install 'eloss_perception[viz]'",
     "mcap": "pip install 'eloss_perception[bags]'",
     "onnx": "pip install 'eloss_perception[train]'",
     "onnxscript": "pip install 'eloss_perception[train]'",

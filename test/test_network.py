@@ -122,21 +122,6 @@ def test_weights_move_to_another_canvas() -> None:
     torch.testing.assert_close(wide_maps[..., :2], narrow_maps[..., :2])
 
 
-def test_checkpoints_from_before_the_heads_were_apart_still_load() -> None:
-    network = PillarNetwork(NetworkConfig(**SMALL), 16, 24)
-    old = {
-        name.replace("head.class_logits", "heatmap").removeprefix("head."): value
-        for name, value in network.state_dict().items()
-    }
-    assert "heatmap.weight" in old and "shared.0.weight" in old
-    averaged = torch.optim.swa_utils.AveragedModel(PillarNetwork(NetworkConfig(**SMALL), 16, 24))
-    averaged.load_state_dict(
-        {f"module.{name}": value for name, value in old.items()} | {"n_averaged": torch.tensor(1)}
-    )
-    for name, value in network.state_dict().items():
-        torch.testing.assert_close(averaged.module.state_dict()[name], value)
-
-
 @pytest.mark.parametrize("head", [CenterHead(), ANCHORS])
 @torch.no_grad()
 def test_folding_batch_norms_changes_nothing_but_rounding(head: Any) -> None:

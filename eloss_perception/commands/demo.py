@@ -54,7 +54,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "--corrupt",
         action="append",
         metavar="WHAT",
-        help="NAME:SEVERITY@STARTs-ENDs, repeatable, or `none` (default: fog, then lost beams)",
+        help="NAME:SEVERITY@STARTs-ENDs, repeatable, or `none`"
+        " (default: rain, fog, then lost beams; a sequence is played as it is)",
     )
     add(
         "--seed",

@@ -9,7 +9,7 @@ After PointPillars (Lang et al., CVPR 2019) and CenterPoint (Yin et al., CVPR 20
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -149,7 +149,6 @@ class PillarNetwork(nn.Module):
             config.head_channels,
             config.num_classes,
         )
-        self.register_load_state_dict_pre_hook(_rename_head)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -228,12 +227,3 @@ def measure_taps(taps: list[Tap], measure: str = "renyi2") -> tuple[Tensor, Tens
     # The layers of a stage are alike in shape and fed by the same cells.
     stages = [list(stage) for _, stage in groupby(taps, key=lambda tap: tap.bev.shape)]
     return read_layers([([tap.bev for tap in stage], stage[0].active) for stage in stages], measure)
-
-
-def _rename_head(module: nn.Module, state: dict[str, Any], prefix: str, *_unused: object) -> None:
-    """Lets checkpoints load that were written when the head's layers were the network's own."""
-    renamed = {"shared": "shared", "heatmap": "class_logits", "box_regression": "box_regression"}
-    for name in list(state):
-        layer, _, rest = name.removeprefix(prefix).partition(".")
-        if name.startswith(prefix) and layer in renamed:
-            state[f"{prefix}head.{renamed[layer]}.{rest}"] = state.pop(name)
