@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The settings model: round trip to parameters, refusals, the shipped file and docs/parameters.md."""
+"""The settings model: round trip to parameters, refusals, the shipped file, the documentation."""
 
 from __future__ import annotations
 
