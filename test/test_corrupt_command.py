@@ -53,6 +53,10 @@ def test_a_file_becomes_a_file(tmp_path: Path) -> None:
     assert run(tmp_path / "scan.bin", *corrupts, "--seed", 4, "--out", out) == 0
     windows = [CorruptionWindow("point_dropout", 2), CorruptionWindow("pitch", 3)]
     np.testing.assert_array_equal(read(out), corrupt_on_schedule(points, windows, 0.0, 0, seed=4))
+    np.save(tmp_path / "scan.npy", points)
+    again = tmp_path / "again.bin"
+    assert run(tmp_path / "scan.npy", *corrupts, "--seed", 4, "--out", again) == 0
+    assert again.read_bytes() == out.read_bytes()
 
 
 def test_a_folder_is_a_drive(tmp_path: Path) -> None:
@@ -158,7 +162,11 @@ def test_a_grid_has_its_tiles_in_rows() -> None:
         (["scan.bin", "--gallery", "x.gif"], ".png or .webp"),
         (["scan.bin", "--corrupt", "fog", "--out", "x", "--sensor", "eye"], "sensor is 'eye'"),
         (["missing", "--corrupt", "fog", "--out", "x"], "no such file or folder"),
-        (["there", "--corrupt", "fog", "--out", "x"], "neither .bin files nor a KITTI root"),
+        (
+            ["there", "--corrupt", "fog", "--out", "x"],
+            "neither .bin, .pcd, .ply, .npy nor a KITTI root",
+        ),
+        (["scan.bin", "--corrupt", "fog", "--out", "x.pcd"], "x.pcd: scans are written as .bin"),
         (["torn.bin", "--corrupt", "fog", "--out", "x"], "not whole points"),
     ],
 )

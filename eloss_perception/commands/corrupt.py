@@ -26,9 +26,9 @@ def add_parser(subparsers: Subparsers) -> None:
         run,
         "write scans as a degraded sensor delivers them",
         details=(
-            "SOURCE is a .bin file, a folder of them, a KITTI root (with --split) or a bag;\n"
-            "without one, a simulated scan. --out becomes the same kind of thing: .bin files\n"
-            "in KITTI's format, a root with scans, calibrations and labels, or a bag with all\n"
+            "SOURCE is a scan (.bin, .pcd, .ply, .npy), a folder of them, a KITTI root (with\n"
+            "--split) or a bag; without one, a simulated scan. --out becomes .bin files in\n"
+            "KITTI's format, a root with scans, calibrations and labels, or a bag with all\n"
             "its topics; clouds keep their driver's fields and units. Files after one another\n"
             "count as the scans of one drive."
         ),

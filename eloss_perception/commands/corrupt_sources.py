@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from eloss_perception.commands.scans import find_scans
+from eloss_perception.commands.scans import find_scans, read_scan
 from eloss_perception.commands.terminal import progress_bar, track
-from eloss_perception.core.scan_files import read_scan_file
+from eloss_perception.core.scan_files import CLOUD_SUFFIXES
 from eloss_perception.core.sensors import SENSORS, find_sensor
 from eloss_perception.errors import DataError
 from eloss_perception.files import write_file
@@ -53,7 +53,7 @@ def find_source_scans(source: Path, split: str, sensor_name: str) -> list[Source
     sensor = find_sensor(sensor_name)
     if not (source / "training").is_dir():
         return [
-            SourceScan(file.name, partial(read_scan_file, file.path, sensor), None)
+            SourceScan(file.name, partial(read_scan, file.path, sensor), None)
             for file in find_scans([source], split)
         ]
     dataset = KittiDataset(source, split)
@@ -89,6 +89,8 @@ def write_scans(
     Raises:
         DataError: A file cannot be read or written.
     """
+    if is_file and out.suffix.lower() in CLOUD_SUFFIXES.values():
+        raise DataError(f"{out}: scans are written as .bin files only")
     previous: PointArray | None = None
     for index, scan in enumerate(track(scans, len(scans), "scans")):
         points = scan.read()

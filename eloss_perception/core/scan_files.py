@@ -64,6 +64,8 @@ def read_scan_file(path: Path | str, sensor: SensorModel) -> NDArray[np.float32]
             and not _fault(np.frombuffer(data, "<f4").reshape(-1, other.num_file_columns), other)
         ]
         advice = f"fits --sensor {' or '.join(fitting)}" if fitting else "fits no known sensor"
+        if fault.startswith("intensities reach"):
+            advice += ", or another --intensity-scale"
         raise DataError(f"{path}: {fault}; the file {advice}")
     points = records[:, :4].astype(np.float32)  # (N, 4)
     finish_points(points, np.float32(sensor.intensity_scale))
