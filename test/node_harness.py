@@ -89,6 +89,7 @@ class Harness:
         self.publisher = self.listener.create_publisher(
             PointCloud2, "/detector_node/input/pointcloud", 10
         )
+        self._is_closing = False
         self._threads = []
         for node in (self.node, self.listener):
             executor = SingleThreadedExecutor(context=self.context)
@@ -104,10 +105,10 @@ class Harness:
     def _listen(self, kind: type, topic: str, key: str) -> None:
         self.listener.create_subscription(kind, topic, self.received[key].append, 100)
 
-    @staticmethod
-    def _spin(executor: SingleThreadedExecutor) -> None:
+    def _spin(self, executor: SingleThreadedExecutor) -> None:
         with suppress(ExternalShutdownException):
-            executor.spin()
+            while self.context.ok() and not self._is_closing:
+                executor.spin_once(timeout_sec=0.05)
 
     def start(self) -> None:
         """Activates the node and waits until DDS has matched all of its topics."""
@@ -136,10 +137,12 @@ class Harness:
 
     def close(self) -> None:
         """Ends everything."""
-        self.node.close()
-        self.context.try_shutdown()
+        self._is_closing = True
         for thread in self._threads:
             thread.join(timeout=HANG_S)
             assert not thread.is_alive()
+        # Not before: rclpy's executor raises where its context ends while it is at work.
+        self.node.close()
+        self.context.try_shutdown()
         self.node.destroy_node()
         self.listener.destroy_node()

@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -33,6 +32,10 @@ HANGS = 75
 
 # What has not been closed by now never will be, and the node writes no files.
 _GRACE_PERIOD_S = 1.2
+# How long it takes at most until a signal is noticed.
+_LOOK_S = 0.05
+# An exit code without a word why helps nobody, but whoever reads stderr may be stuck.
+_SAY_S = 5.0
 _MAX_LINE = 4000
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 
@@ -43,41 +46,45 @@ class StopRequest:
     Attributes:
         exit_code: What the process will end with.
         is_begun: Whether there is something to close.
+        saying: Held while it is said what failed.
     """
 
     def __init__(self) -> None:
         self.exit_code = 0
         self.is_begun = False
-        self._event = threading.Event()
+        self.saying = threading.Lock()
+        self._failed = threading.Event()
+        self._signals: dict[int, FrameType | None] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._event.set()
+            # Compiled, so that it cannot be interrupted: a handler in Python may be, by the next
+            # signal, until the stack is full, and one that takes a lock may wait for itself.
+            signal.signal(number, self._signals.setdefault)
 
     def fail(self, error: BaseException | None) -> None:
         """Says what went wrong and ends the process with it, unless it is ending already."""
         is_bug = not isinstance(error, ElossError)
-        if not self.is_set:  # At once: a signal may come while it is printed.
+        with self.saying:
+            if self.is_set:  # What breaks while all is closed is no news.
+                return
+            # At once: a signal may come while it is printed.
             self.exit_code = BUG if is_bug else HANGS if isinstance(error, HangError) else REFUSED
-        with suppress(Exception):  # whoever read stderr may be gone
-            if is_bug:
-                traceback.print_exception(error)
-            elif self.exit_code:
-                line = printable(" ".join(str(error).split()), _MAX_LINE)
-                sys.stderr.write(f"detector_node: {line}\n")
-        self._event.set()
+            with suppress(Exception):  # whoever read stderr may be gone
+                if is_bug:
+                    traceback.print_exception(error)
+                else:
+                    line = printable(" ".join(str(error).split()), _MAX_LINE)
+                    sys.stderr.write(f"detector_node: {line}\n")
+            self._failed.set()
 
     @property
     def is_set(self) -> bool:
         """Whether the process is to end."""
-        return self._event.is_set()
+        return bool(self._signals) or self._failed.is_set()
 
     def wait(self) -> None:
         """Waits until the process is to end."""
-        # A timeout, because a wait without one would not let a signal handler run on all systems.
-        while not self._event.wait(timeout=1.0):
-            pass
+        while not self.is_set:
+            self._failed.wait(timeout=_LOOK_S)
 
 
 def main(args: list[str] | None = None) -> NoReturn:
@@ -93,6 +100,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     body.start()
     stop.wait()
     body.join(timeout=_GRACE_PERIOD_S if stop.is_begun or stop.exit_code else 0.0)
+    stop.saying.acquire(timeout=_SAY_S)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
@@ -131,9 +139,7 @@ def _run_node(args: list[str] | None, stop: StopRequest) -> None:
     bridge_log(node.get_logger())
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    spinner = threading.Thread(
-        target=_spin, args=(executor, stop.fail), name="executor", daemon=True
-    )
+    spinner = threading.Thread(target=_spin, args=(executor, stop), name="executor", daemon=True)
     spinner.start()
     try:
         if node.settings.autostart:
@@ -148,7 +154,7 @@ def _run_node(args: list[str] | None, stop: StopRequest) -> None:
     rclpy.try_shutdown()
 
 
-def _spin(executor: Executor, on_failure: Callable[[BaseException], None]) -> None:
+def _spin(executor: Executor, stop: StopRequest) -> None:
     """Spins; what rclpy itself cannot take of a message or request is dropped and said.
 
     Whoever is on the bus may send a `/clock` before 1970 or a text that is none.
@@ -162,13 +168,15 @@ def _spin(executor: Executor, on_failure: Callable[[BaseException], None]) -> No
         except ExternalShutdownException:
             return
         except Exception as error:
+            if stop.is_set:  # It is being shut down under the hands of this thread.
+                return
             frames = traceback.extract_tb(error.__traceback__)[1:]
             if any(frame.filename.startswith(_PACKAGE) for frame in frames) or not frames:
-                on_failure(error)
+                stop.fail(error)
                 return
             _drop(executor, error)
         except BaseException as error:
-            on_failure(error)
+            stop.fail(error)
             return
 
 
