@@ -260,6 +260,14 @@ def test_no_ply_header_is_believed(name: str) -> None:
             points_from_msg(cloud_files.read_ply(content), SENSOR)
 
 
+def test_vertices_that_begin_elsewhere_than_the_header_ends_are_refused() -> None:
+    content = ply("binary_little_endian").replace(b"element face 1\n", b"")
+    content = content.replace(b"property list uchar int vertex_indices\n", b"")[:-13]
+    assert cloud_files.read_ply(content).width == NUM_POINTS
+    with pytest.raises(CloudError, match="bytes of data, 600 vertices need"):
+        cloud_files.read_ply(content.replace(b"end_header\n", b"end_header\n    "))
+
+
 def npy_of(header: str, body: bytes = b"\0" * 160) -> bytes:
     text = header.encode().ljust(117) + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body

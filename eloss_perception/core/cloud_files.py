@@ -14,7 +14,7 @@ import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,8 +155,12 @@ def read_ply(content: bytes) -> FileCloud:
         return _text_cloud(values, columns, 1, num_points, is_whole=False)
     if encoding not in ("binary_little_endian", "binary_big_endian"):
         raise CloudError(f"format {printable(encoding) or 'missing'} of the header is unknown")
+    body = content[start + num_skipped :]
+    needed = num_points * sum(column.size for column in columns)
+    if element == elements[-1][0] and len(body) > needed:
+        raise CloudError(f"{len(body)} bytes of data, {num_points} vertices need {needed}")
     is_bigendian = encoding == "binary_big_endian"
-    return _binary_cloud(content[start + num_skipped :], columns, 1, num_points, is_bigendian)
+    return _binary_cloud(body, columns, 1, num_points, is_bigendian)
 
 
 def read_npy(content: bytes, intensity: str) -> FileCloud:
@@ -184,8 +188,8 @@ def read_npy(content: bytes, intensity: str) -> FileCloud:
         raise CloudError(f"{shown} holds no points")
     if len(body) != num_values * dtype.itemsize:
         raise CloudError(f"{len(body)} bytes of data, {shown} needs {num_values * dtype.itemsize}")
-    array: NDArray[Any] = np.frombuffer(body, dtype)
-    array = array.reshape(shape, order="F" if is_fortran else "C")
+    order: Literal["C", "F"] = "F" if is_fortran else "C"
+    array: NDArray[Any] = np.frombuffer(body, dtype).reshape(shape, order=order)
     if dtype.names is not None:
         return _structured_cloud(array)
     if array.ndim != 2 or not 3 <= array.shape[1] <= _MAX_COLUMNS or dtype.kind != "f":
