@@ -20,7 +20,7 @@ from street_factory import write_kitti_root
 
 from eloss_perception import cli
 from eloss_perception.commands.calibrate_sources import bag_clouds
-from eloss_perception.commands.parsing import add_sensor_arguments, mounted_sensor
+from eloss_perception.commands.parsing import add_sensor_arguments, sensor_from_arguments
 from eloss_perception.core.sensors import SENSORS, SensorModel
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.runtime.bundle import Bundle
@@ -156,7 +156,7 @@ def test_the_mounting_is_that_of_the_nodes_parameters() -> None:
     def parse(*argv: str) -> SensorModel:
         parser = argparse.ArgumentParser()
         add_sensor_arguments(parser, "velodyne")
-        return mounted_sensor(parser.parse_args(argv), "velodyne")
+        return sensor_from_arguments(parser.parse_args(argv), "velodyne")
 
     sensor = parse(
         *("--sensor", "nuscenes_hdl32e", "--mounting-height", "2.1", "--mounting-yaw", "10"),

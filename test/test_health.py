@@ -53,6 +53,13 @@ def test_a_frames_weight_is_bounded() -> None:
     assert report.smoothed_score == pytest.approx(0.4 * 36.0)
 
 
+@pytest.mark.parametrize("threshold", [5.0, 12.0, 25.0])
+def test_the_worst_is_an_error_whatever_the_threshold(threshold: float) -> None:
+    monitor = HealthMonitor(replace(REFERENCE, threshold=threshold))
+    reports = [monitor.update(np.full(len(REFERENCE.mean), np.nan)) for _ in range(10)]
+    assert reports[-1].level == ERROR
+
+
 def test_clean_frames_are_ok() -> None:
     reports = clean(HealthMonitor(REFERENCE), 30)
     assert {r.level for r in reports} == {OK}

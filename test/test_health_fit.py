@@ -17,6 +17,7 @@ from eloss_perception.core.readings import reading_names
 from eloss_perception.errors import DataError
 from eloss_perception.training import health_fit
 from eloss_perception.training.health_fit import (
+    MAX_THRESHOLD,
     MIN_THRESHOLD,
     Condition,
     ProfileReadings,
@@ -140,8 +141,13 @@ def test_quiet_scores_give_the_least_threshold() -> None:
     assert alarm_threshold(np.full(50, 0.3), 1.0) == MIN_THRESHOLD
 
 
+def test_no_threshold_makes_the_alarm_deaf() -> None:
+    scores = np.array([0.0] * 32 + [26.6, 26.6, 49.8])
+    assert alarm_threshold(scores, 1.0) == MAX_THRESHOLD
+
+
 def test_fewer_false_alarms_ask_for_a_higher_threshold() -> None:
-    scores = MIN_THRESHOLD + np.random.default_rng(0).exponential(3.0, 400)
+    scores = MIN_THRESHOLD + np.random.default_rng(0).exponential(1.5, 400)
     rates = (0.1, 1.0, 10.0, 100.0)
     thresholds = [alarm_threshold(scores, rate) for rate in rates]
     assert thresholds == sorted(thresholds, reverse=True) and len(set(thresholds)) == 4

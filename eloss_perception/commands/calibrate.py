@@ -16,12 +16,12 @@ from eloss_perception.commands.parsing import (
     add_backend_arguments,
     add_command,
     add_sensor_arguments,
-    mounted_sensor,
     positive_float,
     positive_int,
     seconds,
+    sensor_from_arguments,
 )
-from eloss_perception.commands.terminal import progress_bar, say
+from eloss_perception.commands.terminal import progress_bar, say, warn
 from eloss_perception.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate and print the reference."""
     from eloss_perception.commands.calibrate_table import reference_table
     from eloss_perception.runtime.bundle import Bundle
+    from eloss_perception.training.health_fit import MAX_THRESHOLD
 
     _refuse_options_of_another_source(args)
     bundle = Bundle.load_uncalibrated(args.bundle)
@@ -134,6 +135,11 @@ def run(args: argparse.Namespace) -> int:
         f"an hour at {rate_hz:g} Hz\n"
     )
     say(reference_table(reference, before))
+    if reference.threshold >= MAX_THRESHOLD:
+        warn(
+            f"clean scans score so high that the threshold is at its limit of {MAX_THRESHOLD:g} "
+            "points: expect more false alarms, and calibrate on more, or cleaner, scans"
+        )
     return 0
 
 
@@ -204,7 +210,7 @@ def _from_scans(
         clean = calibrate_sources.bag_clouds(
             args.bag,
             args.topic,
-            mounted_sensor(args, sensor),
+            sensor_from_arguments(args, sensor),
             (args.start or 0.0, args.end),
             args.clouds or 300,
         )

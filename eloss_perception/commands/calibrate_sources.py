@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.commands.terminal import warn
-from eloss_perception.core.sensors import SensorModel, intensity_fault
+from eloss_perception.core.sensors import SensorModel, find_sensor, intensity_fault
 from eloss_perception.errors import CloudError, DataError
 from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti import KittiDataset
@@ -25,6 +25,35 @@ if TYPE_CHECKING:
 PointArray = npt.NDArray[np.float32]
 
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
+
+
+def mounted_sensor(
+    name: str,
+    mounting_height: float | None,
+    mounting_yaw_deg: float | None,
+    intensity_field: str | None = None,
+    intensity_scale: float | None = None,
+) -> SensorModel:
+    """A sensor of the table as it is mounted; what is None is the table's.
+
+    Args:
+        name: A key of `SENSORS`.
+        mounting_height: Origin of the points' frame above the ground [m], 0 included.
+        mounting_yaw_deg: Forward axis, counter-clockwise from where the table has it [deg].
+        intensity_field: Name of the field, `none` where there is none; `auto` as None.
+        intensity_scale: Raw intensity that counts as 1.
+
+    Raises:
+        ConfigError: Unknown sensor, or a mounting that is no finite number.
+    """
+    return find_sensor(
+        name,
+        mounting_height=mounting_height,
+        forward_yaw=find_sensor(name).forward_yaw + math.radians(mounting_yaw_deg or 0.0),
+        intensity_field=None if intensity_field == "auto" else intensity_field,
+        intensity_scale=intensity_scale,
+    )
+
 
 
 class CleanScans(NamedTuple):

@@ -14,7 +14,7 @@ from eloss_perception.commands.parsing import (
     add_command,
     add_sensor_arguments,
     fraction,
-    mounted_sensor,
+    sensor_from_arguments,
 )
 from eloss_perception.commands.scans import ScanFile, find_scans, read_scan
 from eloss_perception.commands.terminal import format_table, say, track
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from eloss_perception.runtime.bundle import Bundle, default_bundle_path
     from eloss_perception.runtime.detector import DetectionThresholds, Detector
 
-    sensor = mounted_sensor(args, _SENSOR)
+    sensor = sensor_from_arguments(args, _SENSOR)
     scans = find_scans(args.scans, args.split)
     thresholds = (
         DetectionThresholds() if args.score is None else DetectionThresholds(score=args.score)

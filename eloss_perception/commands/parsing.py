@@ -151,22 +151,16 @@ def add_sensor_arguments(parser: _Arguments, default: str) -> None:
     )
 
 
-def mounted_sensor(args: argparse.Namespace, default: str) -> SensorModel:
-    """The sensor that :func:`add_sensor_arguments` describe, as it is mounted.
+def sensor_from_arguments(args: argparse.Namespace, default: str) -> SensorModel:
+    """The sensor that :func:`add_sensor_arguments` describe; see `mounted_sensor`."""
+    from eloss_perception.commands.calibrate_sources import mounted_sensor
 
-    Raises:
-        ConfigError: Unknown sensor, or a mounting that is no finite number.
-    """
-    from eloss_perception.core.sensors import find_sensor
-
-    name = args.sensor or default
-    yaw = find_sensor(name).forward_yaw + math.radians(args.mounting_yaw or 0.0)
-    return find_sensor(
-        name,
-        mounting_height=args.mounting_height,
-        forward_yaw=yaw,
-        intensity_field=None if args.intensity_field == "auto" else args.intensity_field,
-        intensity_scale=args.intensity_scale,
+    return mounted_sensor(
+        args.sensor or default,
+        args.mounting_height,
+        args.mounting_yaw,
+        args.intensity_field,
+        args.intensity_scale,
     )
 
 

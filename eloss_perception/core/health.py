@@ -25,9 +25,10 @@ from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.core.health_words import cause_in_words, reason_in_words
 from eloss_perception.errors import ConfigError
 
-# A frame's weight in the average over time ends here [points]: the first frame of the worst
-# disturbance is a WARN, the second one an ERROR, and ten clean ones bring it back to OK.
-_MAX_SCORE = 36.0
+# A frame's weight in the average over time ends here, as a multiple of the threshold: the first
+# frame of the worst disturbance is a WARN, the second one an ERROR, and ten clean ones bring it
+# back to OK, whatever the threshold is.
+_MAX_RATIO = 7.2
 # A frame is remembered as clean if that is what it most likely is. One with a plain but harmless
 # disturbance is not: a memory of half clean and half disturbed frames is like nothing known.
 _MIN_CLEAN = 0.5
@@ -131,6 +132,7 @@ class HealthMonitor:
     def __init__(self, reference: HealthReference, settings: HealthSettings | None = None) -> None:
         self.reference = reference
         self.settings = settings or HealthSettings()
+        self._max_score = min(_MAX_RATIO * reference.threshold, _REPEATED_HARM)
         names = reference.reading_names
         self._counts_in_range = [i for i, name in enumerate(names) if name == "counts.in_range"]
         self.reset()
@@ -188,7 +190,7 @@ class HealthMonitor:
         self.reset()
         score, cause, _ = self._judge(readings, 0.0)
         self._was_odd = self._is_odd(score)
-        self._smoothed = min(score, _MAX_SCORE)
+        self._smoothed = min(score, self._max_score)
         self._follow(score)
         return self._report(readings, score, cause)
 
@@ -236,9 +238,9 @@ class HealthMonitor:
         excuse.
         """
         was_odd, self._was_odd = self._was_odd, self._is_odd(score)
-        may_rise = (was_odd and self._was_odd) or score >= _MAX_SCORE
+        may_rise = (was_odd and self._was_odd) or score >= self._max_score
         weight = self.settings.smoothing
-        self._smoothed += weight * (min(score, _MAX_SCORE) - self._smoothed)
+        self._smoothed += weight * (min(score, self._max_score) - self._smoothed)
         ratio = self._smoothed / self.reference.threshold
         limits = {
             HealthLevel.ERROR: self.settings.error_ratio,

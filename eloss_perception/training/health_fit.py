@@ -36,6 +36,8 @@ _CHANGE_SPREAD = 2.0
 _MIN_TRACE = 1.5
 # Score that never raises an alarm by itself [points]: what detection varies by from scene to scene.
 MIN_THRESHOLD = 5.0
+# Score from which three times as much, an ERROR, could hardly be reached: such an alarm is deaf.
+MAX_THRESHOLD = 25.0
 # A recalibration's frames weigh against this many simulated ones in the covariance.
 _PRIOR_FRAMES = 200.0
 # Odd places pass in a few seconds: frames nearer than this are one event, not many.
@@ -199,11 +201,13 @@ def move_reference(
 
 
 def alarm_threshold(scores: Array, false_alarms_per_hour: float) -> float:
-    """Score that clean input exceeds in so many events an hour; ``MIN_THRESHOLD`` at least.
+    """Score that clean input exceeds in so many events an hour, within sensible bounds.
 
     Frames of one place exceed it together, so what counts is the share of places, one every five
     seconds. Shares below what the frames can show are extrapolated: the excess over the
     nineteenth of twenty scores is taken to fall exponentially.
+    It is ``MIN_THRESHOLD`` at least and ``MAX_THRESHOLD`` at most, which makes more false alarms
+    than allowed where clean input scores high, instead of an alarm that never comes.
 
     Args:
         scores: (N,) scores of clean frames.
@@ -212,10 +216,12 @@ def alarm_threshold(scores: Array, false_alarms_per_hour: float) -> float:
     share = min(0.5, false_alarms_per_hour * _EVENT_S / 3600.0)
     high = float(np.quantile(scores, 0.95))
     if share >= 0.05:
-        return max(MIN_THRESHOLD, float(np.quantile(scores, 1.0 - share)))
-    excess = scores[scores > high] - high
-    mean_excess = float(excess.mean()) if len(excess) else 0.0
-    return max(MIN_THRESHOLD, high + mean_excess * math.log(0.05 / share))
+        threshold = float(np.quantile(scores, 1.0 - share))
+    else:
+        excess = scores[scores > high] - high
+        mean_excess = float(excess.mean()) if len(excess) else 0.0
+        threshold = high + mean_excess * math.log(0.05 / share)
+    return min(max(MIN_THRESHOLD, threshold), MAX_THRESHOLD)
 
 
 def check_readings(readings: Array) -> None:
