@@ -212,6 +212,14 @@ def test_what_a_file_is_called_and_what_it_is_agree(tmp_path: Path) -> None:
             read_scan(path, SENSOR)
 
 
+def test_a_file_that_no_scan_could_fill_is_not_read(tmp_path: Path) -> None:
+    for name in ("a.bin", "a.pcd"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(10**12)  # a hole, no bytes
+        with pytest.raises(DataError, match="400 MB are no single scan"):
+            read_scan(tmp_path / name, SENSOR)
+
+
 HOSTILE = {
     # A header's word, what stands there instead, and what is said.
     "pcd": [

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from array import array
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from hypothesis import strategies as st
 from eloss_perception.core.scan_files import read_scan_file
 from eloss_perception.core.sensors import NEUTRAL_INTENSITY, SENSORS, SensorModel, find_sensor
 from eloss_perception.errors import CloudError
+from eloss_perception.replay.cloud_rows import CloudRows
 from eloss_perception.ros.convert import (
     MAX_NUM_POINTS,
     points_from_msg,
@@ -223,6 +225,13 @@ def test_a_byte_of_intensity_is_one_though_it_is_declared_as_signed() -> None:
     cloud.fields = [*XYZI[:3], Field("intensity", 12, INT8)]
     intensity = points_from_msg(cloud, KITTI_255)[:, 3]
     np.testing.assert_allclose(intensity, np.arange(256) / 255.0, rtol=1e-6)
+    rows = CloudRows.of(SimpleNamespace(**vars(cloud), header=None), KITTI_255)
+    dimmed = rows.measured()
+    dimmed[:, 3] /= 2.0
+    half = rows.message(dimmed, None, lambda _, **fields: SimpleNamespace(**fields))
+    np.testing.assert_allclose(
+        points_from_msg(half, KITTI_255)[:, 3], intensity / 2.0, atol=0.51 / 255.0
+    )
 
 
 def _intensity_of(sensor: str) -> dict[str, object]:

@@ -65,7 +65,7 @@ def read_scan_file(path: Path | str, sensor: SensorModel) -> NDArray[np.float32]
         ]
         advice = f"fits --sensor {' or '.join(fitting)}" if fitting else "fits no known sensor"
         if fault.startswith("intensities reach"):
-            advice += ", or another --intensity-scale"
+            advice += "; if the sensor is right, give its --intensity-scale"
         raise DataError(f"{path}: {fault}; the file {advice}")
     points = records[:, :4].astype(np.float32)  # (N, 4)
     finish_points(points, np.float32(sensor.intensity_scale))
@@ -84,14 +84,13 @@ def read_content(path: Path) -> bytes:
     if suffix not in SUFFIXES:
         raise DataError(f"{path}: a scan is one of {', '.join(SUFFIXES)}")
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{path}: more than {_MAX_BYTES // 1_000_000} MB are no single scan")
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot read the scan: {error.strerror}") from error
     if not data:
         raise DataError(f"{path}: the file is empty, as a copy that failed is")
-    if len(data) > _MAX_BYTES:
-        raise DataError(f"{path}: more than {_MAX_BYTES // 1_000_000} MB are no single scan")
     found = next((name for start, name in CLOUD_SUFFIXES.items() if data.startswith(start)), ".bin")
     if found != suffix and (found, suffix) != (".bin", ".pcd"):  # a PCD may begin otherwise
         what = "begins as none" if found == ".bin" else f"is a {found} file"

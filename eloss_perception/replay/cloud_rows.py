@@ -21,7 +21,7 @@ from eloss_perception.core.sensors import (
     to_network_frame,
 )
 from eloss_perception.errors import CloudError
-from eloss_perception.ros.convert import POINT_FIELD_TYPES, points_from_msg
+from eloss_perception.ros.convert import INTENSITY_TYPES, POINT_FIELD_TYPES, points_from_msg
 from eloss_perception.simulation.corruptions.scan import PointArray, is_return
 
 Rows = npt.NDArray[np.void]
@@ -63,10 +63,10 @@ class CloudRows:
         layout: Any = {
             "names": list(used),
             "formats": [
-                POINT_FIELD_TYPES[fields[name].datatype].newbyteorder(
-                    ">" if cloud.is_bigendian else "<"
-                )
-                for name in used.values()
+                (INTENSITY_TYPES if key == "intensity" else POINT_FIELD_TYPES)[
+                    fields[name].datatype
+                ].newbyteorder(">" if cloud.is_bigendian else "<")
+                for key, name in used.items()
             ],
             "offsets": [fields[name].offset for name in used.values()],
             "itemsize": cloud.point_step,

@@ -49,6 +49,8 @@ POINT_FIELD_TYPES: dict[int, np.dtype[Any]] = {
     8: np.dtype(np.float64),
 }
 
+# No intensity is negative: drivers that say int8 write the sensor's byte, 0 to 255.
+INTENSITY_TYPES = {**POINT_FIELD_TYPES, 1: np.dtype(np.uint8)}
 
 _FLOAT32 = 7
 
@@ -234,15 +236,12 @@ def _layout(fields: tuple[_Field, ...], point_step: int, is_bigendian: bool) -> 
     formats = []
     for field in fields:
         shown = f"field '{printable(field.name)}'"
-        element = POINT_FIELD_TYPES.get(field.datatype)
+        types = POINT_FIELD_TYPES if field.name in _NETWORK_FIELDS else INTENSITY_TYPES
+        element = types.get(field.datatype)
         if element is None:
             raise CloudError(f"{shown} has datatype {field.datatype}, must be 1..8")
-        if field.name in _NETWORK_FIELDS:
-            if element.kind != "f":
-                raise CloudError(f"{shown} is {element.name}, must be float32 or float64")
-        elif element == np.int8:
-            # No intensity is negative: drivers declare it so and write the sensor's byte, 0 to 255.
-            element = np.dtype(np.uint8)
+        if field.name in _NETWORK_FIELDS and element.kind != "f":
+            raise CloudError(f"{shown} is {element.name}, must be float32 or float64")
         end = field.offset + element.itemsize
         if field.offset < 0 or end > point_step:
             raise CloudError(
