@@ -63,9 +63,22 @@ def send(harness: Harness, stamp_ns: int) -> None:
     harness.node.receive(cloud_msg(xyzi_cloud(random_points(100, stamp_ns)), stamp_ns))
 
 
+def endpoints(harness: Harness, name: str) -> str:
+    """Says who is at both ends of a service: DDS takes it for there if the numbers agree."""
+    node, topic = harness.listener, f"/detector_node/{name}"
+    return "\n".join(
+        str(info)
+        for infos in (
+            node.get_subscriptions_info_by_topic(f"rq{topic}Request", no_mangle=True),
+            node.get_publishers_info_by_topic(f"rr{topic}Reply", no_mangle=True),
+        )
+        for info in infos
+    )
+
+
 def call(harness: Harness, kind: type, name: str, request: Any) -> Any:
     client = harness.listener.create_client(kind, f"/detector_node/{name}")
-    assert client.wait_for_service(LIMIT_S)
+    assert client.wait_for_service(LIMIT_S), endpoints(harness, name)
     future = client.call_async(request)
     assert wait_for(future.done, LIMIT_S), f"no answer to {name}"
     return future.result()

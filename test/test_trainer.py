@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -431,6 +432,7 @@ def test_an_error_in_a_worker_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(DataError) as caught:
         trainer.train(settings(tmp_path, num_workers=1))
     assert str(caught.value) == "scan 0.bin: is gone"
+    assert not multiprocessing.active_children()
 
 
 def test_a_worker_that_is_killed_is_one_line(

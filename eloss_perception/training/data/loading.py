@@ -135,8 +135,14 @@ def move(batch: Batch, device: torch.device) -> Batch:
 def _in_groups(loader: DataLoader[Batch], size: int) -> Iterator[list[Batch]]:
     try:
         batches = iter(loader)
-        while group := [as_tensors(batch) for batch in islice(batches, size)]:
-            yield group
+        try:
+            while group := [as_tensors(batch) for batch in islice(batches, size)]:
+                yield group
+        finally:
+            # At once: an error's traceback keeps the loader, and with it workers that heed no
+            # signal, for which the process would wait at its end.
+            if loader.num_workers:
+                batches._shutdown_workers()
     except ElossError as error:
         # A worker's error arrives with the worker's traceback in front of its text.
         text = str(error).rsplit(f"{type(error).__name__}: ", 1)[-1]
