@@ -70,6 +70,7 @@ class TestCheck:
         [
             (SCAN, None, "cannot read the scan"),
             (SCAN, b"", "the scan is empty"),
+            (SCAN, b"\0" * 160, "no point of the scan has a return"),
             (SCAN, b"\0" * 40, "40 bytes is no multiple of 16"),
             (SCAN, with_points((1, np.nan)), "1 of 10 points are not finite"),
             (SCAN, with_points((2, -np.inf)), "1 of 10 points are not finite"),
@@ -259,7 +260,7 @@ class TestLayouts:
     def test_the_test_split_has_its_own_frames(self, root: Path) -> None:
         (root / "ImageSets/test.txt").write_text("000000\n")
         (root / "testing/velodyne").mkdir(parents=True)
-        np.zeros((7, 4), np.float32).tofile(root / "testing/velodyne/000000.bin")
+        np.ones((7, 4), np.float32).tofile(root / "testing/velodyne/000000.bin")
         assert len(KittiDataset(root, "test").points("000000")) == 7
         refuse_shared_frames(KittiDataset(root, "train"), KittiDataset(root, "test"))
 

@@ -55,7 +55,6 @@ def mounted_sensor(
     )
 
 
-
 class CleanScans(NamedTuple):
     """Scans in the network frame, and what is known of them.
 

@@ -18,7 +18,7 @@ from eloss_perception.errors import DataError, printable
 from eloss_perception.interrupts import check_interrupt
 from eloss_perception.kitti.calibration import Calibration
 from eloss_perception.kitti.convert import kitti_to_boxes
-from eloss_perception.kitti.dataset import KittiDataset, read_points
+from eloss_perception.kitti.dataset import KittiDataset, read_records, without_no_returns
 from eloss_perception.kitti.labels import read_labels
 from eloss_perception.kitti.objects import KittiObject
 
@@ -117,7 +117,7 @@ def check_scan(path: Path) -> NDArray[np.float32]:
     Raises:
         DataError: If it cannot be read, is empty, not finite, or not metres and [0, 1].
     """
-    points = read_points(path)
+    points = read_records(path)
     if not len(points):
         raise DataError(f"{path}: the scan is empty")
     columns = np.ascontiguousarray(points.T)  # (4, N): numpy is ten times as fast along memory
@@ -136,6 +136,9 @@ def check_scan(path: Path) -> NDArray[np.float32]:
             f"{path}: intensity from {low[3]:.3g} to {high[3]:.3g}; must be scaled to [0, 1]"
             f"{_what_else(points)}"
         )
+    points = without_no_returns(points)
+    if not len(points):
+        raise DataError(f"{path}: no point of the scan has a return")
     return points
 
 

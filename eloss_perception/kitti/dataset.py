@@ -216,16 +216,19 @@ class KittiSequence:
 
 
 def read_points(path: str | Path) -> NDArray[np.float32]:
-    """Read a KITTI scan.
+    """Read the returns of a KITTI scan.
 
     Returns:
-        (N, 4) float32 x, y, z [m], LiDAR frame, and reflectance [0, 1], as the file holds them but
-        for points nearer than `NEAREST_RETURN`: the node takes them for no return, and so must
-        whatever trains, calibrates or evaluates for it. KITTI's own scans have none.
+        (N, 4) float32 x, y, z [m], LiDAR frame, and reflectance [0, 1].
 
     Raises:
         DataError: If the file is missing or its size is no multiple of a point's.
     """
+    return without_no_returns(read_records(path))
+
+
+def read_records(path: str | Path) -> NDArray[np.float32]:
+    """Read a KITTI scan as the file holds it; see `read_points`."""
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -236,7 +239,18 @@ def read_points(path: str | Path) -> NDArray[np.float32]:
             f"{path}: {len(content)} bytes is no multiple of {_BYTES_PER_POINT} "
             "(4 float32 a point); the file is cut off, has other columns, or is no KITTI scan"
         )
-    points = np.frombuffer(content, dtype="<f4").reshape(-1, 4).astype(np.float32)
+    return np.frombuffer(content, dtype="<f4").reshape(-1, 4).astype(np.float32)
+
+
+def without_no_returns(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Leave out points nearer than `NEAREST_RETURN`, as exporters write what had no return.
+
+    The node takes them for such, and so must whatever trains, calibrates or evaluates for it.
+    KITTI's own scans have none.
+
+    Args:
+        points: (N, 4) float32 x, y, z [m] in the LiDAR's frame, reflectance.
+    """
     x, y, z = points[:, :3].T
     with np.errstate(over="ignore", invalid="ignore"):  # NaN and Inf stay
         is_no_return = x * x + y * y + z * z < np.float32(NEAREST_RETURN**2)
