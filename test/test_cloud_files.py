@@ -147,6 +147,9 @@ FILES = {
         b"FIELDS x y z _ intensity ring\nSIZE 4 4 4 1 4 2\nTYPE F F F U F U",
         b"COLUMNS x y z a b c d intensity ring\nSIZE 4 4 4 1 1 1 1 4 2\nTYPE F F F U U U U F U",
     ),
+    "no_size.pcd": pcd("binary")
+    .replace(b"WIDTH 600", b"WIDTH 0")
+    .replace(b"HEIGHT 1", b"HEIGHT 0"),
     "crlf.pcd": pcd("ascii").replace(b"\n", b"\r\n"),
     "ascii.ply": ply("ascii"),
     "little.ply": ply("binary_little_endian"),

@@ -101,6 +101,8 @@ def read_pcd(content: bytes) -> FileCloud:
     points = [_whole(word, "POINTS") for word in header.get("POINTS", [])[:1]]
     width = _whole("".join(header.get("WIDTH", [])[:1]) or str(*points), "WIDTH")
     height = _whole("".join(header.get("HEIGHT", ["1"])[:1]), "HEIGHT")
+    if points and width == height == 0:  # left at that by some who fill in only the number
+        width, height = points[0], 1
     if points and width * height != points[0]:
         raise CloudError(f"WIDTH {width} x HEIGHT {height} is not POINTS {points[0]}")
     body = content[start:]
