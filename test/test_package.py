@@ -10,9 +10,12 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import eloss_perception
 
@@ -57,6 +60,71 @@ def test_versions_agree() -> None:
     command = [sys.executable, "setup.py", "--version"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.split()[-1] == version
+
+
+def requirement_lines(name: str) -> list[str]:
+    lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def pinned_versions(python: str) -> dict[str, set[str]]:
+    """Returns the versions that the lock files name for each package for one Python."""
+    environment = {"python_version": python, "python_full_version": f"{python}.1"}
+    versions: dict[str, set[str]] = {}
+    # torch-cpu.lock is what torch-cuda.lock is without CUDA: one of them is installed.
+    for name in ("installer", "onboard", "ros", "test", "torch-cuda"):
+        for line in requirement_lines(f"{name}.lock"):
+            requirement = Requirement(line.split(" --hash=")[0])
+            if requirement.marker is None or requirement.marker.evaluate(environment):
+                (specifier,) = requirement.specifier
+                versions.setdefault(canonicalize_name(requirement.name), set()).add(
+                    specifier.version
+                )
+    return versions
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "requirements").glob("*.lock")), ids=lambda p: p.stem
+)
+def test_every_locked_package_has_one_version_and_hashes(path: Path) -> None:
+    lines = requirement_lines(path.name)
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"[a-z0-9-]+==[^ ;]+( ; [^#]*?)?( --hash=sha256:[0-9a-f]{64})+", line)
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+def test_the_locks_hold_what_is_asked_for(python: str) -> None:
+    pinned = pinned_versions(python)
+    assert not {name: found for name, found in pinned.items() if len(found) != 1}
+    for path in (ROOT / "requirements").glob("*.in"):
+        for line in requirement_lines(path.name):
+            requirement = Requirement(line)
+            (version,) = pinned[canonicalize_name(requirement.name)]
+            assert requirement.specifier.contains(version), f"{path.name}: {line}, locked {version}"
+
+
+def test_the_locks_hold_what_their_packages_need() -> None:
+    """They are installed without looking for dependencies, so nothing may be missing from them."""
+    pinned = pinned_versions(f"{sys.version_info.major}.{sys.version_info.minor}")
+    for name, versions in pinned.items():
+        try:
+            installed = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if installed.version not in versions:
+            continue  # beside a sourced ROS 2, which has versions of its own
+        for line in installed.requires or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                (version,) = pinned.get(canonicalize_name(needed.name), {None})
+                assert version is not None, f"{name} needs {line}"
+                assert needed.specifier.contains(version, prereleases=True), f"{name} needs {line}"
+
+
+def test_pytorch_without_cuda_is_the_pytorch_of_the_lock() -> None:
+    (cpu,) = requirement_lines("torch-cpu.lock")
+    assert f"{cpu.split('+')[0]} " in "\n".join(requirement_lines("torch-cuda.lock"))
 
 
 def test_package_xml_declares_what_the_sources_import() -> None:
