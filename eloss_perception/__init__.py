@@ -2,7 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """LiDAR 3D detection that reports, from its own layer entropies, when its input has gone bad."""
 
+import os
 from pkgutil import extend_path
+
+# From 1.29 on ONNX Runtime's Linux builds send usage data home unless told not to before they are
+# imported. A vehicle has no business with that, nor has a desk.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # The generated messages (`eloss_perception.msg`) are built by colcon into a package of this same
 # name elsewhere on the path; merging both lets a source checkout and the built messages coexist.

@@ -220,3 +220,18 @@ def test_messages_can_be_imported_from_the_checkout() -> None:
     levels = EntropyHealth.OK, EntropyHealth.WARN, EntropyHealth.ERROR, EntropyHealth.STALE
     assert levels == (b"\x00", b"\x01", b"\x02", b"\x03")
     assert ProcessingTime().num_frames_dropped == 0
+
+
+def test_onnx_runtime_sends_nothing_home(tmp_path: Path) -> None:
+    """Where its telemetry is on, a session leaves a database of events in the user's cache."""
+    code = (
+        "from eloss_perception.runtime.bundle import Bundle, default_bundle_path\n"
+        "from eloss_perception.runtime.detector import Detector\n"
+        "Detector(Bundle.load(default_bundle_path())).close()\n"
+    )
+    # Continuous integration switches it off as well, and must not hide that we do.
+    hiding = {"CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in hiding}
+    environment["HOME"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=300)
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name.lower()]
