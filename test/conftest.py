@@ -17,12 +17,17 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from eloss_perception.demo.processes import reserve_domain
 
 # Before anything starts ROS. Whatever the user's own domain is: a robot, or another test run, may
 # be in it, and would be answered by the tests' nodes.
 os.environ["ROS_DOMAIN_ID"] = str(reserve_domain())
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")
 
 _PACKED = Path(__file__).resolve().parents[1].parent / "shared" / "kitti"
 
