@@ -92,16 +92,18 @@ def test_a_car_counts_only_where_the_scan_shows_it() -> None:
 def test_summary_tells_every_scan() -> None:
     frames = (frame(0.0), frame(0.1), frame(0.2, answered=False))
     cars = CarsFound({}, {})
-    lost = DemoRecord(Path("recording"), frames, num_sent=4, num_dropped=1)
-    assert (lost.num_answered, lost.num_lost) == (2, 1)
+    lost = DemoRecord(Path("recording"), frames, num_sent=6, num_dropped=1, num_received=4)
+    assert (lost.num_answered, lost.num_undelivered, lost.num_lost) == (2, 2, 1)
     text = "\n".join(summary_lines(lost, cars))
-    assert "4 scans sent, 2 answered, 1 dropped, 1 NEITHER ANSWERED NOR COUNTED" in text
+    assert "6 scans sent, 2 answered, 1 dropped, 2 lost before the detector" in text
+    assert "1 NEITHER ANSWERED NOR COUNTED" in text
     assert "the recorder holds 3 of the scans" in text
     assert "Car 2 (1.0 a scan)" in text
     network = next(line for line in text.splitlines() if "network" in line)
     assert network.split()[-3:] == ["20.0"] * 3
-    whole = DemoRecord(Path("recording"), frames, num_sent=3, num_dropped=1)
-    assert "NEITHER" not in "\n".join(summary_lines(whole, cars))
+    whole = DemoRecord(Path("recording"), frames, num_sent=3, num_dropped=1, num_received=2)
+    text = "\n".join(summary_lines(whole, cars))
+    assert "NEITHER" not in text and "lost before" not in text
 
 
 def health(score: float, level: int, likely_cause: str) -> SimpleNamespace:
@@ -116,7 +118,7 @@ def test_summary_tells_what_each_phase_was_like() -> None:
     ]
     for one, message in zip(frames, said, strict=True):
         one.health = message
-    record = DemoRecord(Path("recording"), tuple(frames), num_sent=5, num_dropped=0)
+    record = DemoRecord(Path("recording"), tuple(frames), num_sent=5, num_dropped=0, num_received=5)
     lines = summary_lines(record, CarsFound({}, {}))
     clean, rain, fog = (
         next(line for line in lines if f" {title} " in line)

@@ -65,12 +65,14 @@ class DemoRecord:
         frames: One for each recorded scan, in order.
         num_sent: Scans that the player published.
         num_dropped: Scans that the detector says it received and did not answer.
+        num_received: Scans that the detector says it received.
     """
 
     path: Path
     frames: tuple[Frame, ...]
     num_sent: int
     num_dropped: int
+    num_received: int
 
     @property
     def num_answered(self) -> int:
@@ -78,9 +80,14 @@ class DemoRecord:
         return sum(frame.boxes is not None for frame in self.frames)
 
     @property
+    def num_undelivered(self) -> int:
+        """Scans that never came to the detector: scans are sent with best effort."""
+        return self.num_sent - max(self.num_received, self.num_answered + self.num_dropped)
+
+    @property
     def num_lost(self) -> int:
-        """Scans neither answered nor counted as dropped: there should be none."""
-        return self.num_sent - self.num_answered - self.num_dropped
+        """Scans received and neither answered nor counted as dropped: there should be none."""
+        return max(self.num_received - self.num_answered - self.num_dropped, 0)
 
     def points(self) -> Iterator[tuple[Frame, npt.NDArray[np.float32]]]:
         """Yields each frame with its points, read again from the recording."""
@@ -118,12 +125,13 @@ def read_record(
             time_s = round((stamp_ns - stamps[0]) / 1e9 / period_s) * period_s
             active = [f"{w.name}:{w.severity}" for w in corruptions if w.holds(time_s + 1e-6)]
             frames[stamp_ns] = Frame(stamp_ns, time_s, " + ".join(active))
-        num_dropped = 0
+        num_dropped = num_received = 0
         topics = (DETECTIONS_TOPIC, HEALTH_TOPIC, TIME_TOPIC, GROUND_TRUTH_TOPIC, "/diagnostics")
         for raw in bag.messages(topics):
             message = bag.deserialize(raw)
             if raw.topic == "/diagnostics":
-                num_dropped = max(num_dropped, _dropped_by_diagnostics(message))
+                num_dropped = max(num_dropped, _count_of_input(message, "num_dropped"))
+                num_received = max(num_received, _count_of_input(message, "num_received"))
                 continue
             if raw.topic == GROUND_TRUTH_TOPIC:
                 frame = frames.get(_stamp_ns(message.markers[0].header))
@@ -141,7 +149,7 @@ def read_record(
                 frame.health = message
             else:
                 frame.stage_ms = {name: float(getattr(message, f"{name}_ms")) for name in STAGES}
-    return DemoRecord(path, tuple(frames.values()), num_sent, num_dropped)
+    return DemoRecord(path, tuple(frames.values()), num_sent, num_dropped, num_received)
 
 
 def boxes_from_detections(message: Any) -> Boxes3D:
@@ -163,14 +171,14 @@ def boxes_from_detections(message: Any) -> Boxes3D:
     )
 
 
-def _dropped_by_diagnostics(message: Any) -> int:
-    """The detector's count, once a second: it includes drops after the last answer."""
+def _count_of_input(message: Any, key: str) -> int:
+    """The detector's own count, once a second: it includes drops after the last answer."""
     counts = [
         int(entry.value)
         for status in message.status
         if status.name.endswith(": input")
         for entry in status.values
-        if entry.key == "num_dropped"
+        if entry.key == key
     ]
     return max(counts, default=0)
 

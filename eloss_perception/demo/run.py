@@ -91,7 +91,7 @@ def _run(settings: DemoSettings, console: Console, stop: StopSignal) -> int:
         f"Recording {shown(output / 'recording')}: open it in Foxglove, or play it with"
         " `eloss replay` or `ros2 bag play` beside `rviz2 -d config/eloss.rviz`"
     )
-    return EXIT_LOST_FRAMES if record.num_lost > 0 else 0
+    return EXIT_LOST_FRAMES if record.num_lost > 0 or record.num_answered == 0 else 0
 
 
 def _prepare_input(

@@ -37,6 +37,8 @@ def _frames(record: DemoRecord) -> list[str]:
         f"{record.num_sent} scans sent, {record.num_answered} answered,"
         f" {record.num_dropped} dropped"
     )
+    if record.num_undelivered:
+        text += f", {record.num_undelivered} lost before the detector (best effort)"
     if record.num_lost:
         text += f", {record.num_lost} NEITHER ANSWERED NOR COUNTED"
     lines = [f"Frames    {text}"]
