@@ -23,6 +23,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
+from eloss_perception.demo import processes
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.node import DetectorNode
 from eloss_perception.ros.params import DetectorNodeSettings
@@ -67,8 +68,11 @@ class Harness:
     """A `DetectorNode` with a detector, by default a fake one, and everything it published."""
 
     def __init__(self, detector: Any = None, **parameters: Any) -> None:
+        # A domain of its own: nodes of earlier tests, hung ones above all, are still in theirs.
+        domain = processes.reserve_domain()
+        self._reservation = processes._reserved.pop()
         self.context = Context()
-        rclpy.init(args=[], context=self.context)
+        rclpy.init(args=[], context=self.context, domain_id=domain)
         self.detector = detector or FakeDetector()
         self.failed = threading.Event()
         try:
@@ -80,6 +84,7 @@ class Harness:
             )
         except BaseException:
             self.context.try_shutdown()
+            self._reservation.close()
             raise
         self.listener = Node("listener", context=self.context)
         self.received: dict[str, list[Any]] = defaultdict(list)
@@ -143,6 +148,7 @@ class Harness:
             assert not thread.is_alive()
         # Not before: rclpy's executor raises where its context ends while it is at work.
         self.node.close()
-        self.context.try_shutdown()
         self.node.destroy_node()
         self.listener.destroy_node()
+        self.context.try_shutdown()
+        self._reservation.close()
