@@ -205,7 +205,7 @@ def spoil(path: Path, index: int) -> Path:
 def test_a_damaged_cloud_is_left_out_and_said_once(tmp_path: Path) -> None:
     said: list[DataError] = []
     with BagReader(spoil(write_bag(tmp_path / "bag"), 2)) as reader:
-        played = list(Playback(reader, on_damage=said.append))
+        played = list(Playback(reader).messages(said.append))
         with pytest.raises(DataError, match="no sensor_msgs/msg/PointCloud2"):
             list(Playback(reader))
     assert [m.topic for m in played].count(POINTS_TOPIC) == 4

@@ -92,7 +92,6 @@ class Playback:
         corruptions: What the sensor suffers, and when in the bag.
         sensor: What recorded the clouds that are to be corrupted; None to go by their intensity.
         topics: Those to play; all if None.
-        on_damage: Called with what cannot be read, which is left out; without it, it is raised.
         seed: Draws the corruptions: the same seed, bag and windows give the same scans.
     """
 
@@ -106,7 +105,6 @@ class Playback:
         sensor: SensorModel | None = None,
         topics: Sequence[str] | None = None,
         seed: int = 0,
-        on_damage: OnDamage | None = None,
     ) -> None:
         self._bag = bag
         self._rate = rate
@@ -114,7 +112,6 @@ class Playback:
         self._corruptions = tuple(corruptions)
         self._topics = topics
         self._seed = seed
-        self._on_damage = on_damage
         self.sensor = sensor
         self._restamper = Restamper(bag.typestore)
         self._stamp_of_moment = (-1, 0)
@@ -122,7 +119,14 @@ class Playback:
         self._previous: dict[str, CloudRows | Any] = {}
 
     def __iter__(self) -> Iterator[DueMessage]:
+        """Yields the messages; raises `DataError` at the first that cannot be read."""
+        return self.messages()
+
+    def messages(self, on_damage: OnDamage | None = None) -> Iterator[DueMessage]:
         """Yields the messages; a corrupted cloud is made when asked for, ahead of its time.
+
+        Args:
+            on_damage: Called with what cannot be read, which is left out; None to raise it.
 
         Raises:
             DataError: There is no message, or none that can be read.
@@ -132,15 +136,15 @@ class Playback:
         while True:
             frame = number = 0
             self._previous.clear()
-            for raw in self._bag.messages(self._topics, on_damage=self._on_damage):
+            for raw in self._bag.messages(self._topics, on_damage=on_damage):
                 data = raw.data
                 if raw.message_type == CLOUD_TYPE:
                     try:
                         data = self._corrupt(raw, (raw.stamp_ns - start_ns) / 1e9, frame)
                     except DataError as error:
-                        if self._on_damage is None:
+                        if on_damage is None:
                             raise
-                        self._on_damage(error)
+                        on_damage(error)
                         continue
                     frame += 1
                 number += 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterable
 
 import rclpy
 from rclpy.duration import Duration
@@ -23,6 +24,7 @@ from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.keyboard import Keyboard
 from eloss_perception.replay.playback import CLOUD_TYPE, DueMessage, Playback, PlaybackReport
 from eloss_perception.replay.qos import playable_class, qos_profile
+from eloss_perception.replay.read_ahead import ReadAhead
 from eloss_perception.replay.settings import PlayerSettings
 
 # Waking up takes the executor about this long; the rest of a wait is slept off exactly.
@@ -50,7 +52,6 @@ class PlayerNode(Node):
             corruptions=settings.corruptions,
             sensor=find_sensor(settings.sensor) if settings.sensor is not None else None,
             topics=tuple(self._publishers_by_topic),
-            on_damage=self._on_damage,
         )
         self._clock_publisher = (
             self.create_publisher(Clock, "/clock", 1) if settings.clock_hz else None
@@ -100,22 +101,8 @@ class PlayerNode(Node):
         executor.add_node(self)
         try:
             self._playback.warm_up()
-            messages = iter(self._playback)
-            first = next(messages)  # what opening the file costs is no delay of its message
-            self._wait_for_subscribers(stop, executor)
-            # From here on `start_ns` is when the bag's first message was due; a pause moves it.
-            start_ns = time.monotonic_ns()
-            for message in itertools.chain([first], messages):
-                start_ns = self._wait_until_due(message, start_ns, stop, executor, keyboard)
-                if stop.is_set:
-                    break
-                delay_ns = time.monotonic_ns() - start_ns - message.due_ns
-                try:
-                    self._publish(message)
-                except DataError as error:
-                    self._on_damage(error)
-                else:
-                    self.report.count(message, delay_ns)
+            with ReadAhead(self._playback.messages, self._on_damage) as messages:
+                self._publish_all(messages, stop, executor, keyboard)
             self._wait_for_acknowledgement(stop)
         except KeyboardInterrupt:
             if not stop.is_set:
@@ -125,6 +112,30 @@ class PlayerNode(Node):
             executor.remove_node(self)
             executor.shutdown()
         return self.report
+
+    def _publish_all(
+        self,
+        messages: Iterable[DueMessage],
+        stop: StopSignal,
+        executor: SingleThreadedExecutor,
+        keyboard: Keyboard,
+    ) -> None:
+        ahead = iter(messages)
+        first = next(ahead)  # what opening the file costs is no delay of its message
+        self._wait_for_subscribers(stop, executor)
+        # From here on `start_ns` is when the bag's first message was due; a pause moves it.
+        start_ns = time.monotonic_ns()
+        for message in itertools.chain([first], ahead):
+            start_ns = self._wait_until_due(message, start_ns, stop, executor, keyboard)
+            if stop.is_set:
+                break
+            delay_ns = time.monotonic_ns() - start_ns - message.due_ns
+            try:
+                self._publish(message)
+            except DataError as error:
+                self._on_damage(error)
+            else:
+                self.report.count(message, delay_ns)
 
     def _wait_until_due(
         self,
