@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import CenterHead
-from eloss_perception.core.pillars import pillarize
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import CenterHead
+from eloss_perception.detection.pillars import pillarize
 from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.training.data.augmentation import AugmentationConfig, augment
 from eloss_perception.training.data.frame_store import StoredFrames

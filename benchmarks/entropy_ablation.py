@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from eloss_perception.core.pillars import pillarize
+from eloss_perception.detection.pillars import pillarize
 from eloss_perception.interrupts import check_interrupt, run_script
-from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig
-from eloss_perception.model.network import PillarNetwork
+from eloss_perception.network.entropy_loss import EntropyLoss, EntropyLossConfig
+from eloss_perception.network.network import PillarNetwork
 from eloss_perception.training.checkpoints import CHECKPOINT_NAME, save_checkpoint
 from eloss_perception.training.data.loading import load_batches
 from eloss_perception.training.data.samples import Batch

@@ -38,12 +38,13 @@ import torch
 import yaml
 from torch import nn
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillars, pillarize
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import Pillars, pillarize
+from eloss_perception.export.folding import fold_batch_norm
+from eloss_perception.export.onnx_graph import write_onnx
 from eloss_perception.interrupts import check_interrupt, run_script
-from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig
-from eloss_perception.model.folding import fold_batch_norm
-from eloss_perception.model.network import POINTPILLARS, PillarNetwork
+from eloss_perception.network.entropy_loss import EntropyLoss, EntropyLossConfig
+from eloss_perception.network.network import POINTPILLARS, PillarNetwork
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import ONNX_NAME, YAML_NAME, default_bundle_path
@@ -51,7 +52,6 @@ from eloss_perception.simulation.scene import simulate_scan
 from eloss_perception.training.data.loading import load_batches
 from eloss_perception.training.data.samples import Batch
 from eloss_perception.training.losses import detection_losses
-from eloss_perception.training.onnx_graph import write_onnx
 from eloss_perception.training.settings import TrainingSettings
 
 VARIANTS = ("off", "published", "ours")

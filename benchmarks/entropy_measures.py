@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from eloss_perception.interrupts import check_interrupt, run_script
-from eloss_perception.model.entropy import ENTROPY_MEASURES
+from eloss_perception.network.entropy_readout import ENTROPY_MEASURES
 
 CHANNELS, NUM_Y, NUM_X = 64, 248, 216
 

@@ -21,15 +21,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from eloss_perception.commands.terminal import progress_bar
-from eloss_perception.core.boxes import Boxes3D, wrap_angle
+from eloss_perception.cli.terminal import progress_bar
+from eloss_perception.datasets.kitti.dataset import KittiDataset
+from eloss_perception.detection.boxes import Boxes3D, wrap_angle
+from eloss_perception.evaluation import EvaluationSettings, evaluate_splits
+from eloss_perception.evaluation.detectors import load_bundle
 from eloss_perception.interrupts import run_script
-from eloss_perception.kitti.dataset import KittiDataset
+from eloss_perception.plots.bev import render_bev
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.runtime.detector import Detections, Detector
-from eloss_perception.training.evaluation import EvaluationSettings, evaluate_splits
-from eloss_perception.training.evaluation.detectors import load_bundle
-from eloss_perception.viz.bev import render_bev
 
 _DIRECTIONS = {"ahead": 0, "left": 90, "behind": 180, "right": 270}
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eloss_perception.core.health import HealthMonitor
-from eloss_perception.core.health_reference import HealthReference
+from eloss_perception.health.monitor import HealthMonitor
+from eloss_perception.health.reference import HealthReference
 from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path

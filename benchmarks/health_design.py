@@ -23,16 +23,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.readings import check_of, checks_of, reading_names
+from eloss_perception.calibration.profiles import collect_profiles
+from eloss_perception.evaluation.health.statistics import auroc, fpr_at_tpr, spearman
+from eloss_perception.health.fit import Condition, ProfileReadings, fit_reference
+from eloss_perception.health.readings import check_of, checks_of, reading_names
+from eloss_perception.health.reference import HealthReference
 from eloss_perception.interrupts import run_script
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
 from eloss_perception.simulation.scene import simulate_scan
-from eloss_perception.training.health_benchmark.statistics import auroc, fpr_at_tpr, spearman
-from eloss_perception.training.health_fit import Condition, ProfileReadings, fit_reference
-from eloss_perception.training.health_profiles import collect_profiles
 
 # Scenes of `eloss calibrate`, so that this is the evidence behind what is shipped.
 _CLEAN_SEED = 770_000

@@ -21,23 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.readings import NETWORK_CHECKS, check_of
-from eloss_perception.interrupts import check_interrupt, run_script
-from eloss_perception.kitti.calibration import camera_view_mask
-from eloss_perception.kitti.convert import boxes_to_kitti
-from eloss_perception.kitti.dataset import KittiDataset, KittiFrames
-from eloss_perception.runtime.backends import load_backend
-from eloss_perception.runtime.backends.base import BackendSettings
-from eloss_perception.runtime.bundle import Bundle, default_bundle_path
-from eloss_perception.runtime.detector import DetectionThresholds, Detector
-from eloss_perception.training.evaluation import EvaluationFrame
-from eloss_perception.training.evaluation.settings import EVALUATION_SCORE
-from eloss_perception.training.health_benchmark.frames import simulated_frames
-from eloss_perception.training.health_benchmark.harm import match_cars
-from eloss_perception.training.health_benchmark.statistics import auroc
-from eloss_perception.training.health_fit import move_reference
-from eloss_perception.training.network_faults import (
+from eloss_perception.calibration.network_faults import (
     Fault,
     dead_channels,
     few_bits,
@@ -46,6 +30,21 @@ from eloss_perception.training.network_faults import (
     write_damaged,
     wrong_gain,
 )
+from eloss_perception.datasets.kitti.calibration import camera_view_mask
+from eloss_perception.datasets.kitti.convert import boxes_to_kitti
+from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
+from eloss_perception.evaluation import EvaluationFrame, match_cars
+from eloss_perception.evaluation.health.frames import simulated_frames
+from eloss_perception.evaluation.health.statistics import auroc
+from eloss_perception.evaluation.settings import EVALUATION_SCORE
+from eloss_perception.health.fit import move_reference
+from eloss_perception.health.readings import NETWORK_CHECKS, check_of
+from eloss_perception.health.reference import HealthReference
+from eloss_perception.interrupts import check_interrupt, run_script
+from eloss_perception.runtime.backends import load_backend
+from eloss_perception.runtime.backends.base import BackendSettings
+from eloss_perception.runtime.bundle import Bundle, default_bundle_path
+from eloss_perception.runtime.detector import DetectionThresholds, Detector
 
 # Other draws and other layers than those that a health reference has profiles of.
 FAULTS: dict[str, Fault] = {

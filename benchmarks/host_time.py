@@ -34,15 +34,15 @@ import plain_messages
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2, PointField
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.decode import decode
-from eloss_perception.core.fingerprints import sector_fingerprints
-from eloss_perception.core.health import HealthMonitor
-from eloss_perception.core.pillars import Pillarizer
-from eloss_perception.core.readings import make_readings
-from eloss_perception.core.sampling import Sampler
-from eloss_perception.core.scan_statistics import SCAN_READINGS
-from eloss_perception.core.sensors import SENSORS, sensor_boxes
+from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.decode import decode
+from eloss_perception.detection.pillars import Pillarizer
+from eloss_perception.detection.sampling import Sampler
+from eloss_perception.detection.sensors import SENSORS, sensor_boxes
+from eloss_perception.health.fingerprints import sector_fingerprints
+from eloss_perception.health.monitor import HealthMonitor
+from eloss_perception.health.readings import make_readings
+from eloss_perception.health.scan_statistics import SCAN_READINGS
 from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.ros.convert import points_from_msg
 from eloss_perception.ros.gauge import gauge_to_cdr

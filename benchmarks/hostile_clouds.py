@@ -44,7 +44,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2, PointField
 from visualization_msgs.msg import MarkerArray
 
-from eloss_perception.benchmark.processes import rss_mb
+from benchmarks.speed.processes import rss_mb
 from eloss_perception.interrupts import StopSignal, check_interrupt
 from eloss_perception.ros.node import DetectorNode
 
@@ -57,7 +57,7 @@ _HOSTILE_NAMES = (
     *("\udcff", "intensity\n", "x y"),
 )
 _FRAMES = ("velodyne", "", "base_link", "\n", "\x1b[2J", "λ/μ", "\ufffd", "{}%s", "f" * 256)
-# Borders of cells, bins, sectors and grids; see `core/scan_statistics.py` and `core/grid.py`.
+# Borders of cells, bins, sectors and grids: `health/scan_statistics.py`, `detection/grid.py`.
 _EDGES = np.float32(
     [
         *(0.0, 0.3, 0.5, 1.0, 1.73, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 19.5, 20.0, 20.48, 30.0),

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eloss_perception.commands.terminal import format_table, say, track
+from eloss_perception.cli.terminal import format_table, say, track
 from eloss_perception.interrupts import check_interrupt, pause, run_script
 from eloss_perception.runtime.bundle import default_bundle_path
 

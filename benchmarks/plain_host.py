@@ -16,11 +16,11 @@ import math
 
 import numpy as np
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import MAX_SIZE, MIN_SIZE, CenterHead
-from eloss_perception.core.pillars import PointCounts
-from eloss_perception.core.scan_statistics import (
+from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import MAX_SIZE, MIN_SIZE, CenterHead
+from eloss_perception.detection.pillars import PointCounts
+from eloss_perception.health.scan_statistics import (
     HEIGHT_EDGES,
     INTENSITY_EDGES,
     NUM_FINE_BINS,
@@ -189,14 +189,14 @@ def footprint(box: np.ndarray) -> list[np.ndarray]:
 
 
 def quarter(points: np.ndarray) -> np.ndarray:
-    """The points that are read, `core/sampling.py`'s."""
+    """The points that are read, `detection/sampling.py`'s."""
     bits = points.view(np.uint32)
     keys = (bits[:, 0] * np.uint32(0x9E3779B1)) ^ (bits[:, 1] * np.uint32(0x85EBCA77))
     return points[(keys & np.uint32(0x30000)) == 0]
 
 
 def scan_readings(sample: np.ndarray) -> np.ndarray:
-    """`core/scan_statistics.py`'s readings of a sample, without the ground's."""
+    """`health/scan_statistics.py`'s readings of a sample, without the ground's."""
     square = (sample[:, :3] ** 2).sum(axis=1)
     sample = sample[(square >= 0.3**2) & (square <= 300.0**2) & np.isfinite(sample[:, 3])]
     x, y, z = sample[:, 0], sample[:, 1], sample[:, 2]
@@ -226,7 +226,7 @@ def scan_readings(sample: np.ndarray) -> np.ndarray:
 
 
 def sector_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Sectors by the diamond angle, as `core/sectors.py` has them."""
+    """Sectors by the diamond angle, as `health/sectors.py` has them."""
     ratio = y / (np.abs(x) + np.abs(y) + 1e-6)
     angle = np.where(x >= 0.0, ratio, 2.0 - ratio) % 4.0
     return np.minimum((angle * (NUM_SECTORS / 4)).astype(int), NUM_SECTORS - 1)
@@ -286,7 +286,7 @@ def ground_readings(sample: np.ndarray) -> np.ndarray:
 
 
 def fingerprints(sample: np.ndarray) -> np.ndarray:
-    """(16,) `core/fingerprints.py`'s number for the points of each sector."""
+    """(16,) `health/fingerprints.py`'s number for the points of each sector."""
     sector = sector_of(sample[:, 0], sample[:, 1])
     bits = sample.view(np.uint32).astype(np.uint64)
     mixed = bits[:, 0] << np.uint64(32) | bits[:, 1]

@@ -17,7 +17,7 @@ from std_msgs.msg import ColorRGBA, Header
 from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 from visualization_msgs.msg import Marker, MarkerArray
 
-from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.gauge import gauge_parts
 from eloss_perception.ros.gauge_parts import Part

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eloss_perception.benchmark.processes import rss_mb
-from eloss_perception.benchmark.ros_run import RosRun
-from eloss_perception.benchmark.settings import BenchmarkSettings
+from benchmarks.speed.processes import rss_mb
+from benchmarks.speed.ros_run import RosRun
+from benchmarks.speed.settings import BenchmarkSettings
 from eloss_perception.errors import ElossError
 from eloss_perception.interrupts import StopSignal, check_interrupt
 from eloss_perception.runtime.bundle import default_bundle_path

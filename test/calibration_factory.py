@@ -12,8 +12,8 @@ import numpy.typing as npt
 from health_reference_factory import make_reference
 from tiny_bundle import write_tiny_bundle
 
-from eloss_perception.bags import messages
-from eloss_perception.bags.writer import BagWriter
+from eloss_perception.datasets.bags import messages
+from eloss_perception.datasets.bags.writer import BagWriter
 from eloss_perception.runtime.bundle import Bundle, write_reference
 
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"

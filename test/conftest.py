@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eloss_perception.demo.processes import reserve_domain
+from eloss_perception.replay.demo.processes import reserve_domain
 
 # Before anything starts ROS. Whatever the user's own domain is: a robot, or another test run, may
 # be in it, and would be answered by the tests' nodes.

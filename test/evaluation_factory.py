@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from eloss_perception.kitti import KittiObject
-from eloss_perception.training.evaluation import EvaluationFrame
+from eloss_perception.datasets.kitti import KittiObject
+from eloss_perception.evaluation import EvaluationFrame
 
 
 def car(place=0, height=50.0, **changes):

@@ -13,11 +13,11 @@ import numpy as np
 from health_reference_factory import clean_readings, disturbed_readings, make_reference
 from numpy.typing import NDArray
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.fingerprints import sector_fingerprints
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.pillars import PointCounts, pillarize
+from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import PointCounts, pillarize
+from eloss_perception.health.fingerprints import sector_fingerprints
+from eloss_perception.health.reference import HealthReference
 from eloss_perception.runtime.detector import Detections, DetectionThresholds, StageTimings
 
 GRID = PillarGrid(

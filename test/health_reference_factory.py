@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.health_classifier import Profiles
-from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.readings import check_of, checks_of, reading_names
+from eloss_perception.health.classifier import Profiles
+from eloss_perception.health.readings import check_of, checks_of, reading_names
+from eloss_perception.health.reference import HealthReference
 
 LAYERS = ("stage1.conv1", "stage1.conv2", "stage2.conv1")
 STAGES = (0, 0, 1)

@@ -23,8 +23,8 @@ from sensor_msgs.msg import PointCloud2, PointField
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from eloss_perception.demo import processes
 from eloss_perception.msg import EntropyHealth, ProcessingTime
+from eloss_perception.replay.demo import processes
 from eloss_perception.ros.node import DetectorNode
 from eloss_perception.ros.params import DetectorNodeSettings
 

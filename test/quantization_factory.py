@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from health_reference_factory import make_reference
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillars, pillarize
-from eloss_perception.model.network import NetworkConfig, PillarNetwork
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import Pillars, pillarize
+from eloss_perception.export.onnx import export_network
+from eloss_perception.export.onnx_graph import network_inputs
+from eloss_perception.network.network import NetworkConfig, PillarNetwork
 from eloss_perception.runtime.bundle import (
     FORMAT_VERSION,
     BundleFacts,
@@ -23,8 +25,6 @@ from eloss_perception.runtime.bundle import (
     write_facts,
     write_reference,
 )
-from eloss_perception.training.export import export_network
-from eloss_perception.training.onnx_graph import network_inputs
 
 GRID = GridFacts(
     point_cloud_range=(0.0, -20.48, -3.0, 40.96, 20.48, 1.0),

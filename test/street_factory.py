@@ -8,7 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eloss_perception.kitti import Calibration, boxes_to_kitti, write_image_set, write_kitti_frame
+from eloss_perception.datasets.kitti import (
+    Calibration,
+    boxes_to_kitti,
+    write_image_set,
+    write_kitti_frame,
+)
 from eloss_perception.training.data.frames import Frame
 
 NAMES = ("Car", "Pedestrian", "Cyclist")

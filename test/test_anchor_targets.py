@@ -7,10 +7,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eloss_perception.core.boxes import points_in_boxes
-from eloss_perception.core.decode import decode
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import KITTI_ANCHORS, AnchorHead
+from eloss_perception.detection.boxes import points_in_boxes
+from eloss_perception.detection.decode import decode
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import KITTI_ANCHORS, AnchorHead
 
 pytest.importorskip("torch", reason="training needs torch")
 

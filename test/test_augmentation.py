@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from street_factory import Streets, make_street
 
-from eloss_perception.core.boxes import points_in_boxes
+from eloss_perception.detection.boxes import points_in_boxes
 from eloss_perception.training.data.augmentation import AugmentationConfig, augment
 from eloss_perception.training.data.frames import Frame
 from eloss_perception.training.data.object_database import build_object_database

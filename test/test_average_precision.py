@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from evaluation_factory import car, found, random_frames, region
 
-from eloss_perception.core.boxes import bev_iou, iou_3d
+from eloss_perception.datasets.kitti import camera_boxes
+from eloss_perception.detection.boxes import bev_iou, iou_3d
 from eloss_perception.errors import DataError
-from eloss_perception.kitti import camera_boxes
-from eloss_perception.training.evaluation import (
+from eloss_perception.evaluation import (
     DIFFICULTIES,
     EvaluationFrame,
     PrecisionEvaluator,

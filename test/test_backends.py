@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import pillarize
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import pillarize
 from eloss_perception.errors import BackendError, ConfigError
 from eloss_perception.runtime import backends
 from eloss_perception.runtime.backends import AUTO_ORDER, BACKENDS, auto, cuda_device, load_backend

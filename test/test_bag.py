@@ -16,8 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from eloss_perception.bags import messages
-from eloss_perception.bags.drives import (
+from eloss_perception.datasets.bags import messages
+from eloss_perception.datasets.bags.reader import BagReader
+from eloss_perception.datasets.bags.writer import BagWriter
+from eloss_perception.datasets.kitti.calibration import Calibration
+from eloss_perception.datasets.kitti.dataset import KittiSequence
+from eloss_perception.datasets.kitti.labels import KittiObject
+from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.replay.drives import (
     CAMERA_INFO_TOPIC,
     FRAME_PERIOD_NS,
     GROUND_TRUTH_TOPIC,
@@ -28,12 +34,6 @@ from eloss_perception.bags.drives import (
     write_drive_bag,
     write_kitti_bag,
 )
-from eloss_perception.bags.reader import BagReader
-from eloss_perception.bags.writer import BagWriter
-from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.kitti.calibration import Calibration
-from eloss_perception.kitti.dataset import KittiSequence
-from eloss_perception.kitti.labels import KittiObject
 
 STORAGES = ("mcap", "sqlite3")
 

@@ -18,10 +18,10 @@ import pytest
 import yaml
 from rosbags.rosbag2.storage_mcap import zstd
 
-from eloss_perception.bags import messages
-from eloss_perception.bags.reader import BagReader, is_bag
-from eloss_perception.bags.storage import decompress
-from eloss_perception.bags.writer import BagWriter
+from eloss_perception.datasets.bags import messages
+from eloss_perception.datasets.bags.reader import BagReader, is_bag
+from eloss_perception.datasets.bags.storage import decompress
+from eloss_perception.datasets.bags.writer import BagWriter
 from eloss_perception.errors import DataError
 
 CLOUD, STRING = "sensor_msgs/msg/PointCloud2", "std_msgs/msg/String"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from cuda_on_cpu import needs_compiler
 
-from eloss_perception.benchmark import (
+from benchmarks.speed import (
     entropy_readout,
     full_network,
     gpu,
@@ -23,13 +23,13 @@ from eloss_perception.benchmark import (
     report,
     suite,
 )
-from eloss_perception.benchmark.networks import NetworkTimes
-from eloss_perception.benchmark.row import Benchmark, NotMeasuredError, Row, Value
-from eloss_perception.benchmark.scans import cloud_of, scan_of
-from eloss_perception.benchmark.scripts import run_script
-from eloss_perception.benchmark.settings import QUICK, BenchmarkSettings
+from benchmarks.speed.networks import NetworkTimes
+from benchmarks.speed.row import Benchmark, NotMeasuredError, Row, Value
+from benchmarks.speed.scans import cloud_of, scan_of
+from benchmarks.speed.scripts import run_script
+from benchmarks.speed.settings import QUICK, BenchmarkSettings
 from eloss_perception.cli import build_parser, main
-from eloss_perception.core.sensors import SENSORS
+from eloss_perception.detection.sensors import SENSORS
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.ros.convert import points_from_msg
 from eloss_perception.runtime.bundle import default_bundle_path
@@ -73,7 +73,7 @@ def test_an_unknown_row_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_quick_gives_way_to_what_is_said() -> None:
-    from eloss_perception.commands.benchmark import _settings
+    from eloss_perception.cli.benchmark import _settings
 
     arguments = ["benchmark", "--quick", "--seconds", "3", "--frames", "2"]
     settings = _settings(build_parser().parse_args(arguments))
@@ -365,7 +365,7 @@ def test_scripts_of_the_source_tree(tmp_path: Path) -> None:
 
 
 def test_settings_are_checked() -> None:
-    from eloss_perception.commands.parsing import settings_from
+    from eloss_perception.cli.parsing import settings_from
 
     with pytest.raises(ConfigError, match="cores = -1"):
         settings_from(BenchmarkSettings, {"cores": -1})

@@ -15,14 +15,14 @@ pytest.importorskip("onnx", reason="the tiny bundle is written with it")
 
 from tiny_bundle import write_tiny_bundle
 
-from eloss_perception.benchmark import end_to_end, sustained_rate
-from eloss_perception.benchmark.listener import Answers
-from eloss_perception.benchmark.processes import cpu_seconds, rss_mb
-from eloss_perception.benchmark.ros_run import Played
-from eloss_perception.benchmark.row import Row
-from eloss_perception.benchmark.settings import BenchmarkSettings
-from eloss_perception.demo.record import STAGES
+from benchmarks.speed import end_to_end, sustained_rate
+from benchmarks.speed.listener import Answers
+from benchmarks.speed.processes import cpu_seconds, rss_mb
+from benchmarks.speed.ros_run import Played
+from benchmarks.speed.row import Row
+from benchmarks.speed.settings import BenchmarkSettings
 from eloss_perception.errors import ElossError
+from eloss_perception.replay.demo.record import STAGES
 
 
 def played(

@@ -11,12 +11,12 @@ from evaluation_factory import car, found, random_frames
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eloss_perception.training.evaluation import (
+from eloss_perception.evaluation import (
     DIFFICULTIES,
     EvaluationFrame,
     PrecisionEvaluator,
 )
-from eloss_perception.training.evaluation.bootstrap import ap_intervals, draw_frames
+from eloss_perception.evaluation.bootstrap import ap_intervals, draw_frames
 
 
 def match(frames, difficulty="hard"):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eloss_perception.core.boxes import (
+from eloss_perception.detection.boxes import (
     Boxes3D,
     bev_corners,
     bev_iou,

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from tiny_bundle import write_tiny_bundle
 
-from eloss_perception import cli
+from eloss_perception.cli import main as cli
 from eloss_perception.errors import BackendError, BundleError, CloudError, ConfigError, DataError
 from eloss_perception.runtime.bundle import (
     FILE_NAMES,
@@ -383,7 +383,7 @@ def test_unknown_names_are_refused_with_the_valid_ones() -> None:
 
 
 def test_a_network_that_is_none_is_a_backend_error(tmp_path: Path) -> None:
-    from eloss_perception.core.grid import PillarGrid
+    from eloss_perception.detection.grid import PillarGrid
     from eloss_perception.runtime.backends import load_backend
     from eloss_perception.runtime.backends.base import BackendSettings
 

@@ -18,10 +18,10 @@ pytest.importorskip("rosbags", reason="reads the bags")
 from calibration_factory import drive_scan, standing_scan, write_bag, write_bundle
 from street_factory import write_kitti_root
 
-from eloss_perception import cli
-from eloss_perception.commands.calibrate_sources import bag_clouds
-from eloss_perception.commands.parsing import add_sensor_arguments, sensor_from_arguments
-from eloss_perception.core.sensors import SENSORS, SensorModel
+from eloss_perception.cli import main as cli
+from eloss_perception.cli.calibrate_sources import bag_clouds
+from eloss_perception.cli.parsing import add_sensor_arguments, sensor_from_arguments
+from eloss_perception.detection.sensors import SENSORS, SensorModel
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.runtime.bundle import Bundle
 

@@ -17,14 +17,14 @@ pytest.importorskip("torch", reason="training needs torch")
 from calibration_factory import drive_scan, standing_scan, write_bundle
 from health_reference_factory import disturbed_readings, make_reference
 
+from eloss_perception.calibration import calibrate as calibration
+from eloss_perception.calibration.calibrate import calibrate_from_simulation, recalibrate
+from eloss_perception.calibration.checks import check_clean, odd_frames
 from eloss_perception.errors import BundleError, DataError
+from eloss_perception.health.fit import ProfileReadings
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, write_facts
 from eloss_perception.runtime.detector import Detector
-from eloss_perception.training import calibration
-from eloss_perception.training.calibration import calibrate_from_simulation, recalibrate
-from eloss_perception.training.calibration_checks import check_clean, odd_frames
-from eloss_perception.training.health_fit import ProfileReadings
 
 REFERENCE = make_reference()
 LABELS = [f"{i / 10:.1f} s" for i in range(60)]

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from eloss_perception import __version__, cli
-from eloss_perception.commands import demo, export, replay
-from eloss_perception.commands.scans import find_scans
-from eloss_perception.commands.terminal import format_table, progress_bar, say, track
-from eloss_perception.demo.settings import DemoSettings
+from eloss_perception.cli import demo, export, replay
+from eloss_perception.cli.scans import find_scans
+from eloss_perception.cli.terminal import format_table, progress_bar, say, track
+from eloss_perception.datasets.kitti import KittiDataset, read_labels
 from eloss_perception.errors import BundleError, DataError
-from eloss_perception.kitti import KittiDataset, read_labels
+from eloss_perception.replay.demo.settings import DemoSettings
 from eloss_perception.replay.settings import PlayerSettings
 from eloss_perception.runtime.bundle import default_bundle_path
 from eloss_perception.simulation.schedule import CorruptionWindow
@@ -122,7 +122,7 @@ def test_wrong_usage_ends_with_2_and_says_why(argv, capsys):
 def test_help_loads_nothing_heavy():
     code = (
         "import sys, contextlib, io\n"
-        "from eloss_perception import cli\n"
+        "from eloss_perception.cli import main as cli\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
         "    cli.main(['detect', '--help'])\n"
         "heavy = {'numpy', 'numba', 'pydantic', 'PIL', 'torch', 'rclpy', 'onnxruntime', 'yaml'}\n"

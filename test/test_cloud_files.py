@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eloss_perception.commands.scans import find_scans, read_scan
-from eloss_perception.core import cloud_files
-from eloss_perception.core.sensors import SENSORS, find_sensor
+from eloss_perception.cli.scans import find_scans, read_scan
+from eloss_perception.datasets import cloud_files
+from eloss_perception.detection.sensors import SENSORS, find_sensor
 from eloss_perception.errors import CloudError, DataError
 from eloss_perception.ros.convert import points_from_msg
 

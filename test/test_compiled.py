@@ -16,11 +16,11 @@ from typing import Any
 import numba
 import pytest
 
-from eloss_perception.core import compiled
+from eloss_perception.detection import compiled
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = """
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 
 @njit
 def twice(x):
@@ -164,8 +164,8 @@ def test_a_full_disk_costs_a_compilation(
 
 
 _START = """
-from eloss_perception.core.logits import probability
-import eloss_perception.core.pillar_kernels, eloss_perception.core.scan_statistics, numpy
+from eloss_perception.detection.logits import probability
+import eloss_perception.detection.pillar_kernels, eloss_perception.health.scan_statistics, numpy
 assert probability(numpy.float32(0)) == 0.5
 print(probability._cache.cache_path, sum(probability.stats.cache_hits.values()))
 """

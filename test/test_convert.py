@@ -30,8 +30,8 @@ from cloud_factory import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eloss_perception.core.scan_files import read_scan_file
-from eloss_perception.core.sensors import NEUTRAL_INTENSITY, SENSORS, SensorModel, find_sensor
+from eloss_perception.datasets.scan_files import read_scan_file
+from eloss_perception.detection.sensors import NEUTRAL_INTENSITY, SENSORS, SensorModel, find_sensor
 from eloss_perception.errors import CloudError
 from eloss_perception.replay.cloud_rows import CloudRows
 from eloss_perception.ros.convert import (

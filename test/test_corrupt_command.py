@@ -13,11 +13,16 @@ import pytest
 from PIL import Image
 from scan_factory import make_scan
 
-from eloss_perception import cli
-from eloss_perception.kitti import Calibration, KittiDataset, write_image_set, write_kitti_frame
+from eloss_perception.cli import main as cli
+from eloss_perception.datasets.kitti import (
+    Calibration,
+    KittiDataset,
+    write_image_set,
+    write_kitti_frame,
+)
+from eloss_perception.plots.corruptions import CorruptionTile, render_corruption_grid
 from eloss_perception.simulation.corruptions import CORRUPTIONS
 from eloss_perception.simulation.schedule import CorruptionWindow, corrupt_on_schedule
-from eloss_perception.viz.corruptions import CorruptionTile, render_corruption_grid
 
 CLOUD = "sensor_msgs/msg/PointCloud2"
 
@@ -88,10 +93,10 @@ def test_a_split_stays_one_that_can_be_evaluated(tmp_path: Path) -> None:
 
 def test_a_bag_keeps_all_but_its_clouds(tmp_path: Path) -> None:
     pytest.importorskip("rosbags")
-    from eloss_perception.bags import messages
-    from eloss_perception.bags.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC
-    from eloss_perception.bags.reader import BagReader
-    from eloss_perception.bags.writer import LATCHED_QOS, BagWriter
+    from eloss_perception.datasets.bags import messages
+    from eloss_perception.datasets.bags.reader import BagReader
+    from eloss_perception.datasets.bags.writer import LATCHED_QOS, BagWriter
+    from eloss_perception.replay.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC
 
     with BagWriter(tmp_path / "bag") as bag:
         bag.add_topic(POINTS_TOPIC, CLOUD)
@@ -232,8 +237,8 @@ def driver_rows(layout: Layout, points: npt.NDArray[np.float32]) -> npt.NDArray[
 
 
 def driver_bag(path: Path, layout: Layout, rows: list[npt.NDArray[Any]], height: int = 1) -> Path:
-    from eloss_perception.bags import messages
-    from eloss_perception.bags.writer import BagWriter
+    from eloss_perception.datasets.bags import messages
+    from eloss_perception.datasets.bags.writer import BagWriter
 
     with BagWriter(path) as bag:
         bag.add_topic("/points", CLOUD)
@@ -261,7 +266,7 @@ def driver_bag(path: Path, layout: Layout, rows: list[npt.NDArray[Any]], height:
 
 
 def driver_clouds(path: Path, dtype: np.dtype[Any]) -> list[tuple[Any, npt.NDArray[Any]]]:
-    from eloss_perception.bags.reader import BagReader
+    from eloss_perception.datasets.bags.reader import BagReader
 
     with BagReader(path) as bag:
         clouds = [bag.deserialize(raw) for raw in bag.messages()]
@@ -361,8 +366,8 @@ def test_a_bag_with_losses_is_copied_with_a_warning_and_a_damaged_one_is_not(
 
 def test_types_that_nobody_understands_are_copied(tmp_path: Path) -> None:
     pytest.importorskip("rosbags")
-    from eloss_perception.bags.reader import BagReader
-    from eloss_perception.bags.writer import BagWriter
+    from eloss_perception.datasets.bags.reader import BagReader
+    from eloss_perception.datasets.bags.writer import BagWriter
 
     event = ("int64 a\nint64 b\n---\nint64 sum\n", "RIHS01_" + "0" * 64)
     driver_bag(tmp_path / "points", VELODYNE, [driver_rows(VELODYNE, make_scan(30))])

@@ -125,9 +125,9 @@ def scan_of(index: int) -> npt.NDArray[np.float32]:
 def play(path: Path, window: CorruptionWindow, num_turns: int = 1) -> list[tuple[int, bytes]]:
     """Stamp [frames since the start] and data of each cloud played from a bag of six scans."""
     pytest.importorskip("rosbags")
-    from eloss_perception.bags import messages
-    from eloss_perception.bags.reader import BagReader
-    from eloss_perception.bags.writer import BagWriter
+    from eloss_perception.datasets.bags import messages
+    from eloss_perception.datasets.bags.reader import BagReader
+    from eloss_perception.datasets.bags.writer import BagWriter
     from eloss_perception.replay.playback import Playback
 
     with BagWriter(path) as bag:

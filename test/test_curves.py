@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eloss_perception.viz.curves import Curve, Panel, render_curves
+from eloss_perception.plots.curves import Curve, Panel, render_curves
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 STEPS = np.arange(5, dtype=float)

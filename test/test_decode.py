@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eloss_perception.core.decode import decode
-from eloss_perception.core.decode_center import _find_peaks, encode_box
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import CenterHead
+from eloss_perception.detection.decode import decode
+from eloss_perception.detection.decode_center import _find_peaks, encode_box
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import CenterHead
 
 GRID = PillarGrid((0.0, -8.0, -3.0, 16.0, 8.0, 1.0), (0.5, 0.5), 100, 8)
 CELL = 1.0  # head cells: 16 x 16 of 1 m

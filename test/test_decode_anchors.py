@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eloss_perception.core.boxes import nms_bev
-from eloss_perception.core.decode import decode
-from eloss_perception.core.decode_anchors import (
+from eloss_perception.detection.boxes import nms_bev
+from eloss_perception.detection.decode import decode
+from eloss_perception.detection.decode_anchors import (
     anchor_boxes,
     anchor_candidates,
     encode_residuals,
 )
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import KITTI_ANCHORS, AnchorHead
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import KITTI_ANCHORS, AnchorHead
 
 GRID = PillarGrid((0.0, -8.0, -3.0, 16.0, 8.0, 1.0), (0.5, 0.5), 100, 8)
 HEAD = AnchorHead(anchors=KITTI_ANCHORS)

@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 from processes import is_running, wait_for, wait_until_heeded
 
-from eloss_perception.bags import messages
 from eloss_perception.cli import main
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.demo.cars import CarsFound, count_cars
-from eloss_perception.demo.console import Console
-from eloss_perception.demo.drive import drive_bag, find_sequence
-from eloss_perception.demo.phases import phases_of
-from eloss_perception.demo.processes import ChildProcesses, ProcessError, reserve_domain
-from eloss_perception.demo.record import DemoRecord, Frame
-from eloss_perception.demo.settings import DemoSettings, default_corruptions
-from eloss_perception.demo.summary import summary_lines
+from eloss_perception.datasets.bags import messages
+from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.replay.demo.cars import CarsFound, count_cars
+from eloss_perception.replay.demo.console import Console
+from eloss_perception.replay.demo.drive import drive_bag, find_sequence
+from eloss_perception.replay.demo.phases import phases_of
+from eloss_perception.replay.demo.processes import ChildProcesses, ProcessError, reserve_domain
+from eloss_perception.replay.demo.record import DemoRecord, Frame
+from eloss_perception.replay.demo.settings import DemoSettings, default_corruptions
+from eloss_perception.replay.demo.summary import summary_lines
 
 CAR = [12.0, 1.0, -0.9, 4.0, 1.8, 1.5, 0.2]
 
@@ -202,7 +202,7 @@ def test_a_failure_comes_with_the_last_words(tmp_path: Path) -> None:
 def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     code = (
         "import sys, time, pathlib\n"
-        "from eloss_perception.demo.processes import ChildProcesses\n"
+        "from eloss_perception.replay.demo.processes import ChildProcesses\n"
         "children = ChildProcesses(pathlib.Path(sys.argv[1]), {})\n"
         "children.start('sleeper', [sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "print(children._children[0]._process.pid, flush=True)\n"
@@ -220,7 +220,7 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
 def test_nobody_else_is_in_a_reserved_domain() -> None:
     own = {int(os.environ["ROS_DOMAIN_ID"]), reserve_domain(), reserve_domain()}
     code = (
-        "from eloss_perception.demo.processes import reserve_domain\n"
+        "from eloss_perception.replay.demo.processes import reserve_domain\n"
         "print(*(reserve_domain() for _ in range(50)))"
     )
     said = subprocess.check_output([sys.executable, "-c", code], text=True)

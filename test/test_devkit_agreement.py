@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from eloss_perception.kitti import KittiDataset, KittiObject
-from eloss_perception.training.evaluation import (
+from eloss_perception.datasets.kitti import KittiDataset, KittiObject
+from eloss_perception.evaluation import (
     DIFFICULTIES,
     METRICS,
     MIN_OVERLAPS,

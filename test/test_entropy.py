@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eloss_perception.core.entropy import (
+from eloss_perception.health.entropy import (
     GRID_STRIDE,
     KNN_SAMPLES,
     LOG_RMS_FLOOR,

@@ -15,11 +15,11 @@ torch = pytest.importorskip("torch", reason="Entropy Loss needs torch")
 from pydantic import ValidationError  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from eloss_perception.core.entropy import eloss  # noqa: E402
-from eloss_perception.model import entropy_loss as module  # noqa: E402
-from eloss_perception.model.entropy import ENTROPY_MEASURES  # noqa: E402
-from eloss_perception.model.entropy_loss import EntropyLoss, EntropyLossConfig  # noqa: E402
-from eloss_perception.model.network import Tap  # noqa: E402
+from eloss_perception.health.entropy import eloss  # noqa: E402
+from eloss_perception.network import entropy_loss as module  # noqa: E402
+from eloss_perception.network.entropy_loss import EntropyLoss, EntropyLossConfig  # noqa: E402
+from eloss_perception.network.entropy_readout import ENTROPY_MEASURES  # noqa: E402
+from eloss_perception.network.network import Tap  # noqa: E402
 
 STAGES = (0, 0, 0, 0, 1, 1, 1)
 

@@ -13,8 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the network needs torch")
 
-from eloss_perception.core import entropy as reference  # noqa: E402
-from eloss_perception.model.entropy import ENTROPY_MEASURES, log_rms, read_layers  # noqa: E402
+from eloss_perception.health import entropy as reference  # noqa: E402
+from eloss_perception.network.entropy_readout import ENTROPY_MEASURES, log_rms, read_layers  # noqa: E402
 
 MEASURES = sorted(ENTROPY_MEASURES)
 SCALE_FREE = [name for name in MEASURES if name != "reference"]

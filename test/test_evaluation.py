@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 from evaluation_factory import car, found
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.pillars import pillarize
-from eloss_perception.errors import DataError
-from eloss_perception.kitti import (
+from eloss_perception.datasets.kitti import (
     Calibration,
     KittiDataset,
     boxes_to_kitti,
@@ -22,17 +19,22 @@ from eloss_perception.kitti import (
     write_image_set,
     write_kitti_frame,
 )
-from eloss_perception.training.evaluation import (
+from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.pillars import pillarize
+from eloss_perception.errors import DataError
+from eloss_perception.evaluation import (
     EvaluationFrame,
     EvaluationReport,
     EvaluationSettings,
     evaluate_detections,
     evaluate_splits,
+    format_report,
+    format_result,
     run_detector,
 )
-from eloss_perception.training.evaluation.detectors import load_bundle
-from eloss_perception.training.evaluation.outcomes import frame_outcomes
-from eloss_perception.training.evaluation.result import EvaluationResult
+from eloss_perception.evaluation.detectors import load_bundle
+from eloss_perception.evaluation.outcomes import frame_outcomes
+from eloss_perception.evaluation.result import EvaluationResult
 
 CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
 
@@ -169,7 +171,7 @@ class TestEvaluateSplits:
         assert report.joint.num_frames == 50
         assert report.joint.ap["Car"]["3d"]["strict"]["easy"].ap_r40 == pytest.approx(100.0)
         assert report.joint.latency_ms["total"]["p99"] == pytest.approx(13.0)
-        table = report.table()
+        table = format_report(report)
         assert table.index("== first\n") < table.index("== second\n")
         assert table.index("== second\n") < table.index("== first + second\n")
         read = json.loads(report.to_json(), parse_constant=pytest.fail)
@@ -219,7 +221,7 @@ class TestResult:
         assert read["settings"]["num_resamples"] == 3
 
     def test_table_states_counts(self):
-        table = self.result().table()
+        table = format_result(self.result())
         assert "frames: 50" in table
         assert "labelled objects: 50 Car" in table
         assert "detections in view: 50 Car, 0 Pedestrian, 0 Cyclist" in table
@@ -235,26 +237,26 @@ class TestResult:
     def test_what_the_settings_leave_out_is_left_out(self):
         result = self.result(num_resamples=0, distance_edges=())
         assert result.intervals == result.distances == {}
-        table = result.table()
+        table = format_result(result)
         assert "intervals" not in table
         assert "by distance" not in table
         assert "median error" in table
-        assert "too narrow" in self.result(num_resamples=2).table()
-        assert "too narrow" not in self.result(num_resamples=2, block_length=5).table()
+        assert "too narrow" in format_result(self.result(num_resamples=2))
+        assert "too narrow" not in format_result(self.result(num_resamples=2, block_length=5))
 
     def test_without_settings_only_the_benchmark(self):
         boxes, types = scene(np.random.default_rng(1))
         labels = boxes_to_kitti(boxes, types, Calibration.synthetic())
         result = evaluate_detections([EvaluationFrame(labels, [])])
         assert result.intervals == result.distances == result.box_errors == result.curves == {}
-        assert "Car 3d 0.70" in result.table()
+        assert "Car 3d 0.70" in format_result(result)
 
     def test_table_warns_of_few_objects(self):
-        assert "at most R40 easy 7.5" in self.result(num_frames=4).table()
+        assert "at most R40 easy 7.5" in format_result(self.result(num_frames=4))
 
     def test_no_frames(self):
         result = evaluate_detections([], settings=EvaluationSettings())
-        assert "frames: 0" in result.table()
+        assert "frames: 0" in format_result(result)
         read = json.loads(EvaluationReport({}, {"val": result}, None).to_json())
         assert read["splits"]["val"]["num_labels"] == {}
 
@@ -287,7 +289,7 @@ class TestResult:
         scores = result.ap["Car"]["3d"]["strict"]
         assert [scores[level].num_objects for level in scores] == [1, 1, 2]
         assert scores["hard"].ap_exact == pytest.approx(100.0)
-        assert "image" not in result.table()
+        assert "image" not in format_result(result)
 
     @pytest.mark.parametrize("edges", [(10.0,), (20.0, 10.0), (0.0, 0.0), (-5.0, 10.0)])
     def test_impossible_distances(self, edges):
@@ -297,9 +299,9 @@ class TestResult:
 
 def test_a_checkpoint_is_evaluated_with_its_averaged_network(tmp_path):
     torch = pytest.importorskip("torch")
-    from eloss_perception.model.network import PillarNetwork
+    from eloss_perception.network.network import PillarNetwork
     from eloss_perception.training.checkpoints import save_checkpoint
-    from eloss_perception.training.evaluation.detectors import load_checkpoint
+    from eloss_perception.training.network_detector import load_checkpoint
     from eloss_perception.training.settings import TrainingSettings
 
     settings = TrainingSettings()

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from evaluation_factory import car, found, random_frames
 
-from eloss_perception.training.evaluation import (
+from eloss_perception.evaluation import (
     DIFFICULTIES,
     DistanceBin,
     EvaluationFrame,
     PrecisionEvaluator,
 )
-from eloss_perception.training.evaluation.box_errors import box_errors
-from eloss_perception.training.evaluation.outcomes import frame_outcomes
+from eloss_perception.evaluation.box_errors import box_errors
+from eloss_perception.evaluation.outcomes import frame_outcomes
 
 EASY = DIFFICULTIES["easy"]
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eloss_perception.viz.outcomes import OUTCOME_COLOURS, OutcomeBoxes, render_outcomes
-from eloss_perception.viz.precision_recall import PrecisionCurve, render_precision_recall
+from eloss_perception.plots.outcomes import OUTCOME_COLOURS, OutcomeBoxes, render_outcomes
+from eloss_perception.plots.precision_recall import PrecisionCurve, render_precision_recall
 
 BEV_COLOUR = (86, 180, 233)
 

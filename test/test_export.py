@@ -17,20 +17,20 @@ import onnx
 import onnxruntime
 import torch
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import KITTI_ANCHORS, AnchorHead
-from eloss_perception.core.pillars import Pillars, pillarize
+from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import KITTI_ANCHORS, AnchorHead
+from eloss_perception.detection.pillars import Pillars, pillarize
 from eloss_perception.errors import BackendError, BundleError, ConfigError
-from eloss_perception.model.folding import fold_batch_norm
-from eloss_perception.model.network import NetworkConfig, PillarNetwork
+from eloss_perception.export import onnx_graph, parity
+from eloss_perception.export.folding import fold_batch_norm
+from eloss_perception.export.onnx import _on_range, export_network
+from eloss_perception.export.onnx_graph import network_inputs
+from eloss_perception.export.parity import check_half_range, check_parity
+from eloss_perception.network.network import NetworkConfig, PillarNetwork
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.onnxruntime_cpu import session_options
-from eloss_perception.training import onnx_graph, parity
-from eloss_perception.training.export import _on_range, export_network
-from eloss_perception.training.onnx_graph import network_inputs
-from eloss_perception.training.parity import check_half_range, check_parity
 from eloss_perception.training.settings import GridConfig
 
 GRID = PillarGrid((0.0, -5.12, -3.0, 10.24, 5.12, 1.0), (0.32, 0.32), 2000, 8)

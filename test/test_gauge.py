@@ -20,8 +20,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from eloss_perception.core.health import HealthLevel, HealthMonitor
-from eloss_perception.core.pillars import PointCounts
+from eloss_perception.detection.pillars import PointCounts
+from eloss_perception.health.monitor import HealthLevel, HealthMonitor
 from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.gauge import gauge_to_cdr
 from eloss_perception.ros.messages import health_to_msg, unread_health_to_msg

@@ -27,8 +27,8 @@ PROGRAM = """
 import os, threading, time
 from pathlib import Path
 import numpy as np
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import pillarize
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import pillarize
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.gpu.cuda import CudaContext
 from eloss_perception.runtime.gpu.pillarizer import DevicePillarizer

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scan_factory import make_scan
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import PointCounts, pillarize
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import PointCounts, pillarize
 from eloss_perception.errors import BackendError, CloudError
 from eloss_perception.runtime.gpu.cuda import CudaContext
 from eloss_perception.runtime.gpu.pillarizer import DevicePillarizer, DevicePillars

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from eloss_perception.core.ground import GROUND_READINGS
-from eloss_perception.core.sampling import Sampler
-from eloss_perception.core.scan_statistics import SCAN_READINGS, scan_readings
+from eloss_perception.detection.sampling import Sampler
+from eloss_perception.health.ground import GROUND_READINGS
+from eloss_perception.health.scan_statistics import SCAN_READINGS, scan_readings
 
 Array = npt.NDArray[np.float32]
 

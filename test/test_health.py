@@ -12,8 +12,8 @@ import pytest
 from health_reference_factory import clean_readings, disturbed_readings, make_reference
 from pydantic import ValidationError
 
-from eloss_perception.core.health import HealthLevel, HealthMonitor, HealthReport, HealthSettings
 from eloss_perception.errors import ConfigError
+from eloss_perception.health.monitor import HealthLevel, HealthMonitor, HealthReport, HealthSettings
 
 REFERENCE = make_reference()
 OK, WARN, ERROR = HealthLevel.OK, HealthLevel.WARN, HealthLevel.ERROR

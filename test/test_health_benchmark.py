@@ -12,40 +12,34 @@ import pytest
 from evaluation_factory import car, found, random_frames
 from health_reference_factory import clean_readings, disturbed_readings, make_reference
 
-from eloss_perception.core.health import HealthMonitor
+from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.errors import DataError
-from eloss_perception.kitti.calibration import Calibration
-from eloss_perception.simulation.corruptions import precipitation
-from eloss_perception.training.evaluation import EvaluationFrame
-from eloss_perception.training.health_benchmark.collected import Collected, join, stack
-from eloss_perception.training.health_benchmark.conditions import (
+from eloss_perception.evaluation import EvaluationFrame, match_cars
+from eloss_perception.evaluation.health.collected import Collected, join, stack
+from eloss_perception.evaluation.health.conditions import (
     CLEAN,
     Condition,
     apply_condition,
     list_conditions,
     source_of,
 )
-from eloss_perception.training.health_benchmark.confusion import (
+from eloss_perception.evaluation.health.confusion import (
     confusion,
     confusion_lines,
     kinds_of,
 )
-from eloss_perception.training.health_benchmark.frames import (
+from eloss_perception.evaluation.health.frames import (
     FrameSource,
     simulated_drives,
     simulated_frames,
 )
-from eloss_perception.training.health_benchmark.harm import (
-    evaluation_frames,
-    match_cars,
-    measure_harm,
-)
-from eloss_perception.training.health_benchmark.protocols import (
+from eloss_perception.evaluation.health.harm import evaluation_frames, measure_harm
+from eloss_perception.evaluation.health.protocols import (
     fold_numbers,
     recalibrated_scores,
     shipped_scores,
 )
-from eloss_perception.training.health_benchmark.readout import (
+from eloss_perception.evaluation.health.readout import (
     columns_of,
     fork,
     host_checks,
@@ -53,12 +47,12 @@ from eloss_perception.training.health_benchmark.readout import (
     restricted,
     without_profiles,
 )
-from eloss_perception.training.health_benchmark.scan_features import (
+from eloss_perception.evaluation.health.scan_features import (
     RANGE_EDGES,
     morans_i,
     range_histogram,
 )
-from eloss_perception.training.health_benchmark.sequences import (
+from eloss_perception.evaluation.health.sequences import (
     PreparedSequence,
     back_and_forth,
     onset_peaks,
@@ -66,8 +60,10 @@ from eloss_perception.training.health_benchmark.sequences import (
     play_clean,
     play_condition,
 )
-from eloss_perception.training.health_benchmark.settings import SequenceSettings
-from eloss_perception.training.health_benchmark.statistics import draw_counts, draw_indices
+from eloss_perception.evaluation.health.settings import SequenceSettings
+from eloss_perception.evaluation.health.statistics import draw_counts, draw_indices
+from eloss_perception.health.monitor import HealthMonitor
+from eloss_perception.simulation.corruptions import precipitation
 
 FOG = Condition("fog", 5)
 STALE = Condition("stale_scan", 5)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eloss_perception.training.health_benchmark.comparison import paired_difference
-from eloss_perception.training.health_benchmark.normal import Normal, shrunk_correlation
-from eloss_perception.training.health_benchmark.sequences import poisson_limit
-from eloss_perception.training.health_benchmark.statistics import (
+from eloss_perception.evaluation.health.comparison import paired_difference
+from eloss_perception.evaluation.health.normal import Normal, shrunk_correlation
+from eloss_perception.evaluation.health.sequences import poisson_limit
+from eloss_perception.evaluation.health.statistics import (
     auroc,
     auroc_resamples,
     average_ranks,

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eloss_perception import cli
+from eloss_perception.cli import main as cli
 from eloss_perception.errors import ConfigError
-from eloss_perception.training.health_benchmark.bars import judge
-from eloss_perception.training.health_benchmark.collect import Collector
-from eloss_perception.training.health_benchmark.compare import compare_results
-from eloss_perception.training.health_benchmark.report import load_report
-from eloss_perception.training.health_benchmark.table import format_report
+from eloss_perception.evaluation.health.bars import judge
+from eloss_perception.evaluation.health.collect import Collector
+from eloss_perception.evaluation.health.compare import compare_results
+from eloss_perception.evaluation.health.report import load_report
+from eloss_perception.evaluation.health.table import format_report
 
 pytest.importorskip("onnx")
 
@@ -161,8 +161,8 @@ def test_a_bundle_without_reference_is_sent_to_calibration(tmp_path, capsys) -> 
 
 
 def test_frames_without_labels_are_refused(bundle, tmp_path, capsys) -> None:
-    from eloss_perception.kitti.calibration import Calibration
-    from eloss_perception.kitti.dataset import write_image_set, write_kitti_frame
+    from eloss_perception.datasets.kitti.calibration import Calibration
+    from eloss_perception.datasets.kitti.dataset import write_image_set, write_kitti_frame
 
     write_kitti_frame(tmp_path, "000000", np.zeros((5, 4)), [], Calibration.synthetic())
     write_image_set(tmp_path, "val", ["000000"])

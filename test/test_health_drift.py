@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from health_reference_factory import clean_readings, disturbed_readings, make_reference
 
-from eloss_perception.core.health import HealthLevel, HealthMonitor, HealthSettings
+from eloss_perception.health.monitor import HealthLevel, HealthMonitor, HealthSettings
 
 REFERENCE = make_reference()
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from health_reference_factory import LAYERS, clean_readings, make_reference
 
-from eloss_perception.core.health_reference import HealthReference
 from eloss_perception.errors import BundleError
-from eloss_perception.runtime.health_file import health_bytes, read_health
+from eloss_perception.health.reference import HealthReference
+from eloss_perception.health.reference_file import health_bytes, read_health
 
 REFERENCE = make_reference(threshold=6.5, distance_limits=(0.9, 1.1))
 

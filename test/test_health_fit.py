@@ -12,11 +12,9 @@ import numpy.typing as npt
 import pytest
 from health_reference_factory import LAYERS, STAGES, make_reference
 
-from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.readings import reading_names
 from eloss_perception.errors import DataError
-from eloss_perception.training import health_fit
-from eloss_perception.training.health_fit import (
+from eloss_perception.health import fit as health_fit
+from eloss_perception.health.fit import (
     MAX_THRESHOLD,
     MIN_THRESHOLD,
     Condition,
@@ -26,6 +24,8 @@ from eloss_perception.training.health_fit import (
     move_reference,
     resolution_of,
 )
+from eloss_perception.health.readings import reading_names
+from eloss_perception.health.reference import HealthReference
 
 Array = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eloss_perception.core.health_memory import RecentFrames, SlowDrift
+from eloss_perception.health.recent_frames import RecentFrames, SlowDrift
 
 
 def test_the_mean_is_that_of_the_last_frames_once_there_are_five() -> None:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pytest
 from health_reference_factory import KNOWN, clean_readings, disturbed_readings, make_reference
 
-from eloss_perception.core import health_classifier as module
-from eloss_perception.core.health_classifier import CLEAN, UNKNOWN, UNKNOWN_HARM, Profiles
-from eloss_perception.core.health_reference import HealthReference, without_readings
 from eloss_perception.errors import ConfigError
+from eloss_perception.health import classifier as module
+from eloss_perception.health.classifier import CLEAN, UNKNOWN, UNKNOWN_HARM, Profiles
+from eloss_perception.health.reference import HealthReference, without_readings
 
 REFERENCE = make_reference()
 NUM_READINGS = len(REFERENCE.mean)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from health_reference_factory import LAYERS
 
-from eloss_perception.core.health_words import cause_in_words, reason_in_words
-from eloss_perception.core.readings import reading_names
+from eloss_perception.health.readings import reading_names
+from eloss_perception.health.words import cause_in_words, reason_in_words
 from eloss_perception.simulation.corruptions import CORRUPTIONS
 
 NAMES = reading_names(LAYERS)

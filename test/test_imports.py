@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -17,70 +18,68 @@ PACKAGE = ROOT / "eloss_perception"
 # What every part may import.
 OPEN_TO_ALL = {"errors", "files", "interrupts"}
 
-# Part of the package -> the parts it may import besides itself.
+# Room of the package -> the rooms it may import besides itself.
 INTERNAL = {
     "errors": set(),
     "files": set(),
     "interrupts": set(),
-    "core": set(),
-    "kitti": {"core"},
-    "simulation": {"core", "kitti"},
-    "viz": {"core"},
-    "model": {"core"},
-    "runtime": {"core"},
-    "training": {"core", "kitti", "model", "runtime", "simulation"},
-    "ros": {"core", "msg", "runtime"},
-    "bags": {"core", "kitti", "simulation"},
-    "replay": {"bags", "core", "ros", "simulation"},
-    "demo": {
-        *("bags", "core", "kitti", "msg", "replay", "ros", "runtime", "simulation", "viz"),
-    },
-    "benchmark": {
-        *("bags", "core", "demo", "model", "msg", "replay", "ros", "runtime", "simulation"),
+    "moved": set(),
+    "detection": set(),
+    "health": {"detection"},
+    "runtime": {"detection", "health"},
+    "ros": {"detection", "health", "msg", "runtime"},
+    "datasets": {"detection"},
+    "simulation": {"datasets", "detection"},
+    "network": {"detection", "health"},
+    "evaluation": {"datasets", "detection", "health", "runtime", "simulation"},
+    "calibration": {"datasets", "detection", "evaluation", "health", "runtime", "simulation"},
+    "training": {"datasets", "detection", "evaluation", "network", "runtime", "simulation"},
+    "export": {
+        *("datasets", "detection", "evaluation", "health", "network", "runtime", "simulation"),
         "training",
     },
+    "plots": {"detection", "health"},
+    "replay": {
+        *("datasets", "detection", "health", "msg", "plots", "ros", "runtime", "simulation"),
+    },
     # The command line reaches everything, each command importing what it needs when it runs.
-    "cli": {"commands"},
-    "commands": {
-        *("bags", "benchmark", "cli", "core", "demo", "kitti", "model", "replay", "ros", "runtime"),
-        *("simulation", "training", "viz"),
+    "cli": {
+        *("calibration", "datasets", "detection", "evaluation", "export", "health", "network"),
+        *("plots", "replay", "ros", "runtime", "simulation", "training"),
     },
 }
 
-# Part of the package -> the packages from elsewhere it may import besides the standard library.
+# Room -> the packages from elsewhere it may import besides the standard library.
 EXTERNAL = {
     "errors": set(),
     "files": set(),
     "interrupts": set(),
-    "core": {"numba", "numpy", "pydantic"},
-    "kitti": {"numpy"},
-    "simulation": {"numpy", "pydantic", "yaml"},
-    "viz": {"PIL", "matplotlib", "numpy"},
-    "model": {"numpy", "pydantic", "torch"},
+    "moved": set(),
+    "detection": {"numba", "numpy", "pydantic"},
+    "health": {"numpy", "pydantic"},
     "runtime": {"cuda", "numpy", "onnxruntime", "openvino", "pydantic", "tensorrt", "yaml"},
-    "training": {
-        *("numpy", "onnx", "onnxruntime", "onnxscript", "pydantic", "tensorboard"),
-        *("torch", "tqdm", "yaml"),
-    },
     "ros": {
         *("annotated_types", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs"),
         *("lifecycle_msgs", "numpy", "pydantic", "rcl_interfaces", "rclpy", "sensor_msgs"),
         *("sensor_msgs_py", "std_msgs", "vision_msgs", "visualization_msgs"),
     },
-    "bags": {"PIL", "backports", "compression", "lz4", "numpy", "rosbags", "yaml"},
-    "replay": {"numpy", "rclpy", "rosbags", "rosgraph_msgs", "std_srvs"},
-    "demo": {"PIL", "lifecycle_msgs", "numpy", "rclpy"},
-    "benchmark": {
-        *("diagnostic_msgs", "numpy", "onnx", "pydantic", "rclpy", "rosgraph_msgs", "sensor_msgs"),
-        *("std_srvs", "tensorrt", "torch", "vision_msgs", "yaml"),
+    "datasets": {"PIL", "backports", "compression", "lz4", "numpy", "rosbags", "yaml"},
+    "simulation": {"numpy", "pydantic", "yaml"},
+    "network": {"numpy", "pydantic", "torch"},
+    "evaluation": {"numpy", "pydantic", "yaml"},
+    "calibration": {"numpy", "onnx"},
+    "training": {"numpy", "pydantic", "tensorboard", "torch", "tqdm", "yaml"},
+    "export": {"numpy", "onnx", "onnxruntime", "onnxscript", "pydantic", "torch", "yaml"},
+    "plots": {"PIL", "matplotlib", "numpy"},
+    "replay": {
+        *("PIL", "lifecycle_msgs", "numpy", "rclpy", "rosbags", "rosgraph_msgs", "std_srvs"),
     },
-    "cli": set(),
-    "commands": {"PIL", "numpy", "pydantic", "yaml"},
+    "cli": {"PIL", "benchmarks", "numpy", "pydantic", "yaml"},
 }
 
 # What the vehicle's node must do without.
-NOT_ONBOARD = {
-    *("bags", "benchmark", "demo", "kitti", "model", "replay", "simulation", "training", "viz"),
+NOT_ONBOARD = INTERNAL.keys() - {
+    *("detection", "errors", "files", "health", "interrupts", "moved", "ros", "runtime"),
 }
 
 
@@ -108,7 +107,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def part_of(module: str) -> str:
-    """Returns `core` for eloss_perception.core.boxes, and "" for the package itself."""
+    """Returns `detection` for eloss_perception.detection.boxes, and "" for the package itself."""
     return [*module.split("."), ""][1]
 
 
@@ -125,9 +124,22 @@ def test_imports_only_what_the_table_allows(name: str) -> None:
     assert others - sys.stdlib_module_names <= EXTERNAL[part]
 
 
+def test_there_is_no_circle_between_files() -> None:
+    graph = {}
+    for name, path in MODULES.items():
+        imports = imports_of(path)
+        targets = {i if i in MODULES else i.rpartition(".")[0] for i in imports}
+        graph[name] = (targets & MODULES.keys()) - {name, PACKAGE.name}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_there_is_no_circle_between_rooms() -> None:
+    assert list(TopologicalSorter(INTERNAL).static_order())
+
+
 def test_only_the_decorator_that_chooses_a_folder_for_machine_code_imports_numba() -> None:
     users = [name for name, path in MODULES.items() if "numba" in imports_of(path)]
-    assert users == ["eloss_perception.core.compiled"]
+    assert users == ["eloss_perception.detection.compiled"]
 
 
 def test_every_part_in_the_table_exists() -> None:

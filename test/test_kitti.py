@@ -11,10 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eloss_perception.core.scan_files import read_scan_file
-from eloss_perception.core.sensors import SENSORS
-from eloss_perception.errors import DataError
-from eloss_perception.kitti import (
+from eloss_perception.datasets.kitti import (
     Calibration,
     KittiDataset,
     KittiObject,
@@ -30,7 +27,10 @@ from eloss_perception.kitti import (
     write_kitti_frame,
     write_labels,
 )
-from eloss_perception.kitti.labels import read_tracking_labels
+from eloss_perception.datasets.kitti.labels import read_tracking_labels
+from eloss_perception.datasets.scan_files import read_scan_file
+from eloss_perception.detection.sensors import SENSORS
+from eloss_perception.errors import DataError
 
 # Mounting angles of a degree or two about every axis, as a real vehicle has them.
 ROLL, PITCH, YAW = 0.01, -0.02, 0.015
@@ -386,7 +386,7 @@ class TestRealFrames:
                     np.testing.assert_allclose(got.bbox2d, item.bbox2d, atol=25.0)
 
     def test_labelled_cars_hold_points(self, kitti_object_root):
-        from eloss_perception.core.boxes import points_in_boxes
+        from eloss_perception.detection.boxes import points_in_boxes
 
         dataset = KittiDataset(kitti_object_root, "val")
         frame_id = dataset.ids[0]

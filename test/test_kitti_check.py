@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from street_factory import write_kitti_root
 
-from eloss_perception.commands.scans import find_scans
-from eloss_perception.errors import DataError
-from eloss_perception.kitti import (
+from eloss_perception.cli.scans import find_scans
+from eloss_perception.datasets.kitti import (
     Calibration,
     KittiDataset,
     boxes_to_kitti,
@@ -23,7 +22,8 @@ from eloss_perception.kitti import (
     refuse_shared_frames,
     write_labels,
 )
-from eloss_perception.kitti.check import require_objects
+from eloss_perception.datasets.kitti.check import require_objects
+from eloss_perception.errors import DataError
 
 NO_CAMERA = "P2: 1 0 0 0 0 1 0 0 0 0 1 0"
 

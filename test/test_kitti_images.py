@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from street_factory import write_kitti_root
 
-from eloss_perception.errors import DataError
-from eloss_perception.kitti import (
+from eloss_perception.datasets.kitti import (
     Calibration,
     KittiDataset,
     boxes_to_kitti,
@@ -25,7 +24,8 @@ from eloss_perception.kitti import (
     read_labels,
     write_labels,
 )
-from eloss_perception.kitti.images import read_image_size
+from eloss_perception.datasets.kitti.images import read_image_size
+from eloss_perception.errors import DataError
 
 WIDE = "P2: 2055.5 0 939.6 0 0 2055.5 641.1 0 0 0 1 0"
 NONE = "P2: 1 0 0 0 0 1 0 0 0 0 1 0"

@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from eloss_perception.bags.drives import GROUND_TRUTH_TOPIC, IMAGE_TOPIC, LIDAR_FRAME, POINTS_TOPIC
-from eloss_perception.demo.record import DETECTOR
+from eloss_perception.replay.demo.record import DETECTOR
+from eloss_perception.replay.drives import (
+    GROUND_TRUTH_TOPIC,
+    IMAGE_TOPIC,
+    LIDAR_FRAME,
+    POINTS_TOPIC,
+)
 from eloss_perception.ros import process
 from eloss_perception.ros.params import DetectorNodeSettings
 

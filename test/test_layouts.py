@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from eloss_perception.bags.drives import GROUND_TRUTH_TOPIC, LIDAR_FRAME, POINTS_TOPIC
-from eloss_perception.core.readings import checks_of, reading_names
-from eloss_perception.demo.record import DETECTOR, HEALTH_TOPIC, TIME_TOPIC
+from eloss_perception.health.readings import checks_of, reading_names
+from eloss_perception.replay.demo.record import DETECTOR, HEALTH_TOPIC, TIME_TOPIC
+from eloss_perception.replay.drives import GROUND_TRUTH_TOPIC, LIDAR_FRAME, POINTS_TOPIC
 
 ROOT = Path(__file__).resolve().parents[1]
 PLOTJUGGLER = ROOT / "config" / "plotjuggler_health.xml"

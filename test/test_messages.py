@@ -23,9 +23,9 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.health import HealthLevel, HealthMonitor
-from eloss_perception.core.pillars import PointCounts
+from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.pillars import PointCounts
+from eloss_perception.health.monitor import HealthLevel, HealthMonitor
 from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.arrivals import LostScans
 from eloss_perception.ros.diagnostics import Diagnostics

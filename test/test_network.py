@@ -13,10 +13,10 @@ pytest.importorskip("torch", reason="the network needs torch")
 
 import torch
 
-from eloss_perception.core.heads import KITTI_ANCHORS, AnchorHead, CenterHead
+from eloss_perception.detection.heads import KITTI_ANCHORS, AnchorHead, CenterHead
 from eloss_perception.errors import ConfigError
-from eloss_perception.model.folding import fold_batch_norm, round_weights_to_half
-from eloss_perception.model.network import (
+from eloss_perception.export.folding import fold_batch_norm, round_weights_to_half
+from eloss_perception.network.network import (
     POINTPILLARS,
     NetworkConfig,
     NetworkOutput,
@@ -168,7 +168,7 @@ def test_impossible_networks_are_refused(changes: dict[str, Any], message: str) 
     ],
 )
 def test_impossible_anchors_are_refused(changes: dict[str, Any], message: str) -> None:
-    from eloss_perception.core.heads import Anchor
+    from eloss_perception.detection.heads import Anchor
 
     with pytest.raises(ValidationError, match=message):
         Anchor.model_validate(KITTI_ANCHORS[0].model_dump() | changes)

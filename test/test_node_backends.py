@@ -17,8 +17,8 @@ from cloud_factory import random_points, xyzi_cloud
 from fake_detector import FakeBackend, FakeDetector
 from node_harness import Harness, cloud_msg, wait_for
 
-from eloss_perception.core.health import HealthLevel
 from eloss_perception.errors import BackendError
+from eloss_perception.health.monitor import HealthLevel
 from eloss_perception.ros.loading import load_detector
 from eloss_perception.ros.params import DetectorNodeSettings
 from eloss_perception.runtime.backend_recovery import RecoveringBackend

@@ -14,7 +14,7 @@ pytest.importorskip("rclpy")
 from cloud_factory import random_points, xyzi_cloud
 from node_harness import Harness, wait_for
 
-from eloss_perception.core.health import HealthLevel
+from eloss_perception.health.monitor import HealthLevel
 from eloss_perception.msg import EntropyHealth
 
 OK, WARN, ERROR = HealthLevel.OK, HealthLevel.WARN, HealthLevel.ERROR

@@ -15,7 +15,7 @@ pytest.importorskip("rclpy")
 from cloud_factory import xyzi_cloud
 from node_harness import Harness, wait_for
 
-from eloss_perception.core.health import HealthLevel
+from eloss_perception.health.monitor import HealthLevel
 from eloss_perception.msg import EntropyHealth
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path

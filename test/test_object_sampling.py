@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from street_factory import GROUND, Streets, make_street, write_kitti_root
 
-from eloss_perception.core.boxes import bev_iou, points_in_boxes
+from eloss_perception.detection.boxes import bev_iou, points_in_boxes
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.training.data.collisions import accept_in_order, overlap
 from eloss_perception.training.data.frames import Frame, KittiFrames, SimulatedFrames

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eloss_perception.core.sensors import SENSORS, SensorModel
+from eloss_perception.detection.sensors import SENSORS, SensorModel
 from eloss_perception.errors import ConfigError
 from eloss_perception.ros.parameters import (
     markdown_table,

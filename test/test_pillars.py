@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillarizer, Pillars, pillarize
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import Pillarizer, Pillars, pillarize
 from eloss_perception.errors import CloudError, ConfigError
 
 GRID = PillarGrid((0.0, -4.0, -3.0, 8.0, 4.0, 1.0), (0.5, 0.5), 200, 4)

@@ -20,11 +20,11 @@ import numpy.typing as npt
 import pytest
 from processes import HANG_S, wait_for, wait_until_heeded
 
-from eloss_perception.bags import messages
-from eloss_perception.bags.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC
-from eloss_perception.bags.reader import BagReader
-from eloss_perception.bags.writer import BagWriter
+from eloss_perception.datasets.bags import messages
+from eloss_perception.datasets.bags.reader import BagReader
+from eloss_perception.datasets.bags.writer import BagWriter
 from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.replay.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC
 from eloss_perception.replay.playback import Playback
 from eloss_perception.replay.player import main
 from eloss_perception.replay.restamp import Restamper, stamp_leading_header
@@ -384,7 +384,7 @@ def test_topics_that_cannot_be_played_are_left_out_by_name(tmp_path: Path) -> No
 
 def test_a_recording_carries_the_definitions_of_our_own_types(tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2")
-    from eloss_perception.bags.definitions import InstalledTypes
+    from eloss_perception.datasets.bags.definitions import InstalledTypes
 
     installed = InstalledTypes()
     for name in ("eloss_perception/msg/EntropyHealth", "vision_msgs/msg/Detection3DArray"):

@@ -19,15 +19,15 @@ from health_reference_factory import clean_readings, make_reference
 from quantization_factory import street, write_small_bundle
 from street_factory import write_kitti_root
 
-from eloss_perception.commands import quantize as command
-from eloss_perception.core.readings import check_of
+from eloss_perception.cli import quantize as command
 from eloss_perception.errors import BundleError, ConfigError, DataError
+from eloss_perception.export.quantization import run as run_module
+from eloss_perception.export.quantization.comparison import Comparison, Measured, compare
+from eloss_perception.export.quantization.health import move_to_quantized
+from eloss_perception.export.quantization.run import Data, quantize_bundle, refusal_of
+from eloss_perception.export.quantization.settings import QuantizationSettings
+from eloss_perception.health.readings import check_of
 from eloss_perception.runtime.bundle import Bundle
-from eloss_perception.training.quantization import run as run_module
-from eloss_perception.training.quantization.comparison import Comparison, Measured, compare
-from eloss_perception.training.quantization.health import move_to_quantized
-from eloss_perception.training.quantization.run import Data, quantize_bundle, refusal_of
-from eloss_perception.training.quantization.settings import QuantizationSettings
 
 FAST = {"num_scans": 2, "num_pairs": 2, "num_frames": 1}
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pytest
 from scan_factory import make_scan
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import pillarize
-from eloss_perception.core.readings import check_of, checks_of, make_readings, reading_names
-from eloss_perception.core.sampling import Sampler
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import pillarize
+from eloss_perception.detection.sampling import Sampler
+from eloss_perception.health.readings import check_of, checks_of, make_readings, reading_names
 
 LAYERS = ("stage1.conv1", "stage2.conv1")
 GRID = PillarGrid(

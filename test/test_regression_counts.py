@@ -28,13 +28,13 @@ import pytest
 from array_allocations import ArrayAllocations
 from cuda_on_cpu import needs_compiler
 
-from eloss_perception.benchmark.scans import PointArray, PointCloud, cloud_of
-from eloss_perception.core.decode import decode
-from eloss_perception.core.fingerprints import sector_fingerprints
-from eloss_perception.core.health import HealthMonitor
-from eloss_perception.core.readings import make_readings
-from eloss_perception.core.sampling import Sampler
-from eloss_perception.core.sensors import SENSORS, sensor_boxes
+from benchmarks.speed.scans import PointArray, PointCloud, cloud_of
+from eloss_perception.detection.decode import decode
+from eloss_perception.detection.sampling import Sampler
+from eloss_perception.detection.sensors import SENSORS, sensor_boxes
+from eloss_perception.health.fingerprints import sector_fingerprints
+from eloss_perception.health.monitor import HealthMonitor
+from eloss_perception.health.readings import make_readings
 from eloss_perception.ros.convert import points_from_msg
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import ONNX_NAME, Bundle

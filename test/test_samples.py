@@ -17,8 +17,8 @@ import torch
 from street_factory import Streets, make_street, write_kitti_root
 from torch.utils.data import DataLoader
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import CenterHead
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import CenterHead
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.training.data import frames
 from eloss_perception.training.data.augmentation import AugmentationConfig
@@ -201,7 +201,7 @@ class TestStoredFrames:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = StoredFrames(SimulatedFrames(0, num_scans=3), tmp_path).folder
-        monkeypatch.setattr(frames, "_simulator_digest", lambda: "changed")
+        monkeypatch.setattr(frames, "SIMULATOR_VERSION", -1)
         assert StoredFrames(SimulatedFrames(0, num_scans=3), tmp_path).folder != before
 
     def test_simulated_scans_are_the_same_from_disk(self, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scan_factory import make_scan
 
-from eloss_perception.core import scan_statistics
-from eloss_perception.core.sampling import Sampler
-from eloss_perception.core.scan_statistics import (
+from eloss_perception.detection.sampling import Sampler
+from eloss_perception.health import scan_statistics
+from eloss_perception.health.scan_statistics import (
     HEIGHT_EDGES,
     INTENSITY_EDGES,
     NUM_FINE_BINS,

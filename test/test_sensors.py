@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.scan_files import read_scan_file
-from eloss_perception.core.sensors import (
+from eloss_perception.datasets.scan_files import read_scan_file
+from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.sensors import (
     NEUTRAL_INTENSITY,
     SENSORS,
     SensorModel,

@@ -7,9 +7,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eloss_perception.core.decode import decode
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import CenterHead
+from eloss_perception.detection.decode import decode
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import CenterHead
 
 pytest.importorskip("torch", reason="training needs torch")
 

@@ -21,9 +21,9 @@ from street_factory import Streets, write_kitti_root
 from training_factory import STILL, CarFrames, EmptyFrames, settings
 
 from eloss_perception import interrupts
-from eloss_perception.core.pillars import pillarize
+from eloss_perception.detection.pillars import pillarize
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.model.network import PillarNetwork
+from eloss_perception.network.network import PillarNetwork
 from eloss_perception.runtime.detector import DetectionThresholds
 from eloss_perception.training import trainer
 from eloss_perception.training.checkpoints import load_checkpoint, load_network

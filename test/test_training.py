@@ -15,10 +15,11 @@ from calibration_factory import drive_scan
 from health_reference_factory import make_reference
 from training_factory import CarFrames, settings
 
+from eloss_perception.calibration.calibrate import recalibrate
 from eloss_perception.errors import BundleError, DataError
+from eloss_perception.export import onnx as export
 from eloss_perception.runtime.bundle import Bundle, write_reference
-from eloss_perception.training import export, trainer
-from eloss_perception.training.calibration import recalibrate
+from eloss_perception.training import trainer
 from eloss_perception.training.data import loading
 from eloss_perception.training.data.sources import TrainingData
 
@@ -46,7 +47,7 @@ def test_export_agrees_with_torch_and_keeps_the_provenance(
 def test_export_writes_nothing_when_the_networks_disagree(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eloss_perception.training.parity._MAX_READING_DIFFERENCE", -1.0)
+    monkeypatch.setattr("eloss_perception.export.parity._MAX_READING_DIFFERENCE", -1.0)
     with pytest.raises(BundleError, match="differ in layer_entropy"):
         export.export_checkpoint(checkpoint, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

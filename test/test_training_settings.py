@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
-from eloss_perception.core.heads import AnchorHead
+from eloss_perception.detection.heads import AnchorHead
 from eloss_perception.errors import ConfigError
-from eloss_perception.model.network import POINTPILLARS
+from eloss_perception.network.network import POINTPILLARS
 from eloss_perception.training.presets import PRESETS
 from eloss_perception.training.settings import TrainingSettings, load_settings, parse_settings
 

@@ -12,18 +12,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.health import HealthLevel
+from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.errors import ConfigError
-from eloss_perception.viz.animation import render_frame
-from eloss_perception.viz.axes import Scale, ticks
-from eloss_perception.viz.bev import BevView, rasterise_points, render_bev
-from eloss_perception.viz.camera import render_camera
-from eloss_perception.viz.canvas import Area, Canvas, dashes
-from eloss_perception.viz.files import save_animation, save_png
-from eloss_perception.viz.health import render_profile, render_timeline
-from eloss_perception.viz.profile import Profile
-from eloss_perception.viz.style import (
+from eloss_perception.health.monitor import HealthLevel
+from eloss_perception.plots.animation import render_frame
+from eloss_perception.plots.axes import Scale, ticks
+from eloss_perception.plots.bev import BevView, rasterise_points, render_bev
+from eloss_perception.plots.camera import render_camera
+from eloss_perception.plots.canvas import Area, Canvas, dashes
+from eloss_perception.plots.files import save_animation, save_png
+from eloss_perception.plots.health import render_profile, render_timeline
+from eloss_perception.plots.profile import Profile
+from eloss_perception.plots.style import (
     CLASS_COLOURS,
     GROUND_TRUTH,
     LEVEL_COLOURS,
@@ -32,7 +32,7 @@ from eloss_perception.viz.style import (
     class_colour,
     point_ramp,
 )
-from eloss_perception.viz.timeline import Timeline
+from eloss_perception.plots.timeline import Timeline
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 EXTENT = (-10.0, -20.0, 30.0, 20.0)

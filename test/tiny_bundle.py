@@ -11,8 +11,8 @@ import onnx
 from health_reference_factory import make_reference
 from onnx import TensorProto, helper, numpy_helper
 
-from eloss_perception.core.heads import CenterHead
-from eloss_perception.core.health_reference import HealthReference
+from eloss_perception.detection.heads import CenterHead
+from eloss_perception.health.reference import HealthReference
 from eloss_perception.runtime.bundle import (
     FORMAT_VERSION,
     BundleFacts,

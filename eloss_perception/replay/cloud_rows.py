@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.sensors import (
+from eloss_perception.detection.sensors import (
     NETWORK_SENSOR_HEIGHT,
     SENSORS,
     SensorModel,

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from eloss_perception.bags.reader import BagReader, RawMessage
-from eloss_perception.bags.storage import OnDamage
-from eloss_perception.core.sensors import SensorModel, find_sensor
+from eloss_perception.datasets.bags.reader import BagReader, RawMessage
+from eloss_perception.datasets.bags.storage import OnDamage
+from eloss_perception.detection.sensors import SensorModel, find_sensor
 from eloss_perception.errors import CloudError, DataError
 from eloss_perception.replay.cloud_rows import CloudRows, likely_sensor
 from eloss_perception.replay.restamp import Restamper

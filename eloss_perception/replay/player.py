@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from eloss_perception.core.sensors import find_sensor
+from eloss_perception.detection.sensors import find_sensor
 from eloss_perception.errors import DataError, ElossError
 from eloss_perception.files import write_file
 from eloss_perception.interrupts import StopSignal
@@ -47,7 +47,7 @@ def play(
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from eloss_perception.bags.reader import BagReader
+    from eloss_perception.datasets.bags.reader import BagReader
     from eloss_perception.replay.keyboard import Keyboard
     from eloss_perception.replay.player_node import PlayerNode
     from eloss_perception.ros.large_messages import prepare_for_large_messages

@@ -17,8 +17,8 @@ from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool
 
-from eloss_perception.bags.reader import BagReader
-from eloss_perception.core.sensors import find_sensor
+from eloss_perception.datasets.bags.reader import BagReader
+from eloss_perception.detection.sensors import find_sensor
 from eloss_perception.errors import ConfigError, DataError, printable
 from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.keyboard import Keyboard

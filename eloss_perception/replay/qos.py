@@ -11,7 +11,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rosbags.interfaces import Qos, QosDurability, QosReliability
 from rosbags.typesys.store import Typestore
 
-from eloss_perception.bags.definitions import InstalledTypes, same_fields
+from eloss_perception.datasets.bags.definitions import InstalledTypes, same_fields
 from eloss_perception.errors import DataError
 
 # Recorded depths may be 0 (unspecified) or huge (keep all): a player needs neither.

@@ -39,7 +39,7 @@ def record(
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from eloss_perception.bags.sink import BagSink
+    from eloss_perception.datasets.bags.sink import BagSink
     from eloss_perception.replay.recorder_node import RecorderNode
     from eloss_perception.ros.log_bridge import log_arguments
 

@@ -12,8 +12,8 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from eloss_perception.core.health import HealthLevel, HealthReport
 from eloss_perception.errors import printable
+from eloss_perception.health.monitor import HealthLevel, HealthReport
 from eloss_perception.ros.messages import MAX_REASON, level_byte
 from eloss_perception.ros.params import DetectorNodeSettings
 from eloss_perception.ros.status import DetectorStatus

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 
-from eloss_perception.core.health import HealthLevel
+from eloss_perception.health.monitor import HealthLevel
 from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.gauge_parts import (
     CHARACTER_RATIO,

@@ -17,7 +17,7 @@ from builtin_interfaces.msg import Duration
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from eloss_perception.core.health import HealthLevel
+from eloss_perception.health.monitor import HealthLevel
 from eloss_perception.ros.cdr import Messages, Stencils, joined
 from eloss_perception.ros.markers import delete_all, make_marker
 from eloss_perception.ros.messages import array_begin, bounded_header, set_stamp

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from eloss_perception.core.health import HealthMonitor
-from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.readings import reading_names
 from eloss_perception.errors import BundleError, printable
+from eloss_perception.health.monitor import HealthMonitor
+from eloss_perception.health.readings import reading_names
+from eloss_perception.health.reference import HealthReference
 from eloss_perception.ros.params import DetectorNodeSettings
 from eloss_perception.runtime.backend_recovery import RecoveringBackend
 from eloss_perception.runtime.backends import load_backend

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from eloss_perception.core.boxes import Boxes3D, corners_3d
+from eloss_perception.detection.boxes import Boxes3D, corners_3d
 from eloss_perception.ros.cdr import Messages, Stencils, joined
 from eloss_perception.ros.messages import array_begin, bounded_header, poses, set_stamp
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.health import HealthLevel, HealthReport
-from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.pillars import PointCounts
+from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.pillars import PointCounts
 from eloss_perception.errors import printable
+from eloss_perception.health.monitor import HealthLevel, HealthReport
+from eloss_perception.health.reference import HealthReference
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.cdr import Messages, Stencil, Stencils, joined
 from eloss_perception.ros.status import DetectorStatus

@@ -23,8 +23,7 @@ from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
-from eloss_perception.core.health import HealthLevel, HealthMonitor, HealthReport
-from eloss_perception.core.sensors import intensity_fault, sensor_boxes
+from eloss_perception.detection.sensors import intensity_fault, sensor_boxes
 from eloss_perception.errors import (
     BackendError,
     CloudError,
@@ -32,6 +31,7 @@ from eloss_perception.errors import (
     HangError,
     printable,
 )
+from eloss_perception.health.monitor import HealthLevel, HealthMonitor, HealthReport
 from eloss_perception.ros.arrivals import AnswerPeriod, Arrivals
 from eloss_perception.ros.convert import points_from_msg
 from eloss_perception.ros.declare import declare_settings, follow_changes

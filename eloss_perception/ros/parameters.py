@@ -15,7 +15,7 @@ import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from eloss_perception.core.sensors import SENSORS
+from eloss_perception.detection.sensors import SENSORS
 from eloss_perception.errors import ConfigError
 from eloss_perception.ros.params import FALLBACKS, DetectorNodeSettings
 from eloss_perception.runtime.backends import BACKENDS

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from eloss_perception.core.health import HealthSettings
-from eloss_perception.core.sensors import NO_INTENSITY, SENSORS, SensorModel, find_sensor
+from eloss_perception.detection.sensors import NO_INTENSITY, SENSORS, SensorModel, find_sensor
+from eloss_perception.health.monitor import HealthSettings
 from eloss_perception.runtime.backends import AUTO, AUTO_ORDER, BACKENDS
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.detector import DetectionThresholds

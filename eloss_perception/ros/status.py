@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from eloss_perception.core.health import HealthReport
-from eloss_perception.core.pillars import PointCounts
+from eloss_perception.detection.pillars import PointCounts
+from eloss_perception.health.monitor import HealthReport
 from eloss_perception.ros.arrivals import LostScans
 
 

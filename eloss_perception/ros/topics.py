@@ -19,7 +19,7 @@ from sensor_msgs.msg import PointCloud2
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from eloss_perception.core.boxes import Boxes3D
+from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.errors import ConfigError, printable
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros import convert

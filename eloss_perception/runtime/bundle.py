@@ -25,14 +25,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from eloss_perception.core.decode import num_channels
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import HeadConfig, check_head_classes
-from eloss_perception.core.health_reference import HealthReference
-from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
+from eloss_perception.detection.decode import num_channels
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import HeadConfig, check_head_classes
+from eloss_perception.detection.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.errors import BundleError, ConfigError, printable
 from eloss_perception.files import new_file, write_file
-from eloss_perception.runtime.health_file import HEALTH_NAME, health_bytes, read_health
+from eloss_perception.health.reference import HealthReference
+from eloss_perception.health.reference_file import HEALTH_NAME, health_bytes, read_health
 from eloss_perception.runtime.onnx_file import OnnxFile
 from eloss_perception.runtime.regular_files import opened, read_up_to
 
@@ -72,7 +72,7 @@ class GridFacts(_Facts):
 
 
 class HealthFacts(_Facts):
-    """The health reference, with its arrays in ``health.npz``; see ``core/health_reference.py``."""
+    """The health reference, with its arrays in ``health.npz``; see ``health/reference.py``."""
 
     sha256: Sha256 = Field(description="of health.npz")
     threshold: float

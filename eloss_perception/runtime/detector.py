@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from eloss_perception.core.boxes import Boxes3D
-from eloss_perception.core.decode import decode
-from eloss_perception.core.fingerprints import Fingerprints, sector_fingerprints
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import HeadConfig
-from eloss_perception.core.pillars import PointCounts
-from eloss_perception.core.readings import make_readings
-from eloss_perception.core.sampling import Sampler
+from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.decode import decode
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import HeadConfig
+from eloss_perception.detection.pillars import PointCounts
+from eloss_perception.detection.sampling import Sampler
 from eloss_perception.errors import BackendError, ConfigError
+from eloss_perception.health.fingerprints import Fingerprints, sector_fingerprints
+from eloss_perception.health.readings import make_readings
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import (
     OUTPUT_NAMES,
@@ -59,8 +59,8 @@ class Detections:
 
     Attributes:
         boxes: Boxes in the network frame, by descending score; labels index ``class_names``.
-        readings: (R,) float64, what the frame's health is judged by; see ``core/readings.py``.
-        fingerprints: (16,) uint64 of the scan's sectors; see ``core/fingerprints.py``.
+        readings: (R,) float64, what the frame's health is judged by; see ``health/readings.py``.
+        fingerprints: (16,) uint64 of the scan's sectors; see ``health/fingerprints.py``.
         counts: What became of the points.
         timings: Where the time went.
     """

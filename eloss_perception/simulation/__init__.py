@@ -19,3 +19,6 @@ Where to change what, in the order in which a scan comes about:
 Apart from these, `corruptions` degrades any scan, simulated or real; `beams` tells the beam of each
 of its points, `schedule` when it is degraded.
 """
+
+SIMULATOR_VERSION = 1
+"""To be raised with any change of what is drawn: scans kept of another version are made anew."""

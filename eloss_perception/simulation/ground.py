@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 from eloss_perception.simulation.depth_buffer import GROUND, DepthBuffer
 from eloss_perception.simulation.ray_hash import hash_uniform
 from eloss_perception.simulation.rays import RayGrid

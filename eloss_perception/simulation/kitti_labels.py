@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from eloss_perception.kitti.calibration import Calibration
-from eloss_perception.kitti.convert import boxes_to_kitti
-from eloss_perception.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.calibration import Calibration
+from eloss_perception.datasets.kitti.convert import boxes_to_kitti
+from eloss_perception.datasets.kitti.objects import KittiObject
 from eloss_perception.simulation.lidar import SimulatedScan
 
 # An object of fewer returns cannot be found: "unknown" occlusion keeps it out of all difficulties.

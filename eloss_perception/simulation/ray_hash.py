@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 
 
 @njit(inline="always")

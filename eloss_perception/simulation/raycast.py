@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 from eloss_perception.simulation.depth_buffer import DepthBuffer
 from eloss_perception.simulation.parts import BOX, CYLINDER, ELLIPSOID, POLYHEDRON
 from eloss_perception.simulation.ray_hash import hash_uniform

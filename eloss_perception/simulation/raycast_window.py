@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 from eloss_perception.simulation.rays import RayGrid
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 from eloss_perception.errors import ConfigError
 from eloss_perception.simulation.lidar import LidarModel
 

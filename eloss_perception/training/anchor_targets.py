@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.classes import IGNORED
-from eloss_perception.core.compiled import njit
-from eloss_perception.core.decode_anchors import (
+from eloss_perception.detection.classes import IGNORED
+from eloss_perception.detection.compiled import njit
+from eloss_perception.detection.decode_anchors import (
     NUM_ANCHOR_CHANNELS,
     anchor_boxes,
     encode_residuals,
 )
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import AnchorHead
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import AnchorHead
 from eloss_perception.training.data.frames import Frame
 
 # Positives are listed, not drawn as a map: a map of residuals would be ten megabytes of zeros per
@@ -50,7 +50,7 @@ def make_anchor_targets(
         ``anchor_class`` (A, H, W) int8: 1 an object's anchor, 0 background, -1 not judged;
         ``positives`` (M,) int64: flat indices of the objects' anchors into (A, H, W), ascending;
         free places hold -1; M is ``MAX_POSITIVES``;
-        ``residuals`` (M, 8) float32: theirs, see ``core/decode_anchors.py``.
+        ``residuals`` (M, 8) float32: theirs, see ``detection/decode_anchors.py``.
     """
     height, width = grid.num_y // head.stride, grid.num_x // head.stride
     kinds = head.anchors

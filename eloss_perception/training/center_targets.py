@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.classes import IGNORED
-from eloss_perception.core.decode_center import NUM_BOX_CHANNELS, encode_box
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import CenterHead
+from eloss_perception.detection.classes import IGNORED
+from eloss_perception.detection.decode_center import NUM_BOX_CHANNELS, encode_box
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import CenterHead
 from eloss_perception.training.data.frames import Frame
 
 # A cell learns the box of the nearest object where that object's Gaussian exceeds this.
@@ -39,7 +39,7 @@ def make_center_targets(
         All float32:
         ``heatmap`` (num_classes, H, W), 1 at an object's cell, a Gaussian around it, else 0;
         ``heatmap_weight`` (num_classes, H, W), 0 where an object is not judged, else 1;
-        ``boxes`` (9, H, W), box parameters (``core/decode_center.py``) where ``box_weight`` > 0;
+        ``boxes`` (9, H, W), box parameters (``detection/decode_center.py``), ``box_weight`` > 0;
         ``box_weight`` (H, W), weight of the box parameters.
     """
     stride = head.stride

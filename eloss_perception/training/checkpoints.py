@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.files import new_file
-from eloss_perception.model.network import PillarNetwork
+from eloss_perception.network.network import PillarNetwork
 from eloss_perception.training.settings import TrainingSettings, parse_settings
 
 CHECKPOINT_NAME = "checkpoint.pt"

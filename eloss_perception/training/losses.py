@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from eloss_perception.core.decode_anchors import NUM_ANCHOR_CHANNELS
-from eloss_perception.core.heads import AnchorHead, CenterHead
+from eloss_perception.detection.decode_anchors import NUM_ANCHOR_CHANNELS
+from eloss_perception.detection.heads import AnchorHead, CenterHead
 
 # Centre head. Weight of each regressed box channel: metres and log metres are small numbers that
 # decide 3D IoU.

@@ -1,17 +1,32 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A torch network as a detector, to evaluate what is in training."""
+"""A torch network as a detector, to evaluate what is in training or in a checkpoint."""
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import torch
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillarizer, Pillars
-from eloss_perception.model.network import PillarNetwork
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import Pillarizer, Pillars
+from eloss_perception.evaluation.settings import EVALUATION_SCORE
+from eloss_perception.network.network import PillarNetwork
 from eloss_perception.runtime.backends.base import NetworkOutputs
 from eloss_perception.runtime.detector import DetectionThresholds, PillarDetector
-from eloss_perception.training.onnx_graph import network_inputs
+from eloss_perception.training.checkpoints import load_network
+
+
+def network_inputs(pillars: Pillars) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The arguments of ``PillarNetwork.forward`` for one frame."""
+    return (
+        torch.from_numpy(pillars.points),
+        torch.from_numpy(pillars.features),
+        torch.from_numpy(pillars.cell_to_pillar)[None],
+    )
 
 
 class TorchNetwork:
@@ -46,3 +61,32 @@ def network_detector(
     """The detector of a network that has no bundle yet."""
     backend = TorchNetwork(network, grid)
     return PillarDetector(backend, grid, network.config.head, class_names, thresholds)
+
+
+def load_checkpoint(
+    path: str | Path, num_threads: int = 2
+) -> tuple[PillarDetector, dict[str, Any]]:
+    """Return a checkpoint's averaged network as a detector, and what it is.
+
+    Raises:
+        DataError: If the checkpoint is missing or damaged.
+        ConfigError: If its settings are not those of this version.
+    """
+    path = Path(path)
+    network, settings = load_network(path)
+    torch.set_num_threads(num_threads)
+    detector = network_detector(
+        network,
+        settings.grid.build(),
+        settings.class_names,
+        DetectionThresholds(score=EVALUATION_SCORE),
+    )
+    # Compiles what is compiled at the first use, so that no frame's time has it.
+    detector.detect(np.array([[10.0, 0.0, -1.0, 0.5]], np.float32))
+    return detector, {
+        "checkpoint": f"{path.parent.name}/{path.name}",
+        "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "backend": f"torch {torch.__version__}",
+        "num_threads": num_threads,
+        "score_threshold": EVALUATION_SCORE,
+    }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eloss_perception.model.network import POINTPILLARS
+from eloss_perception.network.network import POINTPILLARS
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The defaults: two CPU cores, under an hour, simulated scans.

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from eloss_perception.core.classes import CLASS_NAMES
-from eloss_perception.core.grid import PillarGrid
+from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.errors import ConfigError
-from eloss_perception.model.entropy_loss import EntropyLossConfig
-from eloss_perception.model.network import NetworkConfig
+from eloss_perception.network.entropy_loss import EntropyLossConfig
+from eloss_perception.network.network import NetworkConfig
 from eloss_perception.training.data.augmentation import AugmentationConfig
 from eloss_perception.training.presets import PRESETS
 

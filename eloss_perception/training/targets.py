@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.boxes import points_in_boxes
-from eloss_perception.core.classes import IGNORED
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import AnchorHead, CenterHead
+from eloss_perception.detection.boxes import points_in_boxes
+from eloss_perception.detection.classes import IGNORED
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import AnchorHead, CenterHead
 from eloss_perception.training.anchor_targets import make_anchor_targets
 from eloss_perception.training.center_targets import make_center_targets
 from eloss_perception.training.data.frames import Frame

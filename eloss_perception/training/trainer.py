@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from eloss_perception.errors import DataError
 from eloss_perception.interrupts import StopSignal
-from eloss_perception.model.entropy_loss import EntropyLoss
-from eloss_perception.model.network import PillarNetwork, Tap, measure_taps
+from eloss_perception.network.entropy_loss import EntropyLoss
+from eloss_perception.network.network import PillarNetwork, Tap, measure_taps
 from eloss_perception.training.checkpoints import (
     CHECKPOINT_NAME,
     earlier_runs,

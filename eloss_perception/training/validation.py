@@ -9,18 +9,18 @@ from collections.abc import Sequence
 
 import torch
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.kitti.check import check_split, require_objects
-from eloss_perception.kitti.dataset import KittiDataset, KittiFrames
-from eloss_perception.model.network import NetworkConfig, PillarNetwork
-from eloss_perception.runtime.detector import DetectionThresholds
-from eloss_perception.training.data.simulated_dataset import SimulatedDataset
-from eloss_perception.training.evaluation import (
+from eloss_perception.datasets.kitti.check import check_split, require_objects
+from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.evaluation import (
     EVALUATION_SCORE,
     evaluate_detections,
     evaluated_classes,
     run_detector,
 )
+from eloss_perception.network.network import NetworkConfig, PillarNetwork
+from eloss_perception.runtime.detector import DetectionThresholds
+from eloss_perception.training.data.simulated_dataset import SimulatedDataset
 from eloss_perception.training.network_detector import network_detector
 from eloss_perception.training.settings import ValidationConfig
 

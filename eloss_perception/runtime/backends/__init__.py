@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from eloss_perception.core.grid import PillarGrid
+from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.errors import BackendError, ConfigError
 from eloss_perception.runtime.backends.base import Backend, BackendSettings, Quantization
 from eloss_perception.runtime.onnx_file import OnnxFile
@@ -80,7 +80,11 @@ def load_backend(
     if name == AUTO:
         from eloss_perception.runtime.backends.auto import load_first
 
-        return load_first(onnx, grid, settings, quantization)
+        return load_first(
+            [(other, BACKENDS[other].needs_gpu) for other in AUTO_ORDER],
+            lambda other: load_backend(other, onnx, grid, settings, quantization),
+            settings.device_index,
+        )
     entry = BACKENDS[name]
     if quantization is not None:
         _refuse_foreign(name, entry, quantization)

@@ -4,23 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.grid import PillarGrid
 from eloss_perception.errors import BackendError
-from eloss_perception.runtime import backends
 from eloss_perception.runtime.backends.base import (
     Backend,
-    BackendSettings,
     CountedPillars,
     NetworkOutputs,
-    Quantization,
 )
 from eloss_perception.runtime.backends.cuda_device import require_cuda_device
-from eloss_perception.runtime.onnx_file import OnnxFile
 
 
 class Auto:
@@ -57,23 +53,24 @@ class Auto:
 
 
 def load_first(
-    onnx: OnnxFile,
-    grid: PillarGrid,
-    settings: BackendSettings,
-    quantization: Quantization | None = None,
+    names: Sequence[tuple[str, bool]], load: Callable[[str], Backend], device_index: int
 ) -> Auto:
     """Starts the first backend that works.
+
+    Args:
+        names: The backends to try in this order, and whether each needs a GPU.
+        load: Starts the one of a name.
+        device_index: Which GPU.
 
     Raises:
         BackendError: If none does, with the reason of each.
     """
     passed_over: list[str] = []
-    for name in backends.AUTO_ORDER:
+    for name, needs_gpu in names:
         try:
-            if backends.BACKENDS[name].needs_gpu:
-                # Seen at once, before anything large is imported.
-                require_cuda_device(settings.device_index)
-            backend = backends.load_backend(name, onnx, grid, settings, quantization)
+            if needs_gpu:  # Seen at once, before anything large is imported.
+                require_cuda_device(device_index)
+            backend = load(name)
         except BackendError as error:
             passed_over.append(f"{name} ({error})")
         else:

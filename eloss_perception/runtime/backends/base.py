@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import PointCounts
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import PointCounts
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.onnx_file import OnnxFile
 
@@ -37,7 +37,7 @@ class NetworkOutputs:
 
     Attributes:
         class_logits: (num_classes, H, W) or, with A anchors a cell, (A, H, W) logits.
-        box_regression: (9, H, W) or (A * 8, H, W) box parameters, see ``core/decode.py``.
+        box_regression: (9, H, W) or (A * 8, H, W) box parameters, see ``detection/decode.py``.
         layer_entropy: (L,) entropy of each tapped layer.
         layer_log_rms: (L,) logarithm of the RMS of each tapped layer's features over the cells that
             pillars feed.
@@ -89,7 +89,7 @@ class Backend(Protocol):
         """Runtime, version and device actually used, for diagnostics."""
 
     def pillarize(self, points: npt.NDArray[np.float32]) -> CountedPillars:
-        """Sorts points into pillars where the network runs; see ``core/pillars.py``.
+        """Sorts points into pillars where the network runs; see ``detection/pillars.py``.
 
         Args:
             points: (N, 4) float32 x, y, z [m] in the network frame, intensity in [0, 1].

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import onnxruntime
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillars
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import Pillars
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.onnxruntime_session import CPU, OnnxRuntimeBackend
 from eloss_perception.runtime.backends.padded_inputs import NetworkInputs

@@ -9,7 +9,7 @@ import io
 
 import onnxruntime
 
-from eloss_perception.core.grid import PillarGrid
+from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.cuda_device import require_cuda_device
 from eloss_perception.runtime.backends.onnxruntime_session import OnnxRuntimeBackend, Provider

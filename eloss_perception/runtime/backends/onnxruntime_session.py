@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import Pillarizer, Pillars
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import Pillarizer, Pillars
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backends.base import (
     OUTPUT_NAMES,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import onnxruntime
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.cuda_device import require_cuda_device
 from eloss_perception.runtime.backends.onnxruntime_cuda import (

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES, Pillars
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES, Pillars
 
 
 class NetworkInputs(NamedTuple):

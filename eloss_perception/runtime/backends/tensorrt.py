@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings, NetworkOutputs
 from eloss_perception.runtime.engines.build import MIN_PILLARS

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eloss_perception.core.grid import PillarGrid
+from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backends.base import OUTPUT_NAMES, in_one_line
 from eloss_perception.runtime.engines.library import product_name, shared_log

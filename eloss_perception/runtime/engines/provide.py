@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eloss_perception.core.grid import PillarGrid
+from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.engines.build import BuiltEngine, PillarProfile, build_engine
 from eloss_perception.runtime.engines.cache import EngineCache, EngineKey

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Points to pillars on a GPU: bit for bit what ``core/pillars.py`` makes of them on the CPU.
+"""Points to pillars on a GPU: bit for bit what ``detection/pillars.py`` makes of them on the CPU.
 
 The points are copied to the device once; what comes back is the counts. How it is done is told in
 ``pillars.cu``.
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES, PointCounts
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES, PointCounts
 from eloss_perception.errors import BackendError, CloudError
 from eloss_perception.runtime.gpu.cuda import CudaContext, DeviceBuffer
 from eloss_perception.runtime.gpu.kernels import KernelModule
@@ -224,8 +224,8 @@ class DevicePillarizer:
 def _distance_ranks(grid: PillarGrid) -> npt.NDArray[np.uint32]:
     """Each cell's place among all, nearest to the sensor first, ties by index.
 
-    Distances as ``core/pillars.py`` computes them: where it keeps the nearest cells of a frame,
-    these are the cells of the smallest ranks.
+    Distances as ``detection/pillars.py`` computes them: where it keeps the nearest cells of a
+    frame, these are the cells of the smallest ranks.
     """
     cells = np.arange(grid.num_cells)
     x = grid.point_cloud_range[0] + (cells % grid.num_x + 0.5) * grid.voxel_size[0]

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The eloss_perception authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// The pillarizer of core/pillars.py, step by step, on a GPU, with the same result bit for bit.
+// The pillarizer of detection/pillars.py, step by step, on a GPU, with the same result bit for bit.
 //
 // Threads run in any order, so nothing may depend on which of them comes first: the only atomics
 // are sums, ors and minima of integers, and no floating-point sum is shared between threads. There

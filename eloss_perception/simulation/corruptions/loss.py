@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 from eloss_perception.simulation.corruptions.receiver import MIN_REFLECTIVITY, NOISE_FLOOR
 from eloss_perception.simulation.corruptions.scan import BoolArray, PointArray, azimuths, ranges
 

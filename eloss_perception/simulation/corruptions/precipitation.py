@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 from eloss_perception.simulation.corruptions.receiver import (
     BEAM_DIAMETER_M,
     BEAM_DIVERGENCE,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eloss_perception.core.sensors import NETWORK_SENSOR_HEIGHT
+from eloss_perception.detection.sensors import NETWORK_SENSOR_HEIGHT
 from eloss_perception.simulation.corruptions.scan import BoolArray, FloatArray, PointArray
 
 # Farthest point [m] and greatest distance from the plane [m] of each pass: near the vehicle a wrong

@@ -9,8 +9,8 @@ import math
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
-from eloss_perception.core.boxes import wrap_angle
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.boxes import wrap_angle
+from eloss_perception.detection.compiled import njit
 from eloss_perception.training.data.frames import Frame
 from eloss_perception.training.data.object_database import MIN_STORED_POINTS, ObjectDatabase
 from eloss_perception.training.data.object_noise import move_objects

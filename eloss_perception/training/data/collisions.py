@@ -14,7 +14,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 
 
 @njit

@@ -7,19 +7,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-import eloss_perception.simulation
-from eloss_perception.core.classes import CLASS_NAMES
+from eloss_perception.datasets.kitti.calibration import camera_view_mask
+from eloss_perception.datasets.kitti.convert import labelled_boxes
+from eloss_perception.datasets.kitti.dataset import KittiDataset
+from eloss_perception.detection.classes import CLASS_NAMES
 from eloss_perception.errors import DataError
-from eloss_perception.kitti.calibration import camera_view_mask
-from eloss_perception.kitti.convert import labelled_boxes
-from eloss_perception.kitti.dataset import KittiDataset
+from eloss_perception.simulation import SIMULATOR_VERSION
 from eloss_perception.simulation.scene import simulate_scan
 
 
@@ -107,7 +106,7 @@ class SimulatedFrames:
             "seed": str(self._seed),
             "lidar": self._lidar,
             "azimuth_limits_deg": str(self._limits),
-            "simulator": _simulator_digest(),
+            "simulator": str(SIMULATOR_VERSION),
         }
 
     def name(self, index: int) -> str:
@@ -201,14 +200,3 @@ class KittiFrames:
                 raise DataError(f"{path}: cannot read: {error.strerror}") from error
             digest.update(f"{status.st_size} {status.st_mtime_ns};".encode())
         return digest.digest()
-
-
-@lru_cache(maxsize=1)
-def _simulator_digest() -> str:
-    """A digest of the simulator's sources: another simulator draws other scans."""
-    digest = hashlib.blake2b(digest_size=16)
-    folder = Path(eloss_perception.simulation.__file__).parent
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".py", ".yaml"):
-            digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 from torch.utils.data import DataLoader
 
-from eloss_perception.core.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
+from eloss_perception.detection.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.errors import DataError, ElossError
 from eloss_perception.interrupts import leave_to_parent
 from eloss_perception.training.data.samples import (

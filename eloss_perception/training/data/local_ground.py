@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.compiled import njit
 
 # Side of a cell [m] whose low returns are taken for ground, and how far cells reach.
 _CELL = 1.0

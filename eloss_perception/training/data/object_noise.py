@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 
-from eloss_perception.core.boxes import points_in_boxes, wrap_angle
-from eloss_perception.core.classes import IGNORED
-from eloss_perception.core.compiled import njit
+from eloss_perception.detection.boxes import points_in_boxes, wrap_angle
+from eloss_perception.detection.classes import IGNORED
+from eloss_perception.detection.compiled import njit
 from eloss_perception.training.data.collisions import move_in_order
 from eloss_perception.training.data.frames import Frame
 

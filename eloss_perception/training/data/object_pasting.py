@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eloss_perception.core.boxes import points_in_boxes
+from eloss_perception.detection.boxes import points_in_boxes
 from eloss_perception.training.data.collisions import accept_in_order
 from eloss_perception.training.data.frames import Frame
 from eloss_perception.training.data.local_ground import local_ground

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from eloss_perception.core.grid import PillarGrid
-from eloss_perception.core.heads import HeadConfig
-from eloss_perception.core.pillars import Pillars, pillarize
+from eloss_perception.detection.grid import PillarGrid
+from eloss_perception.detection.heads import HeadConfig
+from eloss_perception.detection.pillars import Pillars, pillarize
 from eloss_perception.errors import ConfigError
 from eloss_perception.training.data.augmentation import AugmentationConfig, augment
 from eloss_perception.training.data.frames import Frame, FrameSource

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.kitti.calibration import Calibration
-from eloss_perception.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.calibration import Calibration
+from eloss_perception.datasets.kitti.objects import KittiObject
 from eloss_perception.simulation.kitti_labels import kitti_labels
 from eloss_perception.simulation.lidar import SimulatedScan
 from eloss_perception.simulation.scene import simulate_scan

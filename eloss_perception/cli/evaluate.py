@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""`eloss evaluate`: KITTI's metrics of a bundle or a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eloss_perception.cli.parsing import (
+    DEFAULT_BACKEND,
+    Subparsers,
+    add_backend_arguments,
+    add_command,
+    fraction,
+    positive_int,
+    seed,
+    settings_from,
+)
+from eloss_perception.cli.terminal import progress_bar, say
+
+if TYPE_CHECKING:
+    from eloss_perception.evaluation import EvaluationSettings
+    from eloss_perception.evaluation.run import AnyDetector
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Declare the subcommand."""
+    parser = add_command(
+        subparsers,
+        "evaluate",
+        run,
+        "measure a bundle or a checkpoint on labelled scans",
+        details=(
+            "Prints KITTI's average precision, bootstrap intervals over the frames, scores by\n"
+            "distance, errors of the boxes found and the time of each stage; for several splits\n"
+            "apart and together.\n"
+            "A KITTI root is the folder that holds training/ and ImageSets/; `eloss simulate`\n"
+            "writes one."
+        ),
+        example=(
+            "eloss evaluate --data kitti --split val --json result.json\n"
+            "eloss evaluate --data kitti --split train val --pictures worst_frames\n"
+            "eloss evaluate --data kitti --checkpoint runs/light/checkpoint.pt --block 10"
+        ),
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="KITTI_ROOT")
+    parser.add_argument(
+        "--split",
+        nargs="+",
+        default=["val"],
+        metavar="NAME",
+        help="lists in ImageSets/, with no frame in common (default: val)",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--bundle", type=Path, metavar="DIR", help="default: the shipped one")
+    what.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="averaged network of a training run, in torch, without an export",
+    )
+    add_backend_arguments(parser, default=None)
+    parser.add_argument(
+        "--full-scan",
+        action="store_true",
+        help="give the network all points, not only what the camera sees and KITTI labels",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
+    parser.add_argument(
+        "--pr-picture", type=Path, metavar="FILE", help="draw precision over recall (PNG)"
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="draw the frames with the most misses and false detections from above",
+    )
+    parser.add_argument(
+        "--num-pictures", type=positive_int, default=8, metavar="N", help="of them (default: 8)"
+    )
+    more = parser.add_argument_group("what is computed (defaults in EvaluationSettings)")
+    more.add_argument(
+        "--distances", type=float, nargs="*", metavar="M", help="edges of the distance bins [m]"
+    )
+    more.add_argument(
+        "--resamples", type=seed, metavar="N", help="of the frames, for intervals; 0: none"
+    )
+    more.add_argument("--confidence", type=fraction, metavar="SHARE", help="of the intervals")
+    more.add_argument(
+        "--block",
+        type=positive_int,
+        metavar="N",
+        help="consecutive frames drawn together; for a sequence, longer than objects are in view",
+    )
+    more.add_argument("--seed", type=seed, metavar="N", help="of the resampling")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the tables and write the files."""
+    from eloss_perception.datasets.kitti import KittiDataset
+    from eloss_perception.errors import ConfigError
+    from eloss_perception.evaluation import evaluate_splits, format_report
+    from eloss_perception.evaluation.detectors import load_bundle
+    from eloss_perception.files import write_file
+    from eloss_perception.runtime.bundle import default_bundle_path
+
+    settings = _settings(args)
+    num_frames = sum(len(KittiDataset(args.data, split)) for split in args.split)
+    detector: AnyDetector
+    if args.checkpoint is None:
+        path = args.bundle or default_bundle_path()
+        detector, about = load_bundle(path, args.backend or DEFAULT_BACKEND, args.threads)
+    elif args.backend is None:
+        from eloss_perception.training.network_detector import load_checkpoint
+
+        detector, about = load_checkpoint(args.checkpoint, args.threads)
+    else:
+        raise ConfigError("--backend runs a bundle; a checkpoint runs in torch")
+    with progress_bar(num_frames, "frames") as advance:
+        report, frames = evaluate_splits(
+            detector,
+            args.data,
+            args.split,
+            camera_view=not args.full_scan,
+            settings=settings,
+            provenance=about,
+            progress=lambda done, _: advance(done),
+        )
+    say(format_report(report).rstrip())
+    if args.json is not None:
+        write_file(args.json, report.to_json())
+    if args.pr_picture is not None or args.pictures is not None:
+        from eloss_perception.cli import evaluate_pictures
+
+        if args.pr_picture is not None:
+            evaluate_pictures.write_precision_recall(args.pr_picture, report)
+        if args.pictures is not None:
+            evaluate_pictures.write_worst_frames(
+                args.pictures,
+                args.data,
+                frames,
+                detector.class_names,
+                args.num_pictures,
+                not args.full_scan,
+            )
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> EvaluationSettings:
+    """Return the settings that the command line changes, checked."""
+    from eloss_perception.evaluation import EvaluationSettings
+
+    named = {
+        "distance_edges": args.distances,
+        "num_resamples": args.resamples,
+        "confidence": args.confidence,
+        "block_length": args.block,
+        "seed": args.seed,
+    }
+    return settings_from(EvaluationSettings, named)

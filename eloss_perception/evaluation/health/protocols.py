@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What each frame scores, by which clean frames the scores are allowed to know.
+
+`shipped`: the bundle's reference as it is; baselines know simulated clean scans, as it does.
+`recalibrated`: all may move their mean to clean frames of the tested place and sensor that are not
+themselves tested: those of another split, or of the other parts of the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eloss_perception.evaluation.health.collected import Collected
+from eloss_perception.evaluation.health.conditions import CLEAN, Condition
+from eloss_perception.evaluation.health.readout import without_profiles
+from eloss_perception.evaluation.health.scores import (
+    SCORES,
+    UNSEEN,
+    CalibrationSet,
+)
+from eloss_perception.health.classifier import CLEAN as CLEAN_CAUSE
+from eloss_perception.health.reference import HealthReference
+from eloss_perception.interrupts import check_interrupt
+
+SHIPPED, RECALIBRATED = "shipped", "recalibrated"
+
+Recalibrate = Callable[[Collected], HealthReference]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One score of F frames.
+
+    Attributes:
+        clean: (F,) of the clean frames.
+        corrupted: Condition -> (F,) of the same frames.
+        own_clean: Corruption -> (F,) of the clean frames, for a score that differs between
+            corruptions; empty for one that does not.
+    """
+
+    clean: NDArray[np.float64]
+    corrupted: dict[Condition, NDArray[np.float64]]
+    own_clean: dict[str, NDArray[np.float64]]
+
+    def pair(self, condition: Condition) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the scores of the frames clean and under a condition."""
+        return self.own_clean.get(condition.name, self.clean), self.corrupted[condition]
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolScores:
+    """Everything that the frames score under one protocol.
+
+    Attributes:
+        scores: By name.
+        over_threshold: Condition, clean included, -> (F,) whether the alarm's threshold is passed.
+        causes: Condition, clean included, -> F likely causes, empty where it is not passed.
+        threshold: Mean of the thresholds.
+    """
+
+    scores: dict[str, Scored]
+    over_threshold: dict[Condition, NDArray[np.bool_]]
+    causes: dict[Condition, list[str]]
+    threshold: float
+
+
+def fold_numbers(lengths: list[int], num_folds: int) -> NDArray[np.int64]:
+    """Number the parts of consecutive frames of splits, each split cut apart for itself.
+
+    Neighbours of a sequence look alike: cut into blocks, few of them calibrate for each other.
+
+    Returns:
+        (F,) int64, distinct between splits.
+    """
+    numbers = [
+        split * num_folds + (np.arange(length) * num_folds) // max(1, length)
+        for split, length in enumerate(lengths)
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *numbers]).astype(np.int64)
+
+
+def shipped_scores(
+    frames: Mapping[Condition, Collected], reference: HealthReference, simulated: Collected
+) -> ProtocolScores:
+    """Score with what the bundle ships.
+
+    Args:
+        frames: The tested frames under each condition, clean included.
+        reference: The bundle's.
+        simulated: Clean simulated frames for the baselines.
+    """
+    whole = np.arange(len(frames[CLEAN]))
+    return _score_parts(frames, [(whole, CalibrationSet(reference, simulated, simulated))])
+
+
+def recalibrated_scores(
+    frames: Mapping[Condition, Collected],
+    recalibrate: Recalibrate,
+    simulated: Collected,
+    lengths: list[int],
+    num_folds: int,
+    calibration: Collected | None = None,
+) -> ProtocolScores:
+    """Score with means of clean frames that are not tested.
+
+    Args:
+        frames: The tested frames under each condition, clean included.
+        recalibrate: Moves the bundle's reference to clean frames.
+        simulated: Clean simulated frames whose spread the baselines keep.
+        lengths: Frames of each split.
+        num_folds: Parts of a split that calibrate for each other.
+        calibration: Clean frames of a split that is not tested; without it the other parts of the
+            same split calibrate.
+    """
+    parts = []
+    folds = fold_numbers(lengths, num_folds)
+    if calibration is not None:
+        folds = np.zeros(sum(lengths), np.int64)
+    for fold in np.unique(folds):
+        centre = calibration
+        if centre is None:
+            is_same_split = folds // num_folds == fold // num_folds
+            centre = frames[CLEAN].take(is_same_split & (folds != fold))
+        clean = CalibrationSet(recalibrate(centre), simulated, centre)
+        parts.append((np.flatnonzero(folds == fold), clean))
+    return _score_parts(frames, parts)
+
+
+def _score_parts(
+    frames: Mapping[Condition, Collected],
+    parts: list[tuple[NDArray[np.int64], CalibrationSet]],
+) -> ProtocolScores:
+    """Score parts of the frames, each by its own clean frames."""
+    total = len(frames[CLEAN])
+    corruptions = dict.fromkeys(c.name for c in frames if c != CLEAN)
+
+    def empty() -> NDArray[np.float64]:
+        return np.zeros(total)
+
+    scores = {
+        name: Scored(empty(), {c: empty() for c in frames if c != CLEAN}, {})
+        for name in (*SCORES, UNSEEN)
+    }
+    scores[UNSEEN].own_clean.update({name: empty() for name in corruptions})
+    over = {c: np.zeros(total, np.bool_) for c in frames}
+    causes = {c: [""] * total for c in frames}
+    for tested, clean in parts:
+        reference = clean.reference
+        scorers = {name: score.fit(clean) for name, score in SCORES.items()}
+        unseen = {name: without_profiles(reference, name) for name in corruptions}
+        for condition, collected in frames.items():
+            check_interrupt()
+            part = collected.take(tested)
+            for name, scorer in scorers.items():
+                scored = scores[name]
+                kept = scored.clean if condition == CLEAN else scored.corrupted[condition]
+                kept[tested] = scorer(part)
+            if condition == CLEAN:
+                for name, less in unseen.items():
+                    scores[UNSEEN].own_clean[name][tested] = less.score(part.readings)
+            else:
+                kept = scores[UNSEEN].corrupted[condition]
+                kept[tested] = unseen[condition.name].score(part.readings)
+            passed = reference.score(part.readings) >= reference.threshold
+            over[condition][tested] = passed
+            for place, odd, cause in zip(
+                tested, passed, reference.likely_causes(part.readings), strict=True
+            ):
+                causes[condition][place] = cause if odd and cause != CLEAN_CAUSE else ""
+    threshold = float(np.mean([clean.reference.threshold for _, clean in parts]))
+    return ProtocolScores(scores, over, causes, threshold)

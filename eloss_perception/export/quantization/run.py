@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a float32 bundle to a quantised one: written, compared, refused or stored."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from eloss_perception.datasets.kitti.check import check_split, require_objects
+from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
+from eloss_perception.datasets.kitti.leaks import refuse_shared_frames
+from eloss_perception.errors import BundleError, DataError
+from eloss_perception.export.quantization.comparison import (
+    Comparison,
+    Measured,
+    compare,
+    judged_metrics,
+    measure,
+    network_on,
+)
+from eloss_perception.export.quantization.health import move_to_quantized
+from eloss_perception.export.quantization.settings import QuantizationSettings
+from eloss_perception.export.quantization.writer import NetworkWriter, Progress
+from eloss_perception.files import new_folder
+from eloss_perception.runtime.bundle import (
+    FILE_NAMES,
+    ONNX_NAME,
+    Bundle,
+    QuantizationFacts,
+    sha256_of,
+    write_facts,
+    write_reference,
+)
+from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.sensor_variants import sensor_variant
+from eloss_perception.training.data.simulated_dataset import SimulatedDataset
+
+Points = npt.NDArray[np.float32]
+
+# Scenes that neither training nor calibration nor export parity uses.
+_RANGE_SEED, _PAIR_SEED, _FRAME_SEED = 791_000, 792_000, 793
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What came of it.
+
+    Attributes:
+        bundle: The new bundle.
+        facts: What is stored in it.
+        comparison: With the float network.
+        before: The float network.
+        after: The quantised one.
+    """
+
+    bundle: Bundle
+    facts: QuantizationFacts
+    comparison: Comparison
+    before: Measured
+    after: Measured
+
+
+@dataclass(frozen=True)
+class Data:
+    """Scans and labelled frames of a KITTI root, or simulated ones where there is none."""
+
+    root: Path | None = None
+    split: str = "train"
+    val_split: str = "val"
+
+    def scans(self, number: int) -> tuple[list[Points], str]:
+        """Clean scans to take ranges from, spread over the split, and what they are in words."""
+        if self.root is None:
+            scans = [simulate_scan(_RANGE_SEED + i).points for i in range(number)]
+            return scans, f"{number} simulated scans"
+        dataset = KittiDataset(self.root, self.split)
+        refuse_shared_frames(dataset, KittiDataset(self.root, self.val_split))
+        check_split(dataset)
+        number = min(number, len(dataset))
+        chosen = np.linspace(0, len(dataset) - 1, number).round().astype(int)
+        points = [dataset.points(dataset.ids[i]) for i in chosen]
+        return points, f"{number} scans of {self.split} in KITTI's layout"
+
+    def frames(self, number: int, class_names: Sequence[str]) -> tuple[KittiFrames, str]:
+        """Labelled frames, and what they are in words.
+
+        Raises:
+            DataError: If a file is bad, or no object is of a class by which accuracy is judged.
+        """
+        if self.root is None:
+            return SimulatedDataset(number, _FRAME_SEED), f"{number} simulated frames"
+        dataset = KittiDataset(self.root, self.val_split)
+        classes = [name for name in class_names if name.lower() == "car"]
+        where = f"{self.root}: split {self.val_split!r}"
+        require_objects(check_split(dataset), classes or class_names, where)
+        return dataset, f"{len(dataset)} frames of {self.val_split} in KITTI's layout"
+
+
+def quantize_bundle(
+    path: Path,
+    out: Path,
+    data: Data,
+    settings: QuantizationSettings,
+    num_threads: int = 2,
+    progress: Progress = lambda activity, done, total: None,
+) -> Quantized:
+    """Writes the quantised counterpart of a float32 bundle.
+
+    Args:
+        path: The float32 bundle.
+        out: Folder to write; must not exist.
+        data: What ranges are taken from, and what accuracy is judged on.
+        settings: How, and what it may cost.
+        num_threads: CPU threads.
+        progress: Told how far along it is.
+
+    Raises:
+        BundleError: If the bundle cannot be read, is quantised already, or the quantised network
+            loses more than it may. Nothing is written then.
+        ConfigError: If a pattern of layers matches none.
+        DataError: If the data cannot be read, or ``out`` exists.
+    """
+    bundle = Bundle.load(path)
+    if bundle.facts.quantization is not None:
+        raise BundleError(f"{path} is quantised already; quantise the float32 bundle it came from")
+    if out.exists():
+        raise DataError(f"{out} exists; choose another --out or remove it")
+    scans, calibration = data.scans(settings.num_scans)
+    dataset, evaluation = data.frames(settings.num_frames, bundle.class_names)
+    pairs = [*_clean_scans(settings.num_pairs), *(scans if data.root is not None else [])]
+    total = len(dataset.ids) + len(pairs)
+
+    def measured(onnx_path: Path, activity: str) -> Measured:
+        detector = network_on(bundle, onnx_path, num_threads)
+        return measure(detector, dataset, pairs, lambda done: progress(activity, done, total))
+
+    before = measured(bundle.onnx_path, "scans, float32 network")
+    judged_metrics(bundle, before)
+    try:
+        with new_folder(out) as folder:
+            for name in FILE_NAMES:
+                if name != ONNX_NAME and (path / name).is_file():
+                    shutil.copyfile(path / name, folder / name)
+            onnx_path = folder / ONNX_NAME
+            writer = NetworkWriter(bundle, scans, settings, num_threads, progress)
+            for keep_float in writer.attempts:
+                float_layers = writer.write(keep_float, onnx_path)
+                after = measured(onnx_path, f"scans, {settings.precision} network")
+                comparison = compare(bundle, before, after)
+                refusal = refusal_of(comparison, settings)
+                if refusal is None:
+                    break
+            else:
+                raise BundleError(f"{path}: {refusal}")
+            facts = QuantizationFacts(
+                precision=settings.precision,
+                target=settings.target,
+                source_sha256=bundle.facts.onnx_sha256,
+                calibration=calibration,
+                float_layers=float_layers,
+                evaluation=evaluation,
+                average_precision=comparison.average_precision,
+                largest_drift=comparison.largest_drift,
+                max_ap_drop=settings.max_ap_drop,
+                max_drift=settings.max_drift,
+            )
+            _store(bundle, folder, facts, before, after, len(pairs))
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error}") from error
+    return Quantized(Bundle.load(out), facts, comparison, before, after)
+
+
+def refusal_of(comparison: Comparison, settings: QuantizationSettings) -> str | None:
+    """Why a quantised network is not good enough, in one line; None if it is."""
+    if not comparison.car_drop <= settings.max_ap_drop:
+        return (
+            f"{settings.precision} costs {comparison.car_drop:.2f} points of Car's moderate AP, "
+            f"more than {settings.max_ap_drop:g}"
+        )
+    if not comparison.largest_drift <= settings.max_drift:
+        return (
+            f"{settings.precision} moves {comparison.most_drifted} by "
+            f"{comparison.largest_drift:.2f} of its calibrated spread, more than "
+            f"{settings.max_drift:g}"
+        )
+    return None
+
+
+def _clean_scans(number: int) -> list[Points]:
+    """Simulated scans, and the same places seen by other units of the sensor."""
+    scans = [simulate_scan(_PAIR_SEED + index).points for index in range(number)]
+    return [*scans, *(sensor_variant(points, seed) for seed, points in enumerate(scans))]
+
+
+def _store(
+    bundle: Bundle,
+    folder: Path,
+    facts: QuantizationFacts,
+    before: Measured,
+    after: Measured,
+    num_pairs: int,
+) -> None:
+    """Writes what is known of the network beside it."""
+    written = bundle.facts.model_copy(
+        update={
+            "name": f"{bundle.facts.name}_{facts.precision}_{facts.target}",
+            "onnx_sha256": sha256_of(folder / ONNX_NAME),
+            "quantization": facts,
+        }
+    )
+    write_facts(folder, written)
+    if bundle.health is None or bundle.facts.health is None:
+        return
+    source = f"moved to {facts.precision} by {num_pairs} scans read by both networks"
+    reference = move_to_quantized(bundle.health, before.readings, after.readings, source)
+    health = bundle.facts.health
+    write_reference(folder, reference, health.false_alarms_per_hour, health.rate_hz)

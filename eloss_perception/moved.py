@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where 0.4's modules are now: its names can still be imported, with a warning, until 0.6."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_PACKAGE = __name__.rpartition(".")[0] + "."
+
+# Old name -> new name, below the package. The longest that fits counts; what follows it stays.
+_MOVED = {
+    "bags": "datasets.bags",
+    "bags.drives": "replay.drives",
+    "commands": "cli",
+    "core": "detection",
+    "core.entropy": "health.entropy",
+    "core.fingerprints": "health.fingerprints",
+    "core.ground": "health.ground",
+    "core.health": "health.monitor",
+    "core.health_classifier": "health.classifier",
+    "core.health_memory": "health.recent_frames",
+    "core.health_reference": "health.reference",
+    "core.health_words": "health.words",
+    "core.readings": "health.readings",
+    "core.scan_files": "datasets.scan_files",
+    "core.scan_statistics": "health.scan_statistics",
+    "core.sectors": "health.sectors",
+    "demo": "replay.demo",
+    "kitti": "datasets.kitti",
+    "model": "network",
+    "model.entropy": "network.entropy_readout",
+    "model.folding": "export.folding",
+    "runtime.health_file": "health.reference_file",
+    "training.calibration": "calibration.calibrate",
+    "training.calibration_checks": "calibration.checks",
+    "training.evaluation": "evaluation",
+    "training.export": "export.onnx",
+    "training.health_benchmark": "evaluation.health",
+    "training.health_fit": "health.fit",
+    "training.health_profiles": "calibration.profiles",
+    "training.network_faults": "calibration.network_faults",
+    "training.onnx_graph": "export.onnx_graph",
+    "training.parity": "export.parity",
+    "training.quantization": "export.quantization",
+    "training.sensor_variants": "simulation.sensor_variants",
+    "viz": "plots",
+}
+
+
+def new_name(old: str) -> str | None:
+    """Where a module of 0.4 is now; None where it has not moved."""
+    if not old.startswith(_PACKAGE):
+        return None
+    parts = old.removeprefix(_PACKAGE).split(".")
+    for end in range(len(parts), 0, -1):
+        new = _MOVED.get(".".join(parts[:end]))
+        if new is not None:
+            return _PACKAGE + ".".join([new, *parts[end:]])
+    return None
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """Makes an old name stand for the very module, or the contents of the package, of the new."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Finds what has moved; asked before the folders are, which know the new names alone."""
+        new = new_name(name)
+        if new is None:
+            return None
+        where = importlib.util.find_spec(new)
+        if where is None:
+            return None
+        is_package = where.submodule_search_locations is not None
+        return ModuleSpec(name, self, is_package=is_package)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Puts the module of the new name in the place of the one that was to be filled.
+
+        A package stays itself, and gives what the new one has: its modules may have gone apart.
+        """
+        new = importlib.import_module(new_name(module.__name__) or "")
+        text = f"{module.__name__} is {new.__name__} now; the old name goes with 0.6"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        if hasattr(new, "__path__"):
+            module.__dict__["__getattr__"] = partial(getattr, new)
+        else:
+            sys.modules[module.__name__] = new

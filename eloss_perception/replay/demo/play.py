@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The eloss_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's run through DDS: recorder, detector and player as processes, as on a vehicle."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from eloss_perception.errors import DataError
+from eloss_perception.health.monitor import HealthLevel
+from eloss_perception.interrupts import StopSignal
+from eloss_perception.replay import drives
+from eloss_perception.replay.demo.console import Console, shown
+from eloss_perception.replay.demo.processes import ChildProcesses, ProcessError, reserve_domain
+from eloss_perception.replay.demo.record import DETECTOR
+from eloss_perception.replay.demo.watch import Watch
+from eloss_perception.simulation.schedule import CorruptionWindow
+
+_START_TIMEOUT_S = 60.0
+# Diagnostics come once a second, and the last scans still have to be answered.
+_SETTLE_S = 1.3
+
+
+def play_and_record(
+    bag: Path,
+    bundle: Path,
+    backend: str | None,
+    corruptions: Sequence[CorruptionWindow],
+    output: Path,
+    console: Console,
+    stop: StopSignal,
+) -> int:
+    """Plays the drive to the detector while everything is recorded; returns the scans played.
+
+    Args:
+        bag: What to play.
+        bundle: The detector's model.
+        backend: What runs it; None for the node's default.
+        corruptions: What the player does to the scans.
+        output: Gets the folders `recording` and `logs`.
+        console: Told how it goes.
+        stop: Ends it with KeyboardInterrupt.
+
+    Raises:
+        DataError: The detector did not start in time, or the player left no report.
+        ProcessError: A process failed.
+    """
+    # Two demos on one machine must not hear each other.
+    domain = os.environ.get("ROS_DOMAIN_ID") or str(reserve_domain())
+    report = output / "logs" / "player.json"
+    recorded = [
+        drives.POINTS_TOPIC,
+        drives.GROUND_TRUTH_TOPIC,
+        drives.IMAGE_TOPIC,
+        drives.CAMERA_INFO_TOPIC,
+        drives.TF_STATIC_TOPIC,
+        *(
+            f"{DETECTOR}/output/{name}"
+            for name in ("detections", "markers", "entropy_health", "entropy_gauge")
+        ),
+        f"{DETECTOR}/debug/processing_time",
+        "/diagnostics",
+    ]
+    program = [sys.executable, "-m"]
+    with ExitStack() as stack:
+        children = stack.enter_context(
+            ChildProcesses(output / "logs", {"ROS_DOMAIN_ID": domain, "PYTHONUNBUFFERED": "1"})
+        )
+        recorder = children.start(
+            "recorder",
+            [
+                *(*program, "eloss_perception.replay.recorder"),
+                *(str(output / "recording"), "--overwrite", *recorded),
+            ],
+        )
+        detector = children.start(
+            "detector",
+            [
+                *(*program, "eloss_perception.ros.process", "--ros-args"),
+                *("-p", f"bundle:={bundle}"),
+                *(() if backend is None else ("-p", f"backend:={backend}")),
+                *("-r", f"~/input/pointcloud:={drives.POINTS_TOPIC}"),
+            ],
+        )
+        console.line(
+            "processes recorder, detector and player on"
+            f" ROS_DOMAIN_ID={domain}, logs in {shown(output / 'logs')}/"
+        )
+        console.status("processes starting")
+        watch = stack.enter_context(Watch(DETECTOR, int(domain)))
+        watch.wait_until_active(stop, _START_TIMEOUT_S, children.check)
+        stop.raise_if_set()
+        player = children.start(
+            "player",
+            [
+                *(*program, "eloss_perception.replay.player", str(bag)),
+                *("--wait-for-subscribers", "2", "--report", str(report)),
+                *(f"--corrupt={window}" for window in corruptions),
+            ],
+        )
+        while player.return_code is None:
+            stop.raise_if_set()
+            children.check()
+            watch.spin(0.05)
+            health = watch.newest
+            if health is not None:
+                level = HealthLevel(int.from_bytes(health.level, "little")).name
+                cause = f", like {health.likely_cause}" if health.likely_cause else ""
+                console.status(
+                    f"playing   scan {watch.num_answers}: health {level}, score"
+                    f" {health.smoothed_score:.1f} (threshold {health.threshold:g}){cause}"
+                )
+        player.check()
+        settled = time.monotonic() + _SETTLE_S
+        while time.monotonic() < settled:
+            stop.raise_if_set()
+            children.check()
+            watch.spin(0.05)
+        # The detector first, so that its last words are recorded too.
+        for child in (detector, recorder):
+            if child.stop() != 0:
+                raise ProcessError(child.describe_failure())
+    try:
+        return int(json.loads(report.read_text())["num_clouds"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{report} is not the player's report: {error}") from error
