@@ -18,7 +18,7 @@ import pytest
 import yaml
 from tiny_bundle import write_tiny_bundle
 
-from eloss_perception.cli import main as cli
+from eloss_perception import cli
 from eloss_perception.errors import BackendError, BundleError, CloudError, ConfigError, DataError
 from eloss_perception.runtime.bundle import (
     FILE_NAMES,

@@ -18,7 +18,7 @@ pytest.importorskip("rosbags", reason="reads the bags")
 from calibration_factory import drive_scan, standing_scan, write_bag, write_bundle
 from street_factory import write_kitti_root
 
-from eloss_perception.cli import main as cli
+from eloss_perception import cli
 from eloss_perception.cli.calibrate_sources import bag_clouds
 from eloss_perception.cli.parsing import add_sensor_arguments, sensor_from_arguments
 from eloss_perception.detection.sensors import SENSORS, SensorModel

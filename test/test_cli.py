@@ -122,7 +122,7 @@ def test_wrong_usage_ends_with_2_and_says_why(argv, capsys):
 def test_help_loads_nothing_heavy():
     code = (
         "import sys, contextlib, io\n"
-        "from eloss_perception.cli import main as cli\n"
+        "from eloss_perception import cli\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
         "    cli.main(['detect', '--help'])\n"
         "heavy = {'numpy', 'numba', 'pydantic', 'PIL', 'torch', 'rclpy', 'onnxruntime', 'yaml'}\n"

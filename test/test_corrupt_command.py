@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from scan_factory import make_scan
 
-from eloss_perception.cli import main as cli
+from eloss_perception import cli
 from eloss_perception.datasets.kitti import (
     Calibration,
     KittiDataset,

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from eloss_perception.cli import main as cli
+from eloss_perception import cli
 from eloss_perception.runtime.bundle import Bundle
 
 pytest.importorskip("onnx")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eloss_perception.cli import main as cli
+from eloss_perception import cli
 from eloss_perception.errors import ConfigError
 from eloss_perception.evaluation.health.bars import judge
 from eloss_perception.evaluation.health.collect import Collector
