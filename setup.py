@@ -39,7 +39,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["*/*.yaml", "*/*/*.cu"]},
+    package_data={NAME: ["*/*/*.yaml", "*/*/*.cu"]},
     data_files=list(BUNDLES.items()),
     install_requires=["numba", "numpy", "onnxruntime", "pydantic>=2", "pyyaml"],
     extras_require={

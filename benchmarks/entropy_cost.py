@@ -48,7 +48,7 @@ from eloss_perception.network.network import POINTPILLARS, PillarNetwork
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import ONNX_NAME, YAML_NAME, default_bundle_path
-from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.drive import simulate_scan
 from eloss_perception.training.data.loading import load_batches
 from eloss_perception.training.data.samples import Batch
 from eloss_perception.training.losses import detection_losses

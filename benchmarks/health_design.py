@@ -32,7 +32,7 @@ from eloss_perception.interrupts import run_script
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
-from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.drive import simulate_scan
 
 # Scenes of `eloss calibrate`, so that this is the evidence behind what is shipped.
 _CLEAN_SEED = 770_000

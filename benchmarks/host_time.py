@@ -37,7 +37,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.detection.decode import decode
 from eloss_perception.detection.pillars import Pillarizer
-from eloss_perception.detection.sampling import Sampler
+from eloss_perception.detection.points import Sampler
 from eloss_perception.detection.sensors import SENSORS, sensor_boxes
 from eloss_perception.health.fingerprints import sector_fingerprints
 from eloss_perception.health.monitor import HealthMonitor
@@ -51,7 +51,7 @@ from eloss_perception.ros.messages import detections_to_cdr, health_to_msg
 from eloss_perception.runtime.backends.base import BackendSettings, NetworkOutputs
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
-from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.drive import simulate_scan
 
 NUM_POINTS = 120_000
 NMS_IOU, MAX_BOXES = 0.1, 200

@@ -189,7 +189,7 @@ def footprint(box: np.ndarray) -> list[np.ndarray]:
 
 
 def quarter(points: np.ndarray) -> np.ndarray:
-    """The points that are read, `detection/sampling.py`'s."""
+    """The points that are read, `detection/points.py`'s."""
     bits = points.view(np.uint32)
     keys = (bits[:, 0] * np.uint32(0x9E3779B1)) ^ (bits[:, 1] * np.uint32(0x85EBCA77))
     return points[(keys & np.uint32(0x30000)) == 0]

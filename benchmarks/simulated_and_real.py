@@ -16,13 +16,12 @@ from PIL import Image
 
 from eloss_perception.datasets.kitti.convert import labelled_boxes
 from eloss_perception.datasets.kitti.dataset import KittiDataset
-from eloss_perception.detection.boxes import Boxes3D
-from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.boxes import CLASS_NAMES, Boxes3D
 from eloss_perception.interrupts import run_script
 from eloss_perception.plots.bev import render_bev
 from eloss_perception.plots.files import save_png
 from eloss_perception.plots.style import point_ramp
-from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.drive import simulate_scan
 
 _EXTENT = (-2.0, -28.0, 52.0, 28.0)
 _WIDTH, _HEIGHT = 620, 600

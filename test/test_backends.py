@@ -25,7 +25,7 @@ from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detections, Detector
 from eloss_perception.runtime.onnx_file import OnnxFile
-from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.drive import simulate_scan
 
 SETTINGS = BackendSettings(num_threads=1)
 ONNX = OnnxFile(Path("model.onnx"), b"network", "ab" * 32)

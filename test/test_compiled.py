@@ -164,7 +164,7 @@ def test_a_full_disk_costs_a_compilation(
 
 
 _START = """
-from eloss_perception.detection.logits import probability
+from eloss_perception.detection.heads import probability
 import eloss_perception.detection.pillar_kernels, eloss_perception.health.scan_statistics, numpy
 assert probability(numpy.float32(0)) == 0.5
 print(probability._cache.cache_path, sum(probability.stats.cache_hits.values()))

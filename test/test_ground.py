@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from eloss_perception.detection.sampling import Sampler
+from eloss_perception.detection.points import Sampler
 from eloss_perception.health.ground import GROUND_READINGS
 from eloss_perception.health.scan_statistics import SCAN_READINGS, scan_readings
 

@@ -13,7 +13,7 @@ from scan_factory import make_scan
 
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.pillars import pillarize
-from eloss_perception.detection.sampling import Sampler
+from eloss_perception.detection.points import Sampler
 from eloss_perception.health.readings import check_of, checks_of, make_readings, reading_names
 
 LAYERS = ("stage1.conv1", "stage2.conv1")

@@ -30,7 +30,7 @@ from cuda_on_cpu import needs_compiler
 
 from benchmarks.speed.scans import PointArray, PointCloud, cloud_of
 from eloss_perception.detection.decode import decode
-from eloss_perception.detection.sampling import Sampler
+from eloss_perception.detection.points import Sampler
 from eloss_perception.detection.sensors import SENSORS, sensor_boxes
 from eloss_perception.health.fingerprints import sector_fingerprints
 from eloss_perception.health.monitor import HealthMonitor

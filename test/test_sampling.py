@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from scan_factory import make_scan
 
-from eloss_perception.detection.sampling import Sampler
+from eloss_perception.detection.points import Sampler
 
 
 def rows(points: np.ndarray) -> list[bytes]:

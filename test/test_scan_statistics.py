@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scan_factory import make_scan
 
-from eloss_perception.detection.sampling import Sampler
+from eloss_perception.detection.points import Sampler
 from eloss_perception.health import scan_statistics
 from eloss_perception.health.scan_statistics import (
     HEIGHT_EDGES,

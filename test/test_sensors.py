@@ -12,12 +12,12 @@ import pytest
 
 from eloss_perception.datasets.scan_files import read_scan_file
 from eloss_perception.detection.boxes import Boxes3D
+from eloss_perception.detection.points import intensity_fault
 from eloss_perception.detection.sensors import (
     NEUTRAL_INTENSITY,
     SENSORS,
     SensorModel,
     find_sensor,
-    intensity_fault,
     sensor_boxes,
     to_network_frame,
 )

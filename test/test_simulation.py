@@ -11,18 +11,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from eloss_perception.detection.sensors import LIDARS, LidarModel, lidar_model
 from eloss_perception.errors import ConfigError
-from eloss_perception.simulation import cars, people, surroundings
-from eloss_perception.simulation.builder import SceneBuilder
-from eloss_perception.simulation.drive import simulate_drive
-from eloss_perception.simulation.ground import Ground
-from eloss_perception.simulation.lidar import LIDARS, LidarModel, lidar_model
-from eloss_perception.simulation.parts import BOX, CYLINDER, ELLIPSOID
-from eloss_perception.simulation.render import render
-from eloss_perception.simulation.scene import simulate_scan
-from eloss_perception.simulation.scene_arrays import SceneArrays
-from eloss_perception.simulation.sensor_pose import sensor_pose
-from eloss_perception.simulation.sensor_response import SensorResponse
+from eloss_perception.simulation.drive import simulate_drive, simulate_scan
+from eloss_perception.simulation.lidar.ground import Ground
+from eloss_perception.simulation.lidar.rays import sensor_pose
+from eloss_perception.simulation.lidar.render import SceneArrays, render
+from eloss_perception.simulation.lidar.response import SensorResponse
+from eloss_perception.simulation.objects import cars, people, surroundings
+from eloss_perception.simulation.objects.builder import BOX, CYLINDER, ELLIPSOID, SceneBuilder
 
 QUIET = SensorResponse(noise=0.0, dropout=0.0)
 

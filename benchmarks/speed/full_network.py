@@ -40,7 +40,7 @@ _CASES = {
 
 def measure(settings: BenchmarkSettings, progress: Progress) -> Row:
     """Runs what can be run here and compares medians."""
-    from eloss_perception.simulation.scene import simulate_scan
+    from eloss_perception.simulation.drive import simulate_scan
 
     folders = (
         existing_bundle(settings.full_bundle, "full float32 bundle"),

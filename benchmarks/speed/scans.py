@@ -55,7 +55,7 @@ def scan_of(num_points: int, seed: int) -> PointArray:
     Returns:
         (num_points, 4) float32, in no order, as the share in range must not depend on the number.
     """
-    from eloss_perception.simulation.scene import simulate_scan
+    from eloss_perception.simulation.drive import simulate_scan
 
     rng = np.random.default_rng(seed)
     points = rng.permutation(simulate_scan(seed).points)

@@ -19,7 +19,7 @@ from eloss_perception.health.reference import HealthReference
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, write_reference
 from eloss_perception.runtime.detector import Detector
-from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.drive import simulate_scan
 from eloss_perception.simulation.sensor_variants import sensor_variant
 
 _CALIBRATION_SEED = 770_000  # scenes that neither training nor export parity uses

@@ -27,8 +27,7 @@ from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import ONNX_NAME, Bundle
 from eloss_perception.runtime.detector import Detections, DetectionThresholds, Detector
 from eloss_perception.simulation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from eloss_perception.simulation.drive import DriveFrame, simulate_drive
-from eloss_perception.simulation.kitti_labels import kitti_labels
+from eloss_perception.simulation.drive import DriveFrame, kitti_labels, simulate_drive
 
 Points = npt.NDArray[np.float32]
 Readings = npt.NDArray[np.float64]

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from eloss_perception.calibration.checks import MIN_FRAMES
 from eloss_perception.cli.terminal import warn
 from eloss_perception.datasets.kitti import KittiDataset
-from eloss_perception.detection.sensors import SensorModel, find_sensor, intensity_fault
+from eloss_perception.detection.points import intensity_fault
+from eloss_perception.detection.sensors import SensorModel, find_sensor
 from eloss_perception.errors import CloudError, DataError
 from eloss_perception.interrupts import check_interrupt
 

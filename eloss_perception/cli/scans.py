@@ -54,7 +54,7 @@ def read_scan(path: Path, sensor: SensorModel) -> NDArray[np.float32]:
         read_content,
         read_scan_file,
     )
-    from eloss_perception.detection.sensors import intensity_fault
+    from eloss_perception.detection.points import intensity_fault
     from eloss_perception.ros.convert import points_from_msg
 
     if path.suffix.lower() not in SUFFIXES[1:]:

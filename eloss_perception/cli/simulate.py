@@ -45,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     from eloss_perception.datasets.kitti import Calibration, write_image_set, write_kitti_frame
     from eloss_perception.errors import DataError
-    from eloss_perception.simulation.kitti_labels import kitti_labels
-    from eloss_perception.simulation.scene import simulate_scan
+    from eloss_perception.simulation.drive import kitti_labels, simulate_scan
 
     root: Path = args.out
     listed = root / "ImageSets" / f"{args.split}.txt"
@@ -76,8 +75,7 @@ def _write_preview(path: Path, scan: SimulatedScan, frame_id: str) -> None:
     """Draw a scan with its labels as solid boxes."""
     import numpy as np
 
-    from eloss_perception.detection.boxes import Boxes3D
-    from eloss_perception.detection.classes import CLASS_NAMES
+    from eloss_perception.detection.boxes import CLASS_NAMES, Boxes3D
     from eloss_perception.plots.bev import render_bev
     from eloss_perception.plots.files import save_png
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.detection.point_fields import finish_points
+from eloss_perception.detection.points import finish_points
 from eloss_perception.detection.sensors import (
     NEUTRAL_INTENSITY,
     SENSORS,
@@ -18,12 +18,7 @@ from eloss_perception.detection.sensors import (
 )
 from eloss_perception.errors import DataError
 
-CLOUD_SUFFIXES = {
-    b"# .PCD": ".pcd",
-    b"VERSION": ".pcd",
-    b"ply": ".ply",
-    b"\x93NUMPY": ".npy",
-}
+CLOUD_SUFFIXES = {b"# .PCD": ".pcd", b"VERSION": ".pcd", b"ply": ".ply", b"\x93NUMPY": ".npy"}
 """How files start that describe their own points, and what they are called."""
 
 SUFFIXES = (".bin", *dict.fromkeys(CLOUD_SUFFIXES.values()))

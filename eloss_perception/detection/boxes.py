@@ -19,6 +19,8 @@ from eloss_perception.detection.compiled import njit
 from eloss_perception.detection.iou import bev_iou, check_boxes, iou_3d, nms_bev
 
 __all__ = [
+    "CLASS_NAMES",
+    "IGNORED",
     "Boxes3D",
     "bev_corners",
     "bev_iou",
@@ -28,6 +30,12 @@ __all__ = [
     "points_in_boxes",
     "wrap_angle",
 ]
+
+CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
+"""The classes that the shipped networks tell apart; a label is an index into them."""
+
+IGNORED = -1
+"""Label of an object that is neither to be found nor background (a van, a tram)."""
 
 _Float = TypeVar("_Float", bound=np.floating[Any])
 
@@ -78,14 +86,14 @@ class Boxes3D:
 
     @classmethod
     def empty(cls) -> Boxes3D:
-        """Return the value for a scan without boxes."""
+        """Returns the value for a scan without boxes."""
         return cls(np.zeros((0, 7), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def select(self, index: NDArray[np.integer[Any]] | NDArray[np.bool_] | slice) -> Boxes3D:
-        """Return the boxes that an index array, a boolean mask or a slice names, in its order."""
+        """Returns the boxes that an index array, a boolean mask or a slice names, in its order."""
         return Boxes3D(self.boxes[index], self.scores[index], self.labels[index])
 
 
@@ -94,7 +102,7 @@ def wrap_angle(yaw: float) -> float: ...
 @overload
 def wrap_angle(yaw: NDArray[_Float]) -> NDArray[_Float]: ...
 def wrap_angle(yaw: float | NDArray[_Float]) -> float | NDArray[_Float]:
-    """Return the angle in [-pi, pi) [rad]; a value already there is returned unchanged.
+    """Returns the angle in [-pi, pi) [rad]; a value already there is returned unchanged.
 
     An array keeps its floating dtype, and its result lies in the half-open interval in that dtype
     as well: the single-precision number nearest to pi is larger than pi and is never returned.
@@ -111,7 +119,7 @@ def wrap_angle(yaw: float | NDArray[_Float]) -> float | NDArray[_Float]:
 
 
 def bev_corners(boxes: ArrayLike) -> NDArray[np.float64]:
-    """Return the corners of boxes seen from above.
+    """Returns the corners of boxes seen from above.
 
     Args:
         boxes: (N, 7) boxes in the LiDAR frame.
@@ -133,7 +141,7 @@ def bev_corners(boxes: ArrayLike) -> NDArray[np.float64]:
 
 
 def corners_3d(boxes: ArrayLike) -> NDArray[np.float64]:
-    """Return the eight corners of boxes.
+    """Returns the eight corners of boxes.
 
     Args:
         boxes: (N, 7) boxes in the LiDAR frame.
@@ -153,7 +161,7 @@ def corners_3d(boxes: ArrayLike) -> NDArray[np.float64]:
 
 
 def points_in_boxes(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
-    """Return for each point the first box that holds it, faces included.
+    """Returns for each point the first box that holds it, faces included.
 
     Args:
         points: (N, 3 or more) x, y, z [m], LiDAR frame; a non-finite point is in no box.
@@ -175,7 +183,7 @@ def points_in_boxes(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
 
 @njit
 def _first_box(points: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Return the (N,) int32 index of the first box that holds each point, or -1."""
+    """Returns the (N,) int32 index of the first box that holds each point, or -1."""
     cos, sin = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
     index = np.full(points.shape[0], -1, dtype=np.int32)
     for i in range(points.shape[0]):

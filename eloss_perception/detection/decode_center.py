@@ -22,8 +22,14 @@ import numpy.typing as npt
 from eloss_perception.detection.boxes import wrap_angle
 from eloss_perception.detection.compiled import njit
 from eloss_perception.detection.grid import PillarGrid
-from eloss_perception.detection.heads import MAX_SIZE, MIN_SIZE, CenterHead
-from eloss_perception.detection.logits import count_from, least_logit, probability
+from eloss_perception.detection.heads import (
+    MAX_SIZE,
+    MIN_SIZE,
+    CenterHead,
+    count_from,
+    least_logit,
+    probability,
+)
 
 NUM_BOX_CHANNELS = 9
 

@@ -1,13 +1,20 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which detection head a network has: a fact of the network that decoding and targets share."""
+"""Which detection head a network has, and the probabilities of its logits.
+
+Both are shared by the decoders of the heads (`decode_center.py`, `decode_anchors.py`) and by the
+training targets.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from eloss_perception.detection.compiled import njit
 
 # Edge lengths outside these bounds [m] are no road user's; they keep exp() finite on wild outputs.
 MIN_SIZE, MAX_SIZE = 0.1, 25.0
@@ -74,11 +81,7 @@ def check_head_classes(head: CenterHead | AnchorHead, num_classes: int) -> None:
 
 
 def _both_directions(
-    label: int,
-    size: tuple[float, float, float],
-    z: float,
-    positive_iou: float,
-    negative_iou: float,
+    label: int, size: tuple[float, float, float], z: float, positive_iou: float, negative_iou: float
 ) -> tuple[Anchor, Anchor]:
     first, second = (
         Anchor(
@@ -101,3 +104,31 @@ KITTI_ANCHORS = (
     *_both_directions(1, (0.8, 0.6, 1.73), -0.6, 0.5, 0.35),
     *_both_directions(2, (1.76, 0.6, 1.73), -0.6, 0.5, 0.35),
 )
+
+
+@njit
+def least_logit(threshold):  # type: ignore[no-untyped-def]
+    """A logit below all whose float32 probability reaches a float32 threshold.
+
+    Most logits are far below; this spares them the exponential.
+    """
+    if not threshold > 0.0:
+        return np.float32(-np.inf)
+    # By more than rounding can reach.
+    return np.float32(np.log(threshold / max(1.0 - threshold, 1e-7)) - 1e-2)
+
+
+@njit
+def probability(logit):  # type: ignore[no-untyped-def]
+    """The float32 probability of a float32 logit."""
+    return np.float32(1.0) / (np.float32(1.0) + np.exp(-logit))
+
+
+@njit
+def count_from(logits, least):  # type: ignore[no-untyped-def]
+    """How many (H, W) logits are as high as this; NaN is not."""
+    count = 0
+    for row in range(logits.shape[0]):
+        for column in range(logits.shape[1]):
+            count += logits[row, column] >= least
+    return count

@@ -23,7 +23,7 @@ _MAX_CORNERS = 19
 
 
 def bev_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return the intersection over union of every pair of boxes seen from above.
+    """Returns the intersection over union of every pair of boxes seen from above.
 
     Args:
         a: (N, 7) boxes x, y, z, length, width, height, yaw; metres and radians, LiDAR frame.
@@ -40,7 +40,7 @@ def bev_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def iou_3d(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return the intersection over union of the volumes of every pair of upright boxes.
+    """Returns the intersection over union of the volumes of every pair of upright boxes.
 
     Args:
         a: (N, 7) boxes x, y, z, length, width, height, yaw; metres and radians, LiDAR frame.
@@ -63,7 +63,7 @@ def nms_bev(
     max_num: int,
     labels: ArrayLike | None = None,
 ) -> NDArray[np.int64]:
-    """Keep the best-scored boxes that do not overlap a better one by more than a threshold.
+    """Keeps the best-scored boxes that do not overlap a better one by more than a threshold.
 
     Args:
         boxes: (N, 7) boxes x, y, z, length, width, height, yaw; metres and radians, LiDAR frame.
@@ -101,7 +101,7 @@ def nms_bev(
 
 
 def check_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
-    """Return boxes as a contiguous (N, 7) float64 array, refusing what the geometry cannot bear.
+    """Returns boxes as a contiguous (N, 7) float64 array, refusing what the geometry cannot bear.
 
     Raises:
         ValueError: If the shape is wrong, a value is not finite or a size is negative.
@@ -148,7 +148,7 @@ def _pairwise_iou(
 def _suppress(
     boxes: NDArray[np.float64], labels: NDArray[np.int64], iou_threshold: float, max_num: int
 ) -> NDArray[np.int64]:
-    """Return the indices that survive greedy suppression of boxes sorted by descending score."""
+    """Returns the indices that survive greedy suppression of boxes sorted by descending score."""
     num_boxes = boxes.shape[0]
     suppressed = np.zeros(num_boxes, dtype=np.bool_)
     kept = np.empty(min(num_boxes, max_num), dtype=np.int64)
@@ -186,7 +186,7 @@ def _suppress(
 def _intersection_area(
     a: NDArray[np.float64], b: NDArray[np.float64], buffer: NDArray[np.float64]
 ) -> float:
-    """Return the area that two boxes share seen from above; `buffer` is (2, 19, 2) scratch."""
+    """Returns the area that two boxes share seen from above; `buffer` is (2, 19, 2) scratch."""
     dx = b[0] - a[0]
     dy = b[1] - a[1]
     half_length_a, half_width_a = 0.5 * a[3], 0.5 * a[4]
@@ -224,11 +224,7 @@ def _intersection_area(
 
 @njit
 def _clip(
-    polygon: NDArray[np.float64],
-    count: int,
-    axis: int,
-    limit: float,
-    clipped: NDArray[np.float64],
+    polygon: NDArray[np.float64], count: int, axis: int, limit: float, clipped: NDArray[np.float64]
 ) -> int:
     """Cut a polygon at `axis` <= limit (limit >= 0, upper side) or >= limit (lower side).
 

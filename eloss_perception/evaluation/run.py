@@ -18,7 +18,7 @@ from eloss_perception.datasets.kitti.calibration import camera_view_mask
 from eloss_perception.datasets.kitti.check import check_split, require_objects
 from eloss_perception.datasets.kitti.convert import boxes_to_kitti, complete_bbox2d
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
-from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.boxes import CLASS_NAMES
 from eloss_perception.errors import DataError
 from eloss_perception.evaluation.bootstrap import Interval, ap_intervals, draw_frames
 from eloss_perception.evaluation.box_errors import box_errors

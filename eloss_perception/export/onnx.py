@@ -30,7 +30,7 @@ from eloss_perception.runtime.bundle import (
     sha256_of,
     write_facts,
 )
-from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.drive import simulate_scan
 from eloss_perception.training.checkpoints import earlier_runs, load_checkpoint, load_network
 from eloss_perception.training.metrics import METRICS_NAME, final_losses
 from eloss_perception.training.settings import GridConfig, TrainingSettings

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.detection.compiled import njit
-from eloss_perception.detection.point_fields import NEAREST_RETURN
+from eloss_perception.detection.points import NEAREST_RETURN
 from eloss_perception.health.sectors import NUM_SECTORS, sector_of
 
 _NEAREST_SQUARE, _FARTHEST_SQUARE = np.float32(NEAREST_RETURN**2), np.float32(1e12)
@@ -26,7 +26,7 @@ def sector_fingerprints(points: npt.NDArray[np.float32]) -> Fingerprints:
 
     Args:
         points: (N, 4) float32 x, y, z [m], intensity: a scan, or a sample of its points that their
-            content draws (``detection/sampling.py``).
+            content draws (``detection/points.py``).
 
     Returns:
         (16,) uint64 sums of hashes of the points; 0 where there are none.

@@ -61,7 +61,7 @@ def make_readings(
         layer_entropy: (L,) entropy of each tapped layer.
         layer_log_rms: (L,) log RMS of each tapped layer.
         sample: (M, 4) float32, a quarter of the whole scan in the network frame, intensity in
-            [0, 1]; see ``detection/sampling.py``.
+            [0, 1]; see ``detection/points.py``.
         counts: What the pillarizer counted in it.
 
     Returns:

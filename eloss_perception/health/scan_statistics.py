@@ -6,7 +6,7 @@ One pass over the points fills integer histograms, a second one over a few thous
 ground. Everything is counted or summed in integers (millimetres, 1/1000 of intensity), so the
 result does not depend on the order of the points, bit for bit; see ``detection/pillars.py`` for
 why that matters. It is cheap because it looks at a quarter of the points
-(``detection/sampling.py``) and needs no trigonometry: elevations are slopes z / r, sectors are cut
+(``detection/points.py``) and needs no trigonometry: elevations are slopes z / r, sectors are cut
 from the diamond angle.
 
 Coordinates are the network frame's: x forward, y left, z up, ground near z = -1.73 m.

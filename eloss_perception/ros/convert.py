@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.detection.point_fields import are_finished, copy_words, finish_points
+from eloss_perception.detection.points import are_finished, copy_words, finish_points
 from eloss_perception.detection.sensors import (
     NEUTRAL_INTENSITY,
     NO_INTENSITY,

@@ -23,7 +23,8 @@ from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
-from eloss_perception.detection.sensors import intensity_fault, sensor_boxes
+from eloss_perception.detection.points import intensity_fault
+from eloss_perception.detection.sensors import sensor_boxes
 from eloss_perception.errors import (
     BackendError,
     CloudError,

@@ -16,7 +16,7 @@ from eloss_perception.detection.decode import decode
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.heads import HeadConfig
 from eloss_perception.detection.pillars import PointCounts
-from eloss_perception.detection.sampling import Sampler
+from eloss_perception.detection.points import Sampler
 from eloss_perception.errors import BackendError, ConfigError
 from eloss_perception.health.fingerprints import Fingerprints, sector_fingerprints
 from eloss_perception.health.readings import make_readings

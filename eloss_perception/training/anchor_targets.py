@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.detection.classes import IGNORED
+from eloss_perception.detection.boxes import IGNORED
 from eloss_perception.detection.compiled import njit
 from eloss_perception.detection.decode_anchors import (
     NUM_ANCHOR_CHANNELS,

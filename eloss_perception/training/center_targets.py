@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.detection.classes import IGNORED
+from eloss_perception.detection.boxes import IGNORED
 from eloss_perception.detection.decode_center import NUM_BOX_CHANNELS, encode_box
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.heads import CenterHead

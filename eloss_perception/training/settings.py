@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.boxes import CLASS_NAMES
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.errors import ConfigError
 from eloss_perception.network.entropy_loss import EntropyLossConfig

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.detection.boxes import points_in_boxes
-from eloss_perception.detection.classes import IGNORED
+from eloss_perception.detection.boxes import IGNORED, points_in_boxes
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.heads import AnchorHead, CenterHead
 from eloss_perception.training.anchor_targets import make_anchor_targets

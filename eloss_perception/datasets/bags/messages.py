@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rosbags.typesys import Stores, get_typestore
 
-from eloss_perception.detection.boxes import corners_3d
-from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.boxes import CLASS_NAMES, corners_3d
 
 # The oldest distribution supported: the types used here are the same, hash for hash, up to Jazzy.
 TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
@@ -88,10 +87,7 @@ def image(pixels: npt.NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Any:
 
 
 def camera_info(
-    intrinsics: npt.NDArray[np.float64],
-    image_size: tuple[int, int],
-    stamp_ns: int,
-    frame_id: str,
+    intrinsics: npt.NDArray[np.float64], image_size: tuple[int, int], stamp_ns: int, frame_id: str
 ) -> Any:
     """sensor_msgs/CameraInfo of a rectified image: no distortion, no rotation.
 
@@ -173,10 +169,7 @@ def quaternion(rotation: npt.NDArray[np.float64]) -> tuple[float, float, float, 
 
 
 def ground_truth_markers(
-    boxes: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    stamp_ns: int,
-    frame_id: str,
+    boxes: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], stamp_ns: int, frame_id: str
 ) -> Any:
     """visualization_msgs/MarkerArray: a white wire frame a box, with a line to its front.
 
@@ -219,10 +212,7 @@ def boxes_from_markers(message: Any) -> tuple[npt.NDArray[np.float32], npt.NDArr
         size = (length, float(np.ptp(sideways)), float(np.ptp(corners[:, 2])))
         boxes.append((*corners.mean(axis=0), *size, yaw))
         labels.append(CLASS_NAMES.index(marker.text) if marker.text in CLASS_NAMES else -1)
-    return (
-        np.array(boxes, dtype=np.float32).reshape(-1, 7),
-        np.array(labels, dtype=np.int64),
-    )
+    return (np.array(boxes, dtype=np.float32).reshape(-1, 7), np.array(labels, dtype=np.int64))
 
 
 def _marker(

@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.datasets.kitti.objects import KittiObject
-from eloss_perception.detection.boxes import Boxes3D, corners_3d, wrap_angle
-from eloss_perception.detection.classes import CLASS_NAMES, IGNORED
+from eloss_perception.detection.boxes import CLASS_NAMES, IGNORED, Boxes3D, corners_3d, wrap_angle
 from eloss_perception.errors import DataError, printable
 
 # Nearer than this [m] an edge is cut before projection: the image plane's own depth has no image.

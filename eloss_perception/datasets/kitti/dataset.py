@@ -22,7 +22,7 @@ from eloss_perception.datasets.kitti.labels import (
 )
 from eloss_perception.datasets.kitti.layout import FRAME_ID, find_layout, read_image_set
 from eloss_perception.datasets.kitti.objects import reason
-from eloss_perception.detection.point_fields import NEAREST_RETURN
+from eloss_perception.detection.points import NEAREST_RETURN
 from eloss_perception.errors import DataError, printable
 from eloss_perception.files import write_file
 from eloss_perception.interrupts import check_interrupt

@@ -16,10 +16,8 @@ from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames, KittiSequence
 from eloss_perception.datasets.kitti.objects import KittiObject
 from eloss_perception.errors import DataError
-from eloss_perception.simulation.drive import simulate_drive
-from eloss_perception.simulation.kitti_labels import kitti_labels
+from eloss_perception.simulation.drive import kitti_labels, simulate_drive, simulate_scan
 from eloss_perception.simulation.lidar import SimulatedScan
-from eloss_perception.simulation.scene import simulate_scan
 
 # Scenes of these streams are no other part's: training, export, calibration and evaluation have
 # their own.

@@ -37,7 +37,7 @@ from eloss_perception.runtime.bundle import (
     write_facts,
     write_reference,
 )
-from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.drive import simulate_scan
 from eloss_perception.simulation.sensor_variants import sensor_variant
 from eloss_perception.training.data.simulated_dataset import SimulatedDataset
 

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from eloss_perception.datasets.kitti.dataset import KittiSequence
-from eloss_perception.detection.boxes import Boxes3D
-from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.boxes import CLASS_NAMES, Boxes3D
 from eloss_perception.health.words import cause_in_words
 from eloss_perception.plots.animation import Profile, Timeline, render_frame, save_animation
 from eloss_perception.plots.bev import render_bev

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from eloss_perception.datasets.bags.messages import boxes_from_markers
 from eloss_perception.datasets.bags.reader import BagReader
-from eloss_perception.detection.boxes import Boxes3D, wrap_angle
-from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.boxes import CLASS_NAMES, Boxes3D, wrap_angle
 from eloss_perception.detection.sensors import SENSORS
 from eloss_perception.errors import DataError
 from eloss_perception.replay.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC

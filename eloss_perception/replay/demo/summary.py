@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.boxes import CLASS_NAMES
 from eloss_perception.health.monitor import HealthLevel
 from eloss_perception.replay.demo.cars import CAR_MIN_IOU, CAR_MIN_POINTS, CAR_RANGE_M, CarsFound
 from eloss_perception.replay.demo.phases import phases_of

@@ -15,11 +15,6 @@ same arguments give the same result bit for bit.
 
 from eloss_perception.simulation.corruptions.apply import corrupt
 from eloss_perception.simulation.corruptions.scan import PointArray
-from eloss_perception.simulation.corruptions.table import (
-    CORRUPTIONS,
-    KINDS,
-    SEVERITIES,
-    Corruption,
-)
+from eloss_perception.simulation.corruptions.table import CORRUPTIONS, KINDS, SEVERITIES, Corruption
 
 __all__ = ["CORRUPTIONS", "KINDS", "SEVERITIES", "Corruption", "PointArray", "corrupt"]

@@ -18,10 +18,7 @@ SHIFT_SPEED_M_S = (2.0, 4.0, 6.0, 8.0, 10.0)
 
 
 def intensity_scale(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Intensity times 0.7, 0.5, 0.3, 0.15, 0; 0-1 taken for 0-255 looks like the last."""
     scaled: PointArray = points.copy()
@@ -30,10 +27,7 @@ def intensity_scale(
 
 
 def intensity_saturated(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """0-255 taken for 0-1 and clipped: everything but 0 becomes 1."""
     clipped: PointArray = points.copy()
@@ -42,10 +36,7 @@ def intensity_saturated(
 
 
 def swapped_axes(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Axes x and y exchanged: the world as in a mirror."""
     swapped: PointArray = points.copy()
@@ -54,10 +45,7 @@ def swapped_axes(
 
 
 def wrong_frame(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """A frame whose y axis points forward, as nuScenes' LiDAR frame: turned by 90 degrees."""
     turned: PointArray = points.copy()
@@ -67,10 +55,7 @@ def wrong_frame(
 
 
 def stale_scan(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """The previous scan once more, bit for bit: a driver that publishes a buffer nobody fills.
 
@@ -82,10 +67,7 @@ def stale_scan(
 
 
 def halved_rotation(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Half of the turn is missing, from an azimuth on that the seed draws.
 
@@ -96,10 +78,7 @@ def halved_rotation(
 
 
 def time_shift(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Half of the sweep belongs to the turn before, cut at an azimuth that the seed draws.
 

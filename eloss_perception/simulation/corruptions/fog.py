@@ -83,10 +83,7 @@ def _fog_echoes(
 
 
 def fog(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Meteorological visibility of 600, 300, 150, 100, 50 m."""
     alpha = EXTINCTION[severity - 1]

@@ -29,10 +29,7 @@ _BIN_DEG = 1.0
 
 
 def point_dropout(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """10, 25, 40, 55, 70 % of the points are lost, anywhere."""
     keep = rng.random(len(points), dtype=np.float32) >= DROPOUT_FRACTION[severity - 1]
@@ -57,10 +54,7 @@ def _is_outside_balls(points: PointArray, centres: PointArray, radius: float) ->
 
 
 def local_dropout(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """5, 10, 20, 40, 80 holes of 2 m radius.
 
@@ -76,10 +70,7 @@ def local_dropout(
 
 
 def field_of_view(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Only a sector straight ahead is left: 180, 120, 90, 60, 40 degrees wide."""
     half = np.radians(0.5 * FIELD_OF_VIEW_DEG[severity - 1])
@@ -88,10 +79,7 @@ def field_of_view(
 
 
 def dirt(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """2, 4, 6, 9, 12 soft-edged blotches on the cover, 70 to 100 % opaque in the middle.
 

@@ -18,30 +18,21 @@ HEIGHT_M = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def pitch(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """0.5, 1, 1.5, 2, 3 degrees about y, nose up or down as the seed has it."""
     return _turned(points, _sign(rng) * TILT_DEG[severity - 1], axis=0)
 
 
 def roll(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """0.5, 1, 1.5, 2, 3 degrees about x, to the left or right as the seed has it."""
     return _turned(points, _sign(rng) * TILT_DEG[severity - 1], axis=1)
 
 
 def height_offset(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """10 to 50 cm too high or too low, as the seed has it."""
     moved: PointArray = points.copy()

@@ -21,10 +21,7 @@ INTENSITY_SIGMA = (0.02, 0.05, 0.10, 0.20, 0.30)
 
 
 def gaussian_noise(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Sigma 2, 4, 6, 8, 10 cm on each coordinate."""
     noisy: PointArray = points.copy()
@@ -34,10 +31,7 @@ def gaussian_noise(
 
 
 def uniform_noise(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Up to 2, 4, 6, 8, 10 cm either way on each coordinate."""
     noisy: PointArray = points.copy()
@@ -47,10 +41,7 @@ def uniform_noise(
 
 
 def impulse_noise(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """3.3, 4, 5, 6.7, 10 % of the points are at a random range along their own ray."""
     noisy: PointArray = points.copy()
@@ -63,10 +54,7 @@ def impulse_noise(
 
 
 def intensity_noise(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Sigma 0.02, 0.05, 0.1, 0.2, 0.3 on the intensity, clipped to [0, 1]."""
     noisy: PointArray = points.copy()

@@ -30,10 +30,7 @@ EGO_YAW_RATE = (0.10, 0.15, 0.20, 0.22, 0.25)
 
 
 def beam_missing(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """12.5, 25, 50, 62.5, 75 % of the lasers are dead."""
     beams = beam_indices(points)
@@ -46,10 +43,7 @@ def beam_missing(
 
 
 def cross_sensor(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """A sensor of fewer beams: 48, 32, 21, 16, 11 of every 64, evenly spaced."""
     beams = beam_indices(points)
@@ -62,10 +56,7 @@ def cross_sensor(
 
 
 def crosstalk(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """0.4, 0.8, 1.2, 1.6, 2 % of the points are another sensor's: 3 m (sigma) off."""
     noisy: PointArray = points.copy()
@@ -78,10 +69,7 @@ def crosstalk(
 
 
 def incomplete_echo(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """30, 50, 70, 85, 95 % of the dark returns at a vehicle's height are lost.
 
@@ -97,10 +85,7 @@ def incomplete_echo(
 
 
 def motion_blur(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """The sensor drives and turns during its sweep, and nobody takes that out again.
 

@@ -80,10 +80,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         is_persistent=True,
     ),
     "crosstalk": Corruption(
-        sensor.crosstalk,
-        "0.4, 0.8, 1.2, 1.6, 2 % of the points 3 m (sigma) off",
-        _ROBO3D,
-        "sensor",
+        sensor.crosstalk, "0.4, 0.8, 1.2, 1.6, 2 % of the points 3 m (sigma) off", _ROBO3D, "sensor"
     ),
     "incomplete_echo": Corruption(
         sensor.incomplete_echo,

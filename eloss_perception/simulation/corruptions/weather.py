@@ -37,10 +37,7 @@ WATER_REFRACTIVE_INDEX = 1.33
 
 
 def snow(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Snowfall of 0.2 to 5 mm/h of water; flake sizes after Gunn and Marshall (1958)."""
     rate = SNOWFALL_MM_H[severity - 1]
@@ -49,10 +46,7 @@ def snow(
 
 
 def rain(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """Rain of 2 to 100 mm/h and drops on the cover; drop sizes after Marshall and Palmer (1948).
 
@@ -64,10 +58,7 @@ def rain(
 
 
 def wet_ground(
-    points: PointArray,
-    severity: int,
-    rng: np.random.Generator,
-    previous: PointArray | None = None,
+    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
 ) -> PointArray:
     """A film of water on the road: it darkens, and flat rays are mirrored away.
 

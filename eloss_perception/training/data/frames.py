@@ -16,10 +16,10 @@ import numpy.typing as npt
 from eloss_perception.datasets.kitti.calibration import camera_view_mask
 from eloss_perception.datasets.kitti.convert import labelled_boxes
 from eloss_perception.datasets.kitti.dataset import KittiDataset
-from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.boxes import CLASS_NAMES
 from eloss_perception.errors import DataError
 from eloss_perception.simulation import SIMULATOR_VERSION
-from eloss_perception.simulation.scene import simulate_scan
+from eloss_perception.simulation.drive import simulate_scan
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.detection.boxes import points_in_boxes
-from eloss_perception.detection.classes import IGNORED
+from eloss_perception.detection.boxes import IGNORED, points_in_boxes
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.training.data.frames import CountedSource
 from eloss_perception.training.data.local_ground import local_ground

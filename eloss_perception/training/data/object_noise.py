@@ -8,8 +8,7 @@ import math
 
 import numpy as np
 
-from eloss_perception.detection.boxes import points_in_boxes, wrap_angle
-from eloss_perception.detection.classes import IGNORED
+from eloss_perception.detection.boxes import IGNORED, points_in_boxes, wrap_angle
 from eloss_perception.detection.compiled import njit
 from eloss_perception.training.data.collisions import move_in_order
 from eloss_perception.training.data.frames import Frame

@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.datasets.kitti.objects import KittiObject
-from eloss_perception.simulation.kitti_labels import kitti_labels
+from eloss_perception.simulation.drive import kitti_labels, simulate_scan
 from eloss_perception.simulation.lidar import SimulatedScan
-from eloss_perception.simulation.scene import simulate_scan
 
 # Scenes of this stream are neither a training run's nor those of `eloss simulate`.
 _SEED_STREAM = 2

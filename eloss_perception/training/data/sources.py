@@ -15,7 +15,7 @@ from typing import NamedTuple
 from eloss_perception.datasets.kitti.check import check_split, require_objects
 from eloss_perception.datasets.kitti.dataset import KittiDataset
 from eloss_perception.datasets.kitti.leaks import refuse_shared_frames
-from eloss_perception.detection.classes import CLASS_NAMES
+from eloss_perception.detection.boxes import CLASS_NAMES
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.files import write_file
 from eloss_perception.training.data.augmentation import AugmentationConfig

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.detection.compiled import njit
-from eloss_perception.simulation.depth_buffer import GROUND, DepthBuffer
-from eloss_perception.simulation.ray_hash import hash_uniform
-from eloss_perception.simulation.rays import RayGrid
+from eloss_perception.simulation.lidar.rays import GROUND, DepthBuffer, RayGrid, hash_uniform
 
 STEP_X = 0.5  # metres between entries of the tables along the road
 STEP_V = 0.1  # metres between entries of the cross profile
@@ -36,8 +34,7 @@ def noise_tile() -> NDArray[np.float64]:
     return np.asarray((tile - tile.mean()) / tile.std())
 
 
-@dataclass(frozen=True)
-class Ground:
+class Ground(NamedTuple):
     """Height and material of the ground in the world frame.
 
     Attributes:
@@ -92,21 +89,7 @@ class Ground:
 
     def height_at(self, x: float, y: float) -> float:
         """Height of the ground at a world position."""
-        return float(
-            _height(
-                x,
-                y,
-                self.x_start,
-                self.centre,
-                self.height,
-                self.profile,
-                self.zone,
-                self.waviness,
-                self.crossings,
-                self.tile,
-                self.tile_offset,
-            )[0]
-        )
+        return float(_height(x, y, self)[0])
 
     def grade_at(self, x: float, y: float) -> float:
         """Slope of the ground along x under a vehicle [rad], positive uphill."""
@@ -125,19 +108,21 @@ def _table(values, at):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _height(x, y, x_start, centre, height, profile, zone, waviness, crossings, tile, tile_offset):  # type: ignore[no-untyped-def]
-    at = (x - x_start) / STEP_X
-    v = y - _table(centre, at)
+def _height(x, y, ground):  # type: ignore[no-untyped-def]
+    """Height of the ground at a world position, and its zone."""
+    zone, crossings, tile = ground.zone, ground.crossings, ground.tile
+    at = (x - ground.x_start) / STEP_X
+    v = y - _table(ground.centre, at)
     kind = zone[int(min(max(0.0, (v + HALF_V) / STEP_V), zone.shape[0] - 1.0))]
-    lift = _table(profile, (v + HALF_V) / STEP_V)
+    lift = _table(ground.profile, (v + HALF_V) / STEP_V)
     for k in range(crossings.shape[0]):
         if abs(x - crossings[k, 0]) < crossings[k, 1]:
             kind = ROAD
             lift = 0.0
-    z = _table(height, at) + lift
-    amplitude = waviness[kind]
+    z = _table(ground.height, at) + lift
+    amplitude = ground.waviness[kind]
     if amplitude > 0.0:
-        u, w = 2.0 * x + tile_offset, 2.0 * y + 37.0 * tile_offset
+        u, w = 2.0 * x + ground.tile_offset, 2.0 * y + 37.0 * ground.tile_offset
         iu, iw = math.floor(u), math.floor(w)
         fu, fw = u - iu, w - iw
         a, b = int(iu) % TILE, int(iw) % TILE
@@ -146,79 +131,28 @@ def _height(x, y, x_start, centre, height, profile, zone, waviness, crossings, t
             (1 - fu) * ((1 - fw) * tile[a, b] + fw * tile[a, e])
             + fu * ((1 - fw) * tile[c, b] + fw * tile[c, e])
         )
-    return z, kind, v
+    return z, kind
 
 
 def cast_ground(
     ground: Ground, rays: RayGrid, max_range: float, seed: int, buffer: DepthBuffer
 ) -> None:
-    """Cast the ground into the buffer, where it is nearer than what that holds.
+    """Casts the ground into the buffer, where it is nearer than what that holds.
 
     Args:
         max_range: Ground beyond it is not looked for [m].
         seed: Of the roughness.
     """
-    _cast_ground(
-        ground.x_start,
-        ground.centre,
-        ground.height,
-        ground.profile,
-        ground.zone,
-        ground.reflectivity,
-        ground.roughness,
-        ground.waviness,
-        ground.crossings,
-        ground.tile,
-        ground.tile_offset,
-        rays.position,
-        rays.rotation,
-        rays.origin_z,
-        rays.directions,
-        max_range,
-        seed,
-        buffer.depth,
-        buffer.signal,
-        buffer.owner,
-    )
+    _cast_ground(ground, rays, max_range, seed, buffer)
 
 
 @njit
-def _cast_ground(  # type: ignore[no-untyped-def]
-    x_start,
-    centre,
-    height,
-    profile,
-    zone,
-    reflectivity,
-    roughness,
-    waviness,
-    crossings,
-    tile,
-    tile_offset,
-    position,
-    rotation,
-    origin_z,
-    directions,
-    max_range,
-    seed,
-    depth,
-    signal,
-    owner,
-):
+def _cast_ground(ground, rays, max_range, seed, buffer):  # type: ignore[no-untyped-def]
+    depth, signal, owner = buffer
+    position, rotation, origin_z = rays.position, rays.rotation, rays.origin_z
+    directions = rays.directions
     num_beams, num_azimuth = depth.shape
-    here = _height(
-        position[0],
-        position[1],
-        x_start,
-        centre,
-        height,
-        profile,
-        zone,
-        waviness,
-        crossings,
-        tile,
-        tile_offset,
-    )[0]
+    here = _height(position[0], position[1], ground)[0]
     for b in range(num_beams):
         ox = position[0] + rotation[0, 2] * origin_z[b]
         oy = position[1] + rotation[1, 2] * origin_z[b]
@@ -239,19 +173,7 @@ def _cast_ground(  # type: ignore[no-untyped-def]
             for _ in range(24):
                 if t >= limit:
                     break
-                z, kind, _ = _height(
-                    ox + t * dx,
-                    oy + t * dy,
-                    x_start,
-                    centre,
-                    height,
-                    profile,
-                    zone,
-                    waviness,
-                    crossings,
-                    tile,
-                    tile_offset,
-                )
+                z, kind = _height(ox + t * dx, oy + t * dy, ground)
                 gap = oz + t * dz - z
                 if abs(gap) < 0.004 or (abs(gap) < 0.03 and t > 25.0):
                     hit = True
@@ -264,14 +186,14 @@ def _cast_ground(  # type: ignore[no-untyped-def]
                 continue
             previous = t
             t += (
-                roughness[kind]
+                ground.roughness[kind]
                 * 1.7
                 * (hash_uniform(seed + 4, b, j) + hash_uniform(seed + 5, b, j) - 1.0)
                 * min(1.0 / max(-dz, 0.02), 8.0)
             )
             if t >= limit:
                 continue
-            value = reflectivity[kind]
+            value = ground.reflectivity[kind]
             x, y = ox + t * dx, oy + t * dy
             key = int(math.floor(x * 1.5)) * 7919 + int(math.floor(y * 1.5))
             value *= 0.85 + 0.3 * hash_uniform(key, 11, kind)

@@ -4,17 +4,71 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.simulation.builder import LABELS
-from eloss_perception.simulation.depth_buffer import DepthBuffer
-from eloss_perception.simulation.ground import cast_ground
-from eloss_perception.simulation.lidar import LidarModel, SimulatedScan
-from eloss_perception.simulation.raycast import cast_parts
-from eloss_perception.simulation.rays import RayGrid
-from eloss_perception.simulation.scene_arrays import SceneArrays
-from eloss_perception.simulation.sensor_response import SensorResponse, report
+from eloss_perception.detection.sensors import LidarModel
+from eloss_perception.simulation.lidar.ground import Ground, cast_ground
+from eloss_perception.simulation.lidar.raycast import cast_parts
+from eloss_perception.simulation.lidar.rays import DepthBuffer, RayGrid
+from eloss_perception.simulation.lidar.response import SensorResponse, report
+from eloss_perception.simulation.objects.builder import LABELS, SceneBuilder
+
+
+@dataclass(frozen=True)
+class SceneArrays:
+    """A scene in the world frame: O objects made of P parts, standing on a ground.
+
+    Attributes:
+        parts: (P,) `PART` rows. faces: (K,) `FACE` rows of the polyhedra among them.
+        objects: (O, 4) world x, y, z, yaw of each object frame.
+        names: O KITTI types; None for scenery, which gets no box.
+        sizes: (O, 3) length, width, height of each box [m].
+        bottoms: (O,) height of each box's bottom over the object frame [m].
+        ground: What the objects stand on.
+    """
+
+    parts: NDArray[np.void]
+    faces: NDArray[np.void]
+    objects: NDArray[np.float64]
+    names: list[str | None]
+    sizes: NDArray[np.float64]
+    bottoms: NDArray[np.float64]
+    ground: Ground
+
+    @classmethod
+    def from_builder(cls, builder: SceneBuilder, ground: Ground) -> SceneArrays:
+        """Freezes what a builder collected."""
+        return cls(
+            parts=builder.part_array(),
+            faces=builder.face_array(),
+            objects=np.array(builder.poses, dtype=np.float64).reshape(-1, 4),
+            names=list(builder.names),
+            sizes=np.array(builder.sizes, dtype=np.float64).reshape(-1, 3),
+            bottoms=np.array(builder.bottoms, dtype=np.float64),
+            ground=ground,
+        )
+
+
+@dataclass(frozen=True)
+class SimulatedScan:
+    """One revolution and what was in it, in the LiDAR frame (x forward, y left, z up, metres).
+
+    Attributes:
+        points: (N, 4) float32 x, y, z, intensity in [0, 1]; ring by ring, azimuth ascending.
+        boxes: (M, 7) float32 x, y, z (geometric centre), length, width, height, yaw (ccw from +x).
+        labels: (M,) int64: 0 Car, 1 Pedestrian, 2 Cyclist, -1 an object to ignore.
+        names: M object types in KITTI's terms ("Car", "Van", "Person_sitting", ...).
+        num_points: (M,) int32 returns from each object, at least 1.
+    """
+
+    points: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    names: list[str]
+    num_points: NDArray[np.int32]
 
 
 def render(
@@ -25,7 +79,7 @@ def render(
     response: SensorResponse | None = None,
     azimuth_limits_deg: tuple[float, float] = (-180.0, 180.0),
 ) -> tuple[SimulatedScan, NDArray[np.int64]]:
-    """Scan a scene from a pose.
+    """Scans a scene from a pose.
 
     Args:
         pose: (4, 4) world from LiDAR. seed: Of the noise only.
@@ -36,7 +90,7 @@ def render(
         The scan, and for each of its boxes the index of the object in the scene (M,) int64.
 
     Raises:
-        ConfigError: Limits are not ascending or span more than a turn.
+        ConfigError: Limits are not ascending or span more than 360 degrees.
     """
     rng = np.random.default_rng([seed, 3])
     rays = RayGrid.fire(model, pose, azimuth_limits_deg, rng)

@@ -7,42 +7,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eloss_perception.detection.compiled import njit
-from eloss_perception.simulation.rays import RayGrid
-
-
-def part_windows(
-    parts: NDArray[np.void], objects: NDArray[np.float64], rays: RayGrid, max_range: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Place parts in the world and find the rays that can meet each.
-
-    Args:
-        parts: (P,) `PART` rows.
-        objects: (O, 4) world x, y, z, yaw of each object frame.
-        max_range: Parts beyond it have an empty window [m].
-
-    Returns:
-        (P, 3) centres relative to the sensor, along the world's axes; (P, 3, 3) world from part;
-        (P, 4) first and last beam, first and last column of a turn. The last column may exceed
-        `num_turn`: the window wraps. An empty window has its last beam before its first.
-    """
-    centres, axes, windows = _part_windows(
-        parts,
-        objects,
-        rays.position,
-        rays.rotation,
-        rays.elevation,
-        rays.origin_z.min(),
-        rays.origin_z.max(),
-        rays.azimuth.shape[1],
-        rays.start,
-        rays.step,
-        rays.num_turn,
-        max_range,
-    )
-    return centres, axes, windows
 
 
 @njit
@@ -63,20 +29,23 @@ def _set_rotation(m, yaw, pitch, roll):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _part_windows(  # type: ignore[no-untyped-def]
-    parts,
-    objects,
-    position,
-    rotation,
-    elevation,
-    z_low,
-    z_high,
-    num_azimuth,
-    azimuth_start,
-    azimuth_step,
-    num_turn,
-    max_range,
-):
+def part_windows(parts, objects, rays, max_range):  # type: ignore[no-untyped-def]
+    """Places parts in the world and finds the rays that can meet each.
+
+    Args:
+        parts: (P,) `PART` rows.
+        objects: (O, 4) world x, y, z, yaw of each object frame.
+        rays: `RayGrid`.
+        max_range: Parts beyond it have an empty window [m].
+
+    Returns:
+        (P, 3) centres relative to the sensor, along the world's axes; (P, 3, 3) world from part;
+        (P, 4) first and last beam, first and last column of a revolution. The last column may
+        exceed `num_turn`: the window wraps. An empty window has its last beam before its first.
+    """
+    position, rotation, elevation = rays.position, rays.rotation, rays.elevation
+    z_low, z_high = rays.origin_z.min(), rays.origin_z.max()
+    num_azimuth, num_turn = rays.azimuth.shape[1], rays.num_turn
     num_beams = elevation.shape[0]
     centres = np.empty((parts.shape[0], 3))
     axes = np.empty((parts.shape[0], 3, 3))
@@ -146,8 +115,8 @@ def _part_windows(  # type: ignore[no-untyped-def]
             b_last -= 1
         if b_last < b_first:
             continue
-        j_first = int(math.floor((middle + right - azimuth_start) / azimuth_step)) - 1
-        j_last = j_first + int(math.ceil((left - right) / azimuth_step)) + 3
+        j_first = int(math.floor((middle + right - rays.start) / rays.step)) - 1
+        j_last = j_first + int(math.ceil((left - right) / rays.step)) + 3
         shift = j_first // num_turn * num_turn
         j_first -= shift
         j_last -= shift

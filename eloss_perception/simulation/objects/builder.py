@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Collects the parts of a scene: objects with a pose, each made of simple solids."""
+"""What a scene is made of: objects with a pose, each a number of simple solids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,25 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from eloss_perception.simulation.parts import FACE, PART, POLYHEDRON
+# Kinds of parts.
+BOX, ELLIPSOID, CYLINDER, POLYHEDRON = 0, 1, 2, 3
+
+# One solid, in metres and radians in the frame of the object that it belongs to; what the material
+# columns mean is told by `SceneBuilder.add_part`. numba compiles for the very columns listed here.
+_PART_FLOATS = (
+    "x y z yaw pitch roll half_x half_y half_z reflectivity opacity absorb free_path exponent"
+)
+PART = np.dtype(
+    [("kind", np.int64), ("owner", np.int64)]
+    + [(name, np.float64) for name in _PART_FLOATS.split()]
+    + [("first_face", np.int64), ("num_faces", np.int64)]
+    + [("texture", np.float64), ("windows", np.float64)]
+)
+
+# One face of a polyhedron: inside is normal . x <= offset in the part's frame, with unit normals;
+# `factor` scales the part's reflectivity.
+_FACE_COLUMNS = "normal_x normal_y normal_z offset factor opacity absorb"
+FACE = np.dtype([(name, np.float64) for name in _FACE_COLUMNS.split()])
 
 LABELS = {"Car": 0, "Pedestrian": 1, "Cyclist": 2}
 """Class index of a KITTI type; every other type is -1, to ignore."""

@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.detection.compiled import njit
-from eloss_perception.simulation.depth_buffer import NO_HIT, DepthBuffer
-from eloss_perception.simulation.lidar import LidarModel
-from eloss_perception.simulation.ray_hash import hash_uniform
-from eloss_perception.simulation.rays import RayGrid
+from eloss_perception.detection.sensors import LidarModel
+from eloss_perception.simulation.lidar.rays import NO_HIT, DepthBuffer, RayGrid, hash_uniform
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class SensorResponse:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, model: LidarModel) -> SensorResponse:
-        """Draw a response around that of the KITTI vehicle's sensor."""
+        """Draws a response around that of the KITTI vehicle's sensor."""
         beam_gain = np.clip(rng.normal(1.0, model.beam_gain_spread, model.num_beams), 0.4, 1.5)
         return cls(
             gain=float(np.clip(rng.normal(1.0, 0.12), 0.65, 1.4)),
@@ -59,7 +57,7 @@ def report(
     seed: int,
     num_objects: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Turn hits into points with noise and losses.
+    """Turns hits into points with noise and losses.
 
     Args:
         seed: Of the noise.
@@ -69,23 +67,13 @@ def report(
         (N, 4) points in the LiDAR frame, beam by beam; (O,) returns from each object.
     """
     points, counts = _report(
-        buffer.depth,
-        buffer.signal,
-        buffer.owner,
+        buffer,
+        rays,
         np.where(rays.azimuth > math.pi, rays.azimuth - 2.0 * math.pi, rays.azimuth),
-        rays.elevation,
-        rays.origin_z,
         np.radians(np.array(model.ego_mask_deg, dtype=np.float64).reshape(-1, 3)),
         np.ones(model.num_beams) if response.beam_gain is None else response.beam_gain,
-        response.gain,
-        response.half_range,
-        response.offset,
-        response.noise,
-        response.dropout,
-        model.range_noise,
-        model.signal_threshold,
-        model.min_range,
-        model.max_range,
+        (response.gain, response.half_range, response.offset, response.noise, response.dropout),
+        (model.range_noise, model.signal_threshold, model.min_range, model.max_range),
         seed,
         num_objects,
     )
@@ -94,26 +82,12 @@ def report(
 
 @njit
 def _report(  # type: ignore[no-untyped-def]
-    depth,
-    signal,
-    owner,
-    azimuth,
-    elevation,
-    origin_z,
-    ego_mask,
-    beam_gain,
-    gain,
-    half_range,
-    offset,
-    noise,
-    dropout,
-    range_noise,
-    threshold,
-    min_range,
-    max_range,
-    seed,
-    num_objects,
+    buffer, rays, azimuth, ego_mask, beam_gain, response, limits, seed, num_objects
 ):
+    depth, signal, owner = buffer
+    elevation, origin_z = rays.elevation, rays.origin_z
+    gain, half_range, offset, noise, dropout = response
+    range_noise, threshold, min_range, max_range = limits
     num_beams, num_azimuth = depth.shape
     points = np.empty((num_beams * num_azimuth, 4), np.float32)
     counts = np.zeros(num_objects, np.int32)

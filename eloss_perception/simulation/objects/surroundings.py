@@ -8,8 +8,7 @@ import math
 
 import numpy as np
 
-from eloss_perception.simulation.builder import SceneBuilder
-from eloss_perception.simulation.parts import BOX, CYLINDER, ELLIPSOID
+from eloss_perception.simulation.objects.builder import BOX, CYLINDER, ELLIPSOID, SceneBuilder
 
 Rng = np.random.Generator
 

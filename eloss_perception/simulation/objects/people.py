@@ -8,8 +8,16 @@ import math
 
 import numpy as np
 
-from eloss_perception.simulation.builder import STILL, Motion, SceneBuilder, Vector, sample_size
-from eloss_perception.simulation.parts import BOX, CYLINDER, ELLIPSOID
+from eloss_perception.simulation.objects.builder import (
+    BOX,
+    CYLINDER,
+    ELLIPSOID,
+    STILL,
+    Motion,
+    SceneBuilder,
+    Vector,
+    sample_size,
+)
 
 
 def _limb(

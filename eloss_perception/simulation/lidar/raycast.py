@@ -18,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.detection.compiled import njit
-from eloss_perception.simulation.depth_buffer import DepthBuffer
-from eloss_perception.simulation.parts import BOX, CYLINDER, ELLIPSOID, POLYHEDRON
-from eloss_perception.simulation.ray_hash import hash_uniform
-from eloss_perception.simulation.raycast_window import part_windows
-from eloss_perception.simulation.rays import RayGrid
+from eloss_perception.simulation.lidar.rays import DepthBuffer, RayGrid, hash_uniform
+from eloss_perception.simulation.lidar.windows import part_windows
+from eloss_perception.simulation.objects.builder import BOX, CYLINDER, ELLIPSOID, POLYHEDRON
 
 _MISS = (1.0, -1.0, 1.0, -1)
 
@@ -36,7 +34,7 @@ def cast_parts(
     seed: int,
     buffer: DepthBuffer,
 ) -> None:
-    """Cast all parts into the buffer.
+    """Casts all parts into the buffer.
 
     Args:
         parts: (P,) `PART` rows. faces: (K,) `FACE` rows of the polyhedra.
@@ -46,21 +44,7 @@ def cast_parts(
         buffer: Updated where a part is nearer than what it holds.
     """
     centres, axes, windows = part_windows(parts, objects, rays, max_range)
-    _cast_parts(
-        parts,
-        faces,
-        centres,
-        axes,
-        windows,
-        rays.rotation,
-        rays.origin_z,
-        rays.directions,
-        rays.num_turn,
-        seed,
-        buffer.depth,
-        buffer.signal,
-        buffer.owner,
-    )
+    _cast_parts(parts, faces, centres, axes, windows, rays, seed, buffer)
 
 
 # The functions below return where a ray o + t d (in the part's frame, d of unit length) enters and
@@ -189,21 +173,10 @@ def _texture(part, p, o, d, t):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _cast_parts(  # type: ignore[no-untyped-def]
-    parts,
-    faces,
-    centres,
-    axes,
-    windows,
-    rotation,
-    origin_z,
-    directions,
-    num_turn,
-    seed,
-    depth,
-    signal,
-    owner,
-):
+def _cast_parts(parts, faces, centres, axes, windows, rays, seed, buffer):  # type: ignore[no-untyped-def]
+    depth, signal, owner = buffer
+    rotation, origin_z, directions = rays.rotation, rays.origin_z, rays.directions
+    num_turn = rays.num_turn
     num_azimuth = depth.shape[1]
     o = np.empty(3)
     d = np.empty(3)

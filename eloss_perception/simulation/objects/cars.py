@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eloss_perception.simulation.builder import (
+from eloss_perception.simulation.objects.builder import (
+    BOX,
     STILL,
     Face,
     Motion,
@@ -16,8 +17,7 @@ from eloss_perception.simulation.builder import (
     face_through,
     sample_size,
 )
-from eloss_perception.simulation.parts import BOX
-from eloss_perception.simulation.vehicle_parts import add_lights, add_wheels, paint
+from eloss_perception.simulation.objects.vehicles import add_lights, add_wheels, paint
 
 # Limits from which each car of a style draws: hood and trunk as shares of the length, slope of
 # windscreen and rear window as run per rise, height of the belt line as a share of the height.
