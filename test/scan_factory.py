@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.simulation.beams import HDL64E_ELEVATION
+from eloss_perception.simulation.corruptions.sensor import HDL64E_ELEVATION
 
 
 def make_scan(num_columns: int = 400, seed: int = 0) -> npt.NDArray[np.float32]:

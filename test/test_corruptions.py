@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scan_factory import make_scan
 
 from eloss_perception.errors import CloudError, ConfigError
-from eloss_perception.simulation.beams import beam_indices
 from eloss_perception.simulation.corruptions import (
     CORRUPTIONS,
     KINDS,
@@ -23,6 +22,7 @@ from eloss_perception.simulation.corruptions import (
     PointArray,
     corrupt,
 )
+from eloss_perception.simulation.corruptions.sensor import beam_indices
 from eloss_perception.simulation.schedule import (
     CorruptionWindow,
     corrupt_on_schedule,

@@ -12,7 +12,7 @@ import pytest
 from scan_factory import make_scan
 
 from eloss_perception.simulation.corruptions import corrupt
-from eloss_perception.simulation.corruptions.road import fit_road
+from eloss_perception.simulation.corruptions.scan import fit_road
 from eloss_perception.simulation.schedule import CorruptionWindow, corrupt_on_schedule, is_stuck
 
 PERIOD_NS = 100_000_000

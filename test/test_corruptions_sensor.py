@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scan_factory import make_scan
 
-from eloss_perception.simulation.beams import beam_indices
 from eloss_perception.simulation.corruptions import corrupt
-from eloss_perception.simulation.corruptions.loss import _is_outside_balls
+from eloss_perception.simulation.corruptions.noise import _is_outside_balls
+from eloss_perception.simulation.corruptions.sensor import beam_indices
 from eloss_perception.simulation.schedule import CorruptionWindow, corrupt_on_schedule
 
 

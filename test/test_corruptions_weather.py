@@ -14,7 +14,7 @@ from scan_factory import make_scan
 
 from eloss_perception.simulation.corruptions import SEVERITIES, corrupt
 from eloss_perception.simulation.corruptions.precipitation import Particles, with_particles
-from eloss_perception.simulation.corruptions.receiver import (
+from eloss_perception.simulation.corruptions.scan import (
     BEAM_DIAMETER_M,
     BEAM_DIVERGENCE,
     OVERLAP_FULL_M,

@@ -62,7 +62,7 @@ def test_the_ground_has_a_height_at_any_place_or_none(far: float) -> None:
 
 def test_pitch_tilts_the_ground_and_keeps_labels_on_it() -> None:
     builder = SceneBuilder()
-    cars.add_car(builder, np.random.default_rng(0), 15.0, 0.0, 0.0, 0.3)
+    cars.add_car(builder, np.random.default_rng(0), (15.0, 0.0, 0.0, 0.3))
     scan, _ = scan_of(builder, pitch=math.radians(2.0))
     ahead = scan.points[(scan.points[:, 0] > 8.0) & (scan.points[:, 0] < 10.0)]
     # Nose down by 2 deg: the ground ahead comes up in the sensor frame.
@@ -79,7 +79,7 @@ def test_pitch_tilts_the_ground_and_keeps_labels_on_it() -> None:
 @pytest.mark.parametrize(("kind", "expected"), [(BOX, 9.0), (CYLINDER, 9.0), (ELLIPSOID, 9.0)])
 def test_range_to_a_solid_ahead(kind: int, expected: float) -> None:
     builder = SceneBuilder()
-    owner = builder.add_object(10.0, 0.0, 1.73, 0.0, "Misc", (2.0, 2.0, 2.0))
+    owner = builder.add_object((10.0, 0.0, 1.73, 0.0), "Misc", (2.0, 2.0, 2.0))
     builder.add_part(kind, owner, (0.0, 0.0, 0.2), (1.0, 1.0, 1.0), 0.5)
     points = scan_of(builder)[0].points
     ahead = points[
@@ -94,7 +94,7 @@ def test_range_to_a_solid_ahead(kind: int, expected: float) -> None:
 
 def test_oblique_wall_is_a_plane() -> None:
     builder = SceneBuilder()
-    surroundings.add_box(builder, 12.0, 0.0, 0.0, 0.5, 20.0, 0.2, 6.0, 0.5)
+    surroundings.add_box(builder, (12.0, 0.0, 0.0, 0.5), (20.0, 0.2, 6.0), 0.5)
     points = scan_of(builder)[0].points
     wall = points[(points[:, 0] > 0) & (points[:, 2] > -1.5)]
     normal = np.array([-math.sin(0.5), math.cos(0.5)])
@@ -105,9 +105,9 @@ def test_oblique_wall_is_a_plane() -> None:
 
 def test_what_stands_behind_a_wall_is_not_seen() -> None:
     builder = SceneBuilder()
-    cars.add_car(builder, np.random.default_rng(1), 20.0, 0.0, 0.0, 0.0)
+    cars.add_car(builder, np.random.default_rng(1), (20.0, 0.0, 0.0, 0.0))
     assert scan_of(builder)[0].num_points[0] > 100
-    surroundings.add_box(builder, 10.0, 0.0, 0.0, 0.0, 0.3, 12.0, 4.0, 0.5)
+    surroundings.add_box(builder, (10.0, 0.0, 0.0, 0.0), (0.3, 12.0, 4.0), 0.5)
     scan, tracks = scan_of(builder)
     assert len(scan.boxes) == len(tracks) == 0
 
@@ -118,7 +118,7 @@ def test_returns_of_an_object_lie_in_its_box(add, seed: int) -> None:  # type: i
     rng = np.random.default_rng(seed)
     builder = SceneBuilder()
     yaw = float(rng.uniform(-3.0, 3.0))
-    add(builder, rng, 9.0, 2.0, 0.0, yaw)
+    add(builder, rng, (9.0, 2.0, 0.0, yaw))
     scan, _ = scan_of(builder)
     box = scan.boxes[0].astype(np.float64)
     off_ground = scan.points[scan.points[:, 2] > -1.73 + 0.1, :3].astype(np.float64)
@@ -135,8 +135,8 @@ def test_returns_of_an_object_lie_in_its_box(add, seed: int) -> None:  # type: i
 
 def test_foliage_lets_some_rays_pass() -> None:
     builder = SceneBuilder()
-    surroundings.add_box(builder, 10.0, 0.0, 0.0, 0.0, 1.0, 30.0, 6.0, 0.5, free_path=1.0)
-    surroundings.add_box(builder, 20.0, 0.0, 0.0, 0.0, 0.2, 80.0, 12.0, 0.5)
+    surroundings.add_box(builder, (10.0, 0.0, 0.0, 0.0), (1.0, 30.0, 6.0), 0.5, free_path=1.0)
+    surroundings.add_box(builder, (20.0, 0.0, 0.0, 0.0), (0.2, 80.0, 12.0), 0.5)
     points = scan_of(builder)[0].points
     level = points[:, 2] - 0.2 > -0.03 * points[:, 0]
     high = points[level & (np.abs(points[:, 1]) < 0.2 * points[:, 0])]
@@ -148,7 +148,7 @@ def test_dark_surfaces_vanish_with_range() -> None:
     counts = []
     for x in (15.0, 60.0):
         builder = SceneBuilder()
-        owner = builder.add_object(x, 0.0, 0.0, 0.0, "Misc", (1.0, 1.0, 1.0))
+        owner = builder.add_object((x, 0.0, 0.0, 0.0), "Misc", (1.0, 1.0, 1.0))
         builder.add_part(BOX, owner, (0.0, 0.0, 1.5), (0.5, 0.1 * x, 0.1 * x), 0.05)
         scan = scan_of(builder, model=dataclasses.replace(LIDARS["hdl64e"]))[0]
         counts.append(int(scan.num_points.sum()))

@@ -6,15 +6,20 @@ Every corruption takes points (N, 4) float32 (x, y, z in metres in the LiDAR fra
 1]), a severity of 1 to 5 and a seed, and returns new points. The input is never written to, and the
 same arguments give the same result bit for bit.
 
-- `table`: all of them by name, with what the severities mean and where the numbers come from.
-  `apply`: how one of them is put on a scan.
-- `weather` and `fog`, `sensor`, `noise`, `loss`, `mounting`, `driver`: one function each.
-- `precipitation` (flakes and drops in a beam), `receiver` (which echo it can still see), `road`
-  (where the road is), `scan`: the physics that several share.
+- `table`: all of them by name, with what the severities mean and where the numbers come from, and
+  how one is put on a scan.
+- `weather`, `sensor`, `noise` (and loss), `driver` (and mounting): one function each.
+- `precipitation` (flakes and drops in a beam), `scan` (the receiver, the road, directions): what
+  several share.
 """
 
-from eloss_perception.simulation.corruptions.apply import corrupt
 from eloss_perception.simulation.corruptions.scan import PointArray
-from eloss_perception.simulation.corruptions.table import CORRUPTIONS, KINDS, SEVERITIES, Corruption
+from eloss_perception.simulation.corruptions.table import (
+    CORRUPTIONS,
+    KINDS,
+    SEVERITIES,
+    Corruption,
+    corrupt,
+)
 
 __all__ = ["CORRUPTIONS", "KINDS", "SEVERITIES", "Corruption", "PointArray", "corrupt"]

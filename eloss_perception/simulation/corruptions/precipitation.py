@@ -15,15 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from eloss_perception.detection.compiled import njit
-from eloss_perception.simulation.corruptions.receiver import (
+from eloss_perception.simulation.corruptions.scan import (
     BEAM_DIAMETER_M,
     BEAM_DIVERGENCE,
     MIN_REFLECTIVITY,
     NOISE_FLOOR,
     OVERLAP_FULL_M,
     OVERLAP_START_M,
+    FloatArray,
+    PointArray,
+    Rng,
 )
-from eloss_perception.simulation.corruptions.scan import FloatArray, PointArray
 
 # No particle answers above the noise from beyond [m]; steps are finer than the beam's growth.
 _RANGE_EDGES = np.arange(OVERLAP_START_M, 40.1, 0.25)
@@ -147,7 +149,7 @@ def _strongest_echoes(
 
 
 def with_particles(
-    points: PointArray, particles: Particles, rng: np.random.Generator, gain: float = 1.0
+    points: PointArray, particles: Particles, rng: Rng, gain: float = 1.0
 ) -> PointArray:
     """Returns the scan as measured through falling particles.
 

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""All corruptions by name, with what their severities mean and where the numbers come from."""
+"""All corruptions by name, with what their severities mean, and how one is put on a scan.
+
+A new one is a function in the file of its kind and an entry here.
+"""
 
 from __future__ import annotations
 
@@ -9,37 +12,45 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eloss_perception.simulation.corruptions import driver, loss, mounting, noise, sensor, weather
-from eloss_perception.simulation.corruptions.fog import fog
-from eloss_perception.simulation.corruptions.scan import PointArray
+from eloss_perception.errors import CloudError, ConfigError
+from eloss_perception.simulation.corruptions import driver, noise, sensor, weather
+from eloss_perception.simulation.corruptions.scan import PointArray, Rng, is_return
 
 SEVERITIES = (1, 2, 3, 4, 5)
 KINDS = ("weather", "sensor", "noise", "loss", "mounting", "driver")
 
-Apply = Callable[[PointArray, int, np.random.Generator, "PointArray | None"], PointArray]
-
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One way in which a scan goes bad.
+    """One way to degrade a scan.
 
     Attributes:
-        apply: Takes points, severity, random generator and the previous clean scan or None.
+        function: Takes points, severity and random generator, and the previous clean scan or None
+            if `takes_previous`.
         what: What the five severities mean, with units.
         source: Where the numbers come from.
         kind: One of ``KINDS``.
         has_degree: False where every severity is the same.
         is_persistent: Drawn once for a window of time (a dead laser stays dead), not every scan.
+        takes_previous: Made of this scan and the one before.
         needs_previous: Shows between scans only: there is nothing to see in a single one.
     """
 
-    apply: Apply
+    function: Callable[..., PointArray]
     what: str
     source: str
     kind: str
     has_degree: bool = True
     is_persistent: bool = False
+    takes_previous: bool = False
     needs_previous: bool = False
+
+    def apply(
+        self, points: PointArray, severity: int, rng: Rng, previous: PointArray | None = None
+    ) -> PointArray:
+        """Returns the degraded scan, without the checks of `corrupt`; arguments as there."""
+        before = (previous,) if self.takes_previous else ()
+        return self.function(points, severity, rng, *before)
 
 
 _DONG = "Dong et al., Common Corruptions, CVPR 2023"
@@ -49,7 +60,7 @@ _PRACTICE = "a driver's or its settings' mistake; no numbers to cite"
 
 CORRUPTIONS: dict[str, Corruption] = {
     "fog": Corruption(
-        fog,
+        weather.fog,
         "meteorological visibility 600, 300, 150, 100, 50 m",
         "Rasshofer et al., Adv. Radio Sci. 2011; Hahner et al., Fog Simulation, ICCV 2021",
         "weather",
@@ -121,47 +132,47 @@ CORRUPTIONS: dict[str, Corruption] = {
         "noise",
     ),
     "point_dropout": Corruption(
-        loss.point_dropout,
+        noise.point_dropout,
         "10, 25, 40, 55, 70 % of the points lost",
         f"density decrease: {_DONG}",
         "loss",
     ),
     "local_dropout": Corruption(
-        loss.local_dropout,
+        noise.local_dropout,
         "5, 10, 20, 40, 80 holes of 2 m radius",
         f"local density decrease: {_DONG}",
         "loss",
     ),
     "field_of_view": Corruption(
-        loss.field_of_view,
+        noise.field_of_view,
         "180, 120, 90, 60, 40 degrees ahead are left",
         f"field-of-view lost: {_DONG}, from its middle on",
         "loss",
         is_persistent=True,
     ),
     "dirt": Corruption(
-        loss.dirt,
+        noise.dirt,
         "2, 4, 6, 9, 12 blotches on the cover, 70, 90, 97, 99, 100 % opaque",
         "two passes through the cover and the range law; floor: HDL-64E's data sheet",
         "loss",
         is_persistent=True,
     ),
     "pitch": Corruption(
-        mounting.pitch,
+        driver.pitch,
         "0.5, 1, 1.5, 2, 3 degrees nose up or down",
         f"spatial misalignment: {_DONG}",
         "mounting",
         is_persistent=True,
     ),
     "roll": Corruption(
-        mounting.roll,
+        driver.roll,
         "0.5, 1, 1.5, 2, 3 degrees to the left or right",
         f"spatial misalignment: {_DONG}",
         "mounting",
         is_persistent=True,
     ),
     "height_offset": Corruption(
-        mounting.height_offset,
+        driver.height_offset,
         "0.1, 0.2, 0.3, 0.4, 0.5 m too high or too low",
         "from a loaded vehicle's springs to another vehicle's roof",
         "mounting",
@@ -205,11 +216,12 @@ CORRUPTIONS: dict[str, Corruption] = {
         "driver",
         has_degree=False,
         is_persistent=True,
+        takes_previous=True,
         needs_previous=True,
     ),
     "halved_rotation": Corruption(
         driver.halved_rotation,
-        "half of the turn missing, cut at a random azimuth",
+        "half of the revolution missing, cut at a random azimuth",
         _PRACTICE,
         "driver",
         has_degree=False,
@@ -221,5 +233,56 @@ CORRUPTIONS: dict[str, Corruption] = {
         f"time shift; {_PRACTICE}",
         "driver",
         is_persistent=True,
+        takes_previous=True,
     ),
 }
+
+
+def corrupt(
+    points: PointArray, name: str, severity: int, seed: int, previous: PointArray | None = None
+) -> PointArray:
+    """Returns the scan as a degraded sensor would have delivered it.
+
+    Rows that are no returns (not finite, or kilometres away) were not measured: they are passed on
+    unchanged, behind the others.
+
+    Args:
+        points: (N, 4) float32 x, y, z [m, LiDAR frame] and intensity in [0, 1]; columns behind
+            these, such as the row of a message, go with their point. Not modified.
+        name: One of ``CORRUPTIONS``.
+        severity: 1 (barely visible) to 5 (severe).
+        seed: The same seed gives the same result.
+        previous: (K, 4) the clean scan before this one, if there was one; with the same further
+            columns. Not modified.
+
+    Returns:
+        (M, 4) float32, or as many columns as there were.
+
+    Raises:
+        ConfigError: Unknown name or severity out of range.
+        CloudError: Points of another shape.
+    """
+    if name not in CORRUPTIONS:
+        raise ConfigError(
+            f"unknown corruption {name!r}; valid are {', '.join(sorted(CORRUPTIONS))}"
+        )
+    if severity not in SEVERITIES:
+        raise ConfigError(f"severity of {name} is {severity!r}; valid are 1, 2, 3, 4, 5")
+    points = _checked(points)
+    if previous is not None:
+        previous = _checked(previous)
+    corruption = CORRUPTIONS[name]
+    rng = np.random.default_rng(seed)
+    if corruption.needs_previous:  # Repeats a scan as a whole.
+        return corruption.apply(points, severity, rng, previous)
+    measured = is_return(points)
+    if measured.all():
+        return corruption.apply(points, severity, rng, previous)
+    corrupted = corruption.apply(points[measured], severity, rng, previous)
+    return np.concatenate([corrupted, points[~measured]])
+
+
+def _checked(points: PointArray) -> PointArray:
+    if points.ndim != 2 or points.shape[1] < 4:
+        raise CloudError(f"points have shape {points.shape}; (N, 4) expected")
+    return np.ascontiguousarray(points, dtype=np.float32)

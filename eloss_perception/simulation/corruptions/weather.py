@@ -1,15 +1,41 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Snow, rain and a wet road; fog has a file of its own."""
+"""Fog, snow, rain and a wet road.
+
+Fog has the physics of Rasshofer et al., *Influences of weather phenomena on automotive laser radar
+systems* (2011), with the attenuations of Hahner et al., *Fog Simulation on Real LiDAR Point Clouds
+for 3D Object Detection in Adverse Weather* (ICCV 2021): targets fade, and droplets answer.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from eloss_perception.detection.compiled import njit
 from eloss_perception.simulation.corruptions.precipitation import Particles, with_particles
-from eloss_perception.simulation.corruptions.receiver import MIN_REFLECTIVITY, NOISE_FLOOR
-from eloss_perception.simulation.corruptions.road import heights_over_road, is_road
-from eloss_perception.simulation.corruptions.scan import PointArray, ranges
+from eloss_perception.simulation.corruptions.scan import (
+    MIN_REFLECTIVITY,
+    NOISE_FLOOR,
+    OVERLAP_FULL_M,
+    OVERLAP_START_M,
+    FloatArray,
+    PointArray,
+    Rng,
+    heights_over_road,
+    is_road,
+    ranges,
+)
+
+# Extinction [1/m]; visibility MOR = ln(20) / alpha = 600, 300, 150, 100, 50 m (Hahner et al.).
+EXTINCTION = (0.005, 0.01, 0.02, 0.03, 0.06)
+# Backscatter [1/(m sr)] times MOR [m] (Rasshofer et al.).
+BACKSCATTER_MOR = 0.046
+# Half the length of a pulse in space [m]: the depth of fog that one instant of the echo integrates.
+# c * 5 ns / 2.
+PULSE_DEPTH_M = 0.75
+RANGE_STEP_M = 0.1
+# Fog is patchy: the spread of the logarithm of the backscatter from pulse to pulse.
+PATCHINESS = 0.8
 
 # Water equivalent [mm/h]: flurries, light, moderate, heavy snow (above 2.5), a snowstorm. Hahner et
 # al. (CVPR 2022) sample 0.5 to 2.5.
@@ -36,18 +62,14 @@ WET_ALBEDO_RATIO = 0.5
 WATER_REFRACTIVE_INDEX = 1.33
 
 
-def snow(
-    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
-) -> PointArray:
+def snow(points: PointArray, severity: int, rng: Rng) -> PointArray:
     """Snowfall of 0.2 to 5 mm/h of water; flake sizes after Gunn and Marshall (1958)."""
     rate = SNOWFALL_MM_H[severity - 1]
     flakes = Particles(3800.0 * rate**-0.87, 2.55 * rate**-0.48, SNOW_EXPANSION, SNOW_REFLECTIVITY)
     return with_particles(points, flakes, rng)
 
 
-def rain(
-    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
-) -> PointArray:
+def rain(points: PointArray, severity: int, rng: Rng) -> PointArray:
     """Rain of 2 to 100 mm/h and drops on the cover; drop sizes after Marshall and Palmer (1948).
 
     As Goodin et al., *Predicting the Influence of Rain on LIDAR in ADAS* (Electronics 2019), find,
@@ -57,9 +79,7 @@ def rain(
     return with_particles(points, drops, rng, WET_COVER_GAIN[severity - 1])
 
 
-def wet_ground(
-    points: PointArray, severity: int, rng: np.random.Generator, previous: PointArray | None = None
-) -> PointArray:
+def wet_ground(points: PointArray, severity: int, rng: Rng) -> PointArray:
     """A film of water on the road: it darkens, and flat rays are mirrored away.
 
     The mechanism of Hahner et al. (CVPR 2022): light enters and leaves through the film, each time
@@ -90,3 +110,82 @@ def _fresnel(cosine: PointArray) -> PointArray:
     along = (inside - n * cosine) / (inside + n * cosine)
     reflected: PointArray = 0.5 * (across**2 + along**2)
     return reflected
+
+
+def fog(points: PointArray, severity: int, rng: Rng) -> PointArray:
+    """Meteorological visibility of 600, 300, 150, 100, 50 m."""
+    alpha = EXTINCTION[severity - 1]
+    backscatter = BACKSCATTER_MOR * alpha / np.log(20.0)
+    # Echo power of fog at range r, seen through the fog in front of it and the receiver's overlap.
+    ranges = np.arange(OVERLAP_START_M, 30.0, RANGE_STEP_M)
+    overlap = (ranges - OVERLAP_START_M) / (OVERLAP_FULL_M - OVERLAP_START_M)
+    echo = np.clip(overlap, 0.0, 1.0) * np.exp(-2.0 * alpha * ranges) / ranges**2
+    cumulative = np.concatenate([[0.0], np.cumsum(echo)[:-1]])
+    cumulative /= cumulative[-1]
+    peak_echo = backscatter * PULSE_DEPTH_M * float(echo.max())
+    uniforms = rng.random((len(points), 2), dtype=np.float32)
+    patches = np.exp(PATCHINESS * rng.standard_normal(len(points), dtype=np.float32))
+    out = np.empty_like(points)
+    kept = _fog_echoes(
+        points,
+        uniforms,
+        patches,
+        alpha,
+        peak_echo,
+        ranges,
+        cumulative,
+        MIN_REFLECTIVITY,
+        NOISE_FLOOR / np.pi,
+        out,
+    )
+    return np.array(out[:kept])
+
+
+@njit
+def _fog_echoes(
+    points: PointArray,
+    uniforms: PointArray,
+    patches: PointArray,
+    alpha: float,
+    peak_echo: float,
+    table_range: FloatArray,
+    table_cumulative: FloatArray,
+    min_reflectivity: float,
+    noise_floor: float,
+    out: PointArray,
+) -> int:
+    """Keeps the stronger echo of each pulse, target or fog; returns how many were kept."""
+    kept = 0
+    for i in range(points.shape[0]):
+        x, y, z, reflectivity = points[i, 0], points[i, 1], points[i, 2], points[i, 3]
+        distance = np.sqrt(x * x + y * y + z * z)
+        if not distance > 0.0:
+            continue
+        # Beer-Lambert there and back on a diffuse target that fills the beam.
+        seen = max(reflectivity, min_reflectivity) / (np.pi * distance * distance)
+        target = seen * np.exp(-2.0 * alpha * distance)
+        fog = peak_echo * patches[i]
+        # Fog is seen only as deep as the target lets the pulse go.
+        depth = np.searchsorted(table_range, distance)
+        reach = table_cumulative[min(depth, table_cumulative.shape[0] - 1)]
+        if reach <= 0.0:
+            fog = 0.0
+        if target >= fog:
+            if target < noise_floor:
+                continue
+            out[kept, 0], out[kept, 1], out[kept, 2] = x, y, z
+            out[kept, 3] = reflectivity * np.exp(-2.0 * alpha * distance)
+        else:
+            if fog < noise_floor:
+                continue
+            index = np.searchsorted(table_cumulative, uniforms[i, 0] * reach)
+            fog_range = table_range[min(index, table_range.shape[0] - 1)]
+            # Anywhere inside one table step, so that the droplets do not sit on shells.
+            fog_range += RANGE_STEP_M * uniforms[i, 1]
+            scale = min(fog_range, distance) / distance
+            out[kept, 0], out[kept, 1], out[kept, 2] = x * scale, y * scale, z * scale
+            # The sensor reports reflectivity: echo power with its own range law taken out again.
+            out[kept, 3] = min(1.0, np.pi * fog * fog_range * fog_range)
+        out[kept, 4:] = points[i, 4:]
+        kept += 1
+    return kept

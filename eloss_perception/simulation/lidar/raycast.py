@@ -176,7 +176,7 @@ def _texture(part, p, o, d, t):  # type: ignore[no-untyped-def]
 def _cast_parts(parts, faces, centres, axes, windows, rays, seed, buffer):  # type: ignore[no-untyped-def]
     depth, signal, owner = buffer
     rotation, origin_z, directions = rays.rotation, rays.origin_z, rays.directions
-    num_turn = rays.num_turn
+    num_columns = rays.num_columns
     num_azimuth = depth.shape[1]
     o = np.empty(3)
     d = np.empty(3)
@@ -190,7 +190,7 @@ def _cast_parts(parts, faces, centres, axes, windows, rays, seed, buffer):  # ty
             for k in range(3):
                 o[k] = m[0, k] * lx + m[1, k] * ly + m[2, k] * lz
             for turned in range(windows[p, 2], windows[p, 3] + 1):
-                j = turned if turned < num_turn else turned - num_turn
+                j = turned if turned < num_columns else turned - num_columns
                 if j >= num_azimuth:
                     continue
                 wx, wy, wz = directions[b, j, 0], directions[b, j, 1], directions[b, j, 2]
@@ -206,7 +206,7 @@ def _cast_parts(parts, faces, centres, axes, windows, rays, seed, buffer):  # ty
                     t, t_out, cosine, face = _meet_polyhedron(part, faces, o, d)
                 if t > t_out or t_out <= 0.0:
                     continue
-                ray = b * num_turn + j
+                ray = b * num_columns + j
                 if part.free_path > 0.0:  # foliage: how far in, and how the leaf is turned
                     t = max(t, 0.0)
                     t -= part.free_path * math.log(1.0 - hash_uniform(seed + 1, p, ray))

@@ -47,7 +47,7 @@ class RayGrid(NamedTuple):
         azimuth: (B, A) in the sensor frame, ascending.
         directions: (B, A, 3) unit vectors in the world.
         start: Azimuth of column 0. step: From column to column.
-        num_turn: Columns of a whole revolution, A or more.
+        num_columns: Columns of a whole revolution, A or more.
     """
 
     position: NDArray[np.float64]
@@ -58,7 +58,7 @@ class RayGrid(NamedTuple):
     directions: NDArray[np.float64]
     start: float
     step: float
-    num_turn: int
+    num_columns: int
 
     @classmethod
     def fire(
@@ -96,7 +96,7 @@ class RayGrid(NamedTuple):
             directions=_directions(elevation, azimuth, rotation),
             start=start,
             step=step,
-            num_turn=model.num_azimuth,
+            num_columns=model.num_azimuth,
         )
 
 

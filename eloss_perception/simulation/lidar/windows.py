@@ -41,11 +41,11 @@ def part_windows(parts, objects, rays, max_range):  # type: ignore[no-untyped-de
     Returns:
         (P, 3) centres relative to the sensor, along the world's axes; (P, 3, 3) world from part;
         (P, 4) first and last beam, first and last column of a revolution. The last column may
-        exceed `num_turn`: the window wraps. An empty window has its last beam before its first.
+        exceed `num_columns`: the window wraps. An empty window has its last beam before its first.
     """
     position, rotation, elevation = rays.position, rays.rotation, rays.elevation
     z_low, z_high = rays.origin_z.min(), rays.origin_z.max()
-    num_azimuth, num_turn = rays.azimuth.shape[1], rays.num_turn
+    num_azimuth, num_columns = rays.azimuth.shape[1], rays.num_columns
     num_beams = elevation.shape[0]
     centres = np.empty((parts.shape[0], 3))
     axes = np.empty((parts.shape[0], 3, 3))
@@ -102,7 +102,7 @@ def part_windows(parts, objects, rays, max_range):  # type: ignore[no-untyped-de
         else:
             near = math.sqrt(rx * rx + ry * ry) - radius
         if near <= 0.1:  # all around the sensor
-            windows[p] = (0, num_beams - 1, 0, num_turn - 1)
+            windows[p] = (0, num_beams - 1, 0, num_columns - 1)
             continue
 
         top, bottom = high - z_low, low - z_high
@@ -117,12 +117,12 @@ def part_windows(parts, objects, rays, max_range):  # type: ignore[no-untyped-de
             continue
         j_first = int(math.floor((middle + right - rays.start) / rays.step)) - 1
         j_last = j_first + int(math.ceil((left - right) / rays.step)) + 3
-        shift = j_first // num_turn * num_turn
+        shift = j_first // num_columns * num_columns
         j_first -= shift
         j_last -= shift
-        if j_first >= num_azimuth and j_last < num_turn:
+        if j_first >= num_azimuth and j_last < num_columns:
             continue
-        if j_last - j_first >= num_turn:
-            j_last = j_first + num_turn - 1
+        if j_last - j_first >= num_columns:
+            j_last = j_first + num_columns - 1
         windows[p] = (b_first, b_last, j_first, j_last)
     return centres, axes, windows

@@ -37,6 +37,8 @@ LABELS = {"Car": 0, "Pedestrian": 1, "Cyclist": 2}
 """Class index of a KITTI type; every other type is -1, to ignore."""
 
 Vector = tuple[float, float, float]
+Pose = tuple[float, float, float, float]
+"""World x, y, z and yaw of an object."""
 Face = tuple[float, float, float, float, float, float, float]
 
 
@@ -55,7 +57,7 @@ def size_distribution(name: str) -> tuple[NDArray[np.float64], NDArray[np.float6
 
 
 def sample_size(rng: np.random.Generator, name: str) -> Vector:
-    """Draw length, width, height [m] of a KITTI type, within two standard deviations."""
+    """Draws length, width, height [m] of a KITTI type, within two standard deviations."""
     mean, factor = size_distribution(name)
     size = mean + factor @ np.clip(rng.standard_normal(3), -2.0, 2.0)
     length, width, height = np.maximum(size, 0.45 * mean)
@@ -80,7 +82,7 @@ class SceneBuilder:
 
     parts: list[tuple[float, ...]] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
-    poses: list[tuple[float, float, float, float]] = field(default_factory=list)
+    poses: list[Pose] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)
     sizes: list[Vector] = field(default_factory=list)
     bottoms: list[float] = field(default_factory=list)
@@ -88,22 +90,20 @@ class SceneBuilder:
 
     def add_object(
         self,
-        x: float,
-        y: float,
-        z: float,
-        yaw: float,
+        pose: Pose,
         name: str | None = None,
         size: Vector = (0.0, 0.0, 0.0),
         bottom: float = 0.0,
         motion: Motion = STILL,
     ) -> int:
-        """Start an object whose frame stands on the ground at (x, y, z), and return its index.
+        """Starts an object whose frame stands on the ground, and returns its index.
 
         Args:
+            pose: Of that frame.
             name: KITTI type of a labelled object; None for scenery.
             size: Length, width, height of its box. bottom: Height of the box's bottom over z.
         """
-        self.poses.append((x, y, z, yaw))
+        self.poses.append(pose)
         self.names.append(name)
         self.sizes.append(size)
         self.bottoms.append(bottom)
@@ -129,7 +129,7 @@ class SceneBuilder:
         windows: float = 0.0,
         faces: tuple[int, int] = (0, 0),
     ) -> None:
-        """Add one solid in its object's frame.
+        """Adds one solid in its object's frame.
 
         Args:
             half: Half extents along the solid's own axes (a cylinder's axis is z).
@@ -169,7 +169,7 @@ class SceneBuilder:
         exponent: float = 0.6,
         texture: float = 0.1,
     ) -> None:
-        """Add a convex solid: `faces` in the object's frame, `half` bounds it around `centre`."""
+        """Adds a convex solid: `faces` in the object's frame, `half` bounds it around `centre`."""
         first = len(self.faces)
         for nx, ny, nz, d, *material in faces:
             shifted = d - nx * centre[0] - ny * centre[1] - nz * centre[2]

@@ -13,6 +13,7 @@ from eloss_perception.simulation.objects.builder import (
     STILL,
     Face,
     Motion,
+    Pose,
     SceneBuilder,
     face_through,
     sample_size,
@@ -53,21 +54,18 @@ class _Shape:
 def add_car(
     builder: SceneBuilder,
     rng: np.random.Generator,
-    x: float,
-    y: float,
-    z: float,
-    yaw: float,
+    pose: Pose,
     motion: Motion = STILL,
     name: str = "Car",
 ) -> int:
-    """Add a passenger car (or, with name "Van", a van) standing on (x, y, z)."""
+    """Adds a passenger car (or, with name "Van", a van) at a pose."""
     size = sample_size(rng, name)
     length = size[0] - float(rng.normal(0.03, 0.06))
     width = size[1] - float(rng.normal(0.07, 0.03))
     # In KITTI the box starts a few centimetres over the ground and ends over the roof.
     bottom = float(rng.normal(0.04, 0.02))
     height = size[2] + bottom - float(rng.normal(0.02, 0.03))
-    owner = builder.add_object(x, y, z, yaw, name, size, bottom, motion)
+    owner = builder.add_object(pose, name, size, bottom, motion)
     style = _draw_style(rng, name, size[0], size[2])
     shape = _draw_shape(rng, style, length, width, height, may_be_panel_van=name == "Van")
     _add_body(builder, rng, owner, shape)
@@ -134,7 +132,7 @@ def _side_profile(points: list[tuple[float, float]]) -> list[Face]:
 
 
 def _add_body(builder: SceneBuilder, rng: np.random.Generator, owner: int, car: _Shape) -> None:
-    """Add all that is below the windows."""
+    """Adds all that is below the windows."""
     front, rear, belt, clearance = car.front, -car.front, car.belt, car.clearance
     half_width = car.half_width
     # Bumpers stand out before grille and tailgate.
@@ -175,7 +173,7 @@ def _glaze(face: Face, opacity: float, absorb: float) -> Face:
 
 
 def _add_cabin(builder: SceneBuilder, rng: np.random.Generator, owner: int, car: _Shape) -> None:
-    """Add windows and roof."""
+    """Adds windows and roof."""
     # Glass lets most of the light in or mirrors it away; a panel van has sheet metal instead.
     opacity, absorb = float(rng.uniform(0.12, 0.5)), float(rng.uniform(0.25, 0.5))
     screen, deck, belt, height = car.screen, car.deck, car.belt, car.height
@@ -210,7 +208,7 @@ def _add_cabin(builder: SceneBuilder, rng: np.random.Generator, owner: int, car:
 
 
 def _add_interior(builder: SceneBuilder, rng: np.random.Generator, owner: int, car: _Shape) -> None:
-    """Add two rows of seats and what is level with the dashboard, seen through the glass."""
+    """Adds two rows of seats and what is level with the dashboard, seen through the glass."""
     cloth = float(rng.uniform(0.05, 0.3))
     for share in (0.42, 0.75):
         seat = (car.screen + share * (car.deck - car.screen), 0.0, car.belt + 0.15)

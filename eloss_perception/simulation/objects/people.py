@@ -14,6 +14,7 @@ from eloss_perception.simulation.objects.builder import (
     ELLIPSOID,
     STILL,
     Motion,
+    Pose,
     SceneBuilder,
     Vector,
     sample_size,
@@ -51,19 +52,13 @@ def _cloth(rng: np.random.Generator) -> float:
 
 
 def add_pedestrian(
-    builder: SceneBuilder,
-    rng: np.random.Generator,
-    x: float,
-    y: float,
-    z: float,
-    yaw: float,
-    motion: Motion = STILL,
+    builder: SceneBuilder, rng: np.random.Generator, pose: Pose, motion: Motion = STILL
 ) -> int:
-    """Add a standing or walking person; the stride follows the length of the drawn box."""
+    """Adds a standing or walking person; the stride follows the length of the drawn box."""
     size = sample_size(rng, "Pedestrian")
     bottom = float(rng.normal(0.03, 0.02))
     height = size[2] + bottom - float(rng.uniform(0.0, 0.07))
-    owner = builder.add_object(x, y, z, yaw, "Pedestrian", size, bottom, motion)
+    owner = builder.add_object(pose, "Pedestrian", size, bottom, motion)
     legs, coat, skin = _cloth(rng), _cloth(rng), float(rng.uniform(0.3, 0.7))
     hip, shoulder = 0.50 * height, 0.82 * height
     stride = max(0.5 * size[0] * float(rng.uniform(0.75, 0.95)) - 0.13, 0.02)
@@ -132,12 +127,10 @@ def add_pedestrian(
     return owner
 
 
-def add_sitting_person(
-    builder: SceneBuilder, rng: np.random.Generator, x: float, y: float, z: float, yaw: float
-) -> int:
-    """Add a person on a bench or chair (KITTI's "Person_sitting", which is not scored)."""
+def add_sitting_person(builder: SceneBuilder, rng: np.random.Generator, pose: Pose) -> int:
+    """Adds a person on a bench or chair (KITTI's "Person_sitting", which is not scored)."""
     size = sample_size(rng, "Person_sitting")
-    owner = builder.add_object(x, y, z, yaw, "Person_sitting", size, 0.03)
+    owner = builder.add_object(pose, "Person_sitting", size, 0.03)
     cloth = _cloth(rng)
     for side in (-0.1, 0.1):
         _limb(builder, owner, (0.28, side, 0.06), (0.25, side, 0.46), 0.06, cloth)
@@ -156,7 +149,7 @@ def add_sitting_person(
 
 
 def add_bicycle(builder: SceneBuilder, rng: np.random.Generator, owner: int, length: float) -> None:
-    """Add wheels and frame to an object whose frame stands under the middle of the bicycle."""
+    """Adds wheels and frame to an object whose frame stands under the middle of the bicycle."""
     radius = float(rng.uniform(0.30, 0.36))
     axle = 0.5 * length - radius
     metal = float(rng.uniform(0.15, 0.8))
@@ -188,19 +181,13 @@ def add_bicycle(builder: SceneBuilder, rng: np.random.Generator, owner: int, len
 
 
 def add_cyclist(
-    builder: SceneBuilder,
-    rng: np.random.Generator,
-    x: float,
-    y: float,
-    z: float,
-    yaw: float,
-    motion: Motion = STILL,
+    builder: SceneBuilder, rng: np.random.Generator, pose: Pose, motion: Motion = STILL
 ) -> int:
-    """Add a bicycle with its rider."""
+    """Adds a bicycle with its rider."""
     size = sample_size(rng, "Cyclist")
     bottom = float(rng.normal(0.03, 0.02))
     height = size[2] + bottom - float(rng.uniform(0.0, 0.06))
-    owner = builder.add_object(x, y, z, yaw, "Cyclist", size, bottom, motion)
+    owner = builder.add_object(pose, "Cyclist", size, bottom, motion)
     add_bicycle(builder, rng, owner, min(max(size[0] - 0.06, 1.45), 1.95))
     legs, coat = _cloth(rng), _cloth(rng)
     lean = math.radians(float(rng.uniform(5.0, 45.0)))
@@ -241,10 +228,8 @@ def add_cyclist(
     return owner
 
 
-def add_parked_bicycle(
-    builder: SceneBuilder, rng: np.random.Generator, x: float, y: float, z: float, yaw: float
-) -> int:
-    """Add a bicycle without a rider: scenery, not a Cyclist."""
-    owner = builder.add_object(x, y, z, yaw)
+def add_parked_bicycle(builder: SceneBuilder, rng: np.random.Generator, pose: Pose) -> int:
+    """Adds a bicycle without a rider: scenery, not a Cyclist."""
+    owner = builder.add_object(pose)
     add_bicycle(builder, rng, owner, 1.7)
     return owner

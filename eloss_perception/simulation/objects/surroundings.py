@@ -8,7 +8,14 @@ import math
 
 import numpy as np
 
-from eloss_perception.simulation.objects.builder import BOX, CYLINDER, ELLIPSOID, SceneBuilder
+from eloss_perception.simulation.objects.builder import (
+    BOX,
+    CYLINDER,
+    ELLIPSOID,
+    Pose,
+    SceneBuilder,
+    Vector,
+)
 
 Rng = np.random.Generator
 
@@ -19,20 +26,16 @@ def _u(rng: Rng, low: float, high: float) -> float:
 
 def add_box(
     builder: SceneBuilder,
-    x: float,
-    y: float,
-    z: float,
-    yaw: float,
-    length: float,
-    width: float,
-    height: float,
+    pose: Pose,
+    size: Vector,
     reflectivity: float,
     windows: float = 0.0,
     opacity: float = 1.0,
     free_path: float = 0.0,
 ) -> int:
-    """Add an upright box standing (half a metre deep) in the ground."""
-    owner = builder.add_object(x, y, z, yaw)
+    """Adds an upright box of some length, width and height, which reaches 0.5 m into the ground."""
+    length, width, height = size
+    owner = builder.add_object(pose)
     builder.add_part(
         BOX,
         owner,
@@ -48,31 +51,12 @@ def add_box(
     return owner
 
 
-def add_building(
-    builder: SceneBuilder,
-    rng: Rng,
-    x: float,
-    y: float,
-    z: float,
-    yaw: float,
-    length: float,
-    depth: float,
-) -> None:
-    """Add a house or block with windows, sometimes with bays, steps or a projecting roof."""
+def add_building(builder: SceneBuilder, rng: Rng, pose: Pose, length: float, depth: float) -> None:
+    """Adds a house or block with windows, sometimes with bays, steps or a projecting roof."""
     height = _u(rng, 3.0, 14.0)
     shade = _u(rng, 0.2, 0.85)
-    owner = add_box(
-        builder,
-        x,
-        y,
-        z,
-        yaw,
-        length,
-        depth,
-        height,
-        shade,
-        windows=_u(rng, 2.0, 4.0) if rng.random() < 0.8 else 0.0,
-    )
+    windows = _u(rng, 2.0, 4.0) if rng.random() < 0.8 else 0.0
+    owner = add_box(builder, pose, (length, depth, height), shade, windows=windows)
     for _ in range(int(rng.integers(0, 4))):
         along, out = _u(rng, -0.45, 0.45) * length, _u(rng, 0.2, 1.2)
         side = -1.0 if rng.random() < 0.5 else 1.0
@@ -86,9 +70,9 @@ def add_building(
         )
 
 
-def add_tree(builder: SceneBuilder, rng: Rng, x: float, y: float, z: float) -> None:
-    """Add a trunk and a crown of several leafy volumes."""
-    owner = builder.add_object(x, y, z, _u(rng, -3.1, 3.1))
+def add_tree(builder: SceneBuilder, rng: Rng, at: Vector) -> None:
+    """Adds a trunk and a crown of several leafy volumes."""
+    owner = builder.add_object((*at, _u(rng, -3.1, 3.1)))
     radius = _u(rng, 0.06, 0.35)
     stem, size = _u(rng, 1.0, 4.0), _u(rng, 1.0, 3.5)
     builder.add_part(
@@ -115,9 +99,9 @@ def add_tree(builder: SceneBuilder, rng: Rng, x: float, y: float, z: float) -> N
         )
 
 
-def add_bush(builder: SceneBuilder, rng: Rng, x: float, y: float, z: float, scale: float) -> None:
-    """Add a shrub from knee height to larger than a car."""
-    owner = builder.add_object(x, y, z, _u(rng, -3.1, 3.1))
+def add_bush(builder: SceneBuilder, rng: Rng, at: Vector, scale: float) -> None:
+    """Adds a shrub from knee height to larger than a car."""
+    owner = builder.add_object((*at, _u(rng, -3.1, 3.1)))
     path, leaf = _u(rng, 0.1, 0.7), _u(rng, 0.35, 0.85)
     for _ in range(int(rng.integers(2, 6))):
         r = _u(rng, 0.35, 0.75) * scale
@@ -132,16 +116,14 @@ def add_bush(builder: SceneBuilder, rng: Rng, x: float, y: float, z: float, scal
         )
 
 
-def add_hedge(
-    builder: SceneBuilder, rng: Rng, x: float, y: float, z: float, yaw: float, length: float
-) -> None:
-    """Add a trimmed or ragged hedge."""
+def add_hedge(builder: SceneBuilder, rng: Rng, pose: Pose, length: float) -> None:
+    """Adds a trimmed or ragged hedge."""
     height, width = _u(rng, 0.7, 2.6), _u(rng, 0.5, 1.6)
     leaf, path = _u(rng, 0.35, 0.85), _u(rng, 0.08, 0.4)
     if rng.random() < 0.5:
-        add_box(builder, x, y, z, yaw, length, width, height, leaf, free_path=path)
+        add_box(builder, pose, (length, width, height), leaf, free_path=path)
         return
-    owner = builder.add_object(x, y, z, yaw)
+    owner = builder.add_object(pose)
     step = _u(rng, 0.8, 1.8)
     for k in range(int(length / step)):
         r = 0.5 * width * _u(rng, 0.8, 1.4)
@@ -156,14 +138,11 @@ def add_hedge(
         )
 
 
-def add_fence(
-    builder: SceneBuilder, rng: Rng, x: float, y: float, z: float, yaw: float, length: float
-) -> None:
-    """Add a fence: a partly transparent sheet with posts."""
+def add_fence(builder: SceneBuilder, rng: Rng, pose: Pose, length: float) -> None:
+    """Adds a fence: a partly transparent sheet with posts."""
     height = _u(rng, 0.8, 2.0)
-    owner = add_box(
-        builder, x, y, z, yaw, length, 0.04, height, _u(rng, 0.15, 0.5), opacity=_u(rng, 0.2, 0.8)
-    )
+    size = (length, 0.04, height)
+    owner = add_box(builder, pose, size, _u(rng, 0.15, 0.5), opacity=_u(rng, 0.2, 0.8))
     step = _u(rng, 1.8, 3.5)
     for k in range(int(length / step) + 1):
         builder.add_part(
@@ -175,19 +154,17 @@ def add_fence(
         )
 
 
-def add_rail(
-    builder: SceneBuilder, rng: Rng, x: float, y: float, z: float, yaw: float, length: float
-) -> None:
-    """Add a crash barrier."""
-    owner = builder.add_object(x, y, z, yaw)
+def add_rail(builder: SceneBuilder, rng: Rng, pose: Pose, length: float) -> None:
+    """Adds a crash barrier."""
+    owner = builder.add_object(pose)
     builder.add_part(BOX, owner, (0.0, 0.0, 0.6), (0.5 * length, 0.05, 0.16), _u(rng, 0.2, 0.5))
     for k in range(int(length / 4.0) + 1):
         builder.add_part(BOX, owner, (k * 4.0 - 0.5 * length, 0.0, 0.3), (0.06, 0.06, 0.35), 0.3)
 
 
-def add_pole(builder: SceneBuilder, rng: Rng, x: float, y: float, z: float) -> None:
-    """Add a lamp post, sign, traffic light, bollard or advertising column."""
-    owner = builder.add_object(x, y, z, _u(rng, -3.1, 3.1))
+def add_pole(builder: SceneBuilder, rng: Rng, at: Vector) -> None:
+    """Adds a lamp post, sign, traffic light, bollard or advertising column."""
+    owner = builder.add_object((*at, _u(rng, -3.1, 3.1)))
     kind = rng.random()
     shade = _u(rng, 0.2, 0.85)
     if kind < 0.15:  # bollard
@@ -201,11 +178,11 @@ def add_pole(builder: SceneBuilder, rng: Rng, x: float, y: float, z: float) -> N
     tall = _u(rng, 1.8, 7.0)
     builder.add_part(CYLINDER, owner, (0.0, 0.0, 0.5 * tall), (r, r, 0.5 * tall + 0.3), shade)
     if kind < 0.65:  # sign: retroreflective
-        at = min(tall - 0.3, _u(rng, 1.6, 2.8))
+        height = min(tall - 0.3, _u(rng, 1.6, 2.8))
         builder.add_part(
             BOX,
             owner,
-            (r, 0.0, at),
+            (r, 0.0, height),
             (0.02, _u(rng, 0.2, 0.5), _u(rng, 0.2, 0.45)),
             _u(rng, 0.8, 3.0),
             exponent=0.1,
@@ -214,44 +191,30 @@ def add_pole(builder: SceneBuilder, rng: Rng, x: float, y: float, z: float) -> N
         builder.add_part(BOX, owner, (0.1, 0.0, min(2.6, tall)), (0.12, 0.15, 0.45), 0.15)
 
 
-def add_clutter(builder: SceneBuilder, rng: Rng, x: float, y: float, z: float) -> None:
-    """Add a bin, cabinet, skip, bench, stack or boulder: sizes from a bin's to a car's."""
+def add_clutter(builder: SceneBuilder, rng: Rng, at: Vector) -> None:
+    """Adds a bin, cabinet, skip, bench, stack or boulder: sizes from a bin's to a car's."""
+    x, y, z = at
     yaw = _u(rng, -3.1, 3.1)
+    pose = (x, y, z, yaw)
     kind = rng.random()
     shade = _u(rng, 0.08, 0.6)
     if kind < 0.35:  # bins, singly or in a row
         for k in range(int(rng.integers(1, 4))):
-            add_box(
-                builder,
-                x + 0.7 * k * math.cos(yaw),
-                y + 0.7 * k * math.sin(yaw),
-                z,
-                yaw,
-                _u(rng, 0.45, 0.7),
-                _u(rng, 0.45, 0.75),
-                _u(rng, 0.8, 1.25),
-                shade,
-            )
+            place = (x + 0.7 * k * math.cos(yaw), y + 0.7 * k * math.sin(yaw), z, yaw)
+            size = (_u(rng, 0.45, 0.7), _u(rng, 0.45, 0.75), _u(rng, 0.8, 1.25))
+            add_box(builder, place, size, shade)
     elif kind < 0.5:  # cabinet
-        add_box(
-            builder, x, y, z, yaw, _u(rng, 0.5, 1.4), _u(rng, 0.3, 0.5), _u(rng, 0.8, 1.6), shade
-        )
+        size = (_u(rng, 0.5, 1.4), _u(rng, 0.3, 0.5), _u(rng, 0.8, 1.6))
+        add_box(builder, pose, size, shade)
     elif kind < 0.6:  # skip or container
-        add_box(
-            builder, x, y, z, yaw, _u(rng, 2.0, 6.0), _u(rng, 1.3, 2.4), _u(rng, 1.0, 2.6), shade
-        )
+        size = (_u(rng, 2.0, 6.0), _u(rng, 1.3, 2.4), _u(rng, 1.0, 2.6))
+        add_box(builder, pose, size, shade)
     elif kind < 0.75:  # bench or table
-        add_box(builder, x, y, z + 0.35, yaw, _u(rng, 1.2, 2.0), _u(rng, 0.4, 0.8), 0.1, shade)
+        size = (_u(rng, 1.2, 2.0), _u(rng, 0.4, 0.8), 0.1)
+        add_box(builder, (x, y, z + 0.35, yaw), size, shade)
     elif kind < 0.88:  # boulder or heap
-        owner = builder.add_object(x, y, z, yaw)
-        builder.add_part(
-            ELLIPSOID,
-            owner,
-            (0.0, 0.0, 0.1),
-            (_u(rng, 0.3, 1.8), _u(rng, 0.3, 1.2), _u(rng, 0.3, 1.2)),
-            shade,
-        )
+        half = (_u(rng, 0.3, 1.8), _u(rng, 0.3, 1.2), _u(rng, 0.3, 1.2))
+        builder.add_part(ELLIPSOID, builder.add_object(pose), (0.0, 0.0, 0.1), half, shade)
     else:  # low wall
-        add_box(
-            builder, x, y, z, yaw, _u(rng, 2.0, 6.0), _u(rng, 0.2, 0.5), _u(rng, 0.4, 1.2), shade
-        )
+        size = (_u(rng, 2.0, 6.0), _u(rng, 0.2, 0.5), _u(rng, 0.4, 1.2))
+        add_box(builder, pose, size, shade)

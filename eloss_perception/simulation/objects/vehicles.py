@@ -13,6 +13,7 @@ from eloss_perception.simulation.objects.builder import (
     CYLINDER,
     STILL,
     Motion,
+    Pose,
     SceneBuilder,
     Vector,
     sample_size,
@@ -32,7 +33,7 @@ def add_wheels(
     radius: float,
     axles: tuple[float, ...],
 ) -> None:
-    """Add a pair of wheels at each axle, given as a share of the length from the middle on."""
+    """Adds a pair of wheels at each axle, given as a share of the length from the middle on."""
     for x in axles:
         for side in (-1.0, 1.0):
             builder.add_part(
@@ -54,7 +55,7 @@ def add_lights(
     width: float,
     height: float,
 ) -> None:
-    """Add lamps, which reflect well, and number plates, which mirror light back to its source."""
+    """Adds lamps, which reflect well, and number plates, which mirror light back to its source."""
     bright = float(rng.uniform(0.3, 1.2))
     for end in (-1.0, 1.0):
         z = float(rng.uniform(0.42, 0.56)) * height
@@ -80,18 +81,12 @@ def add_lights(
 
 
 def add_truck(
-    builder: SceneBuilder,
-    rng: np.random.Generator,
-    x: float,
-    y: float,
-    z: float,
-    yaw: float,
-    motion: Motion = STILL,
+    builder: SceneBuilder, rng: np.random.Generator, pose: Pose, motion: Motion = STILL
 ) -> int:
-    """Add a truck: cab, gap, cargo box or flat bed, wheels."""
+    """Adds a truck: cab, gap, cargo box or flat bed, wheels."""
     size = sample_size(rng, "Truck")
     length, width, height = size
-    owner = builder.add_object(x, y, z, yaw, "Truck", size, 0.04, motion)
+    owner = builder.add_object(pose, "Truck", size, 0.04, motion)
     cab = float(rng.uniform(1.5, 2.3))
     shade = paint(rng) * 1.5
     cab_height = min(height, float(rng.uniform(2.2, 3.2)))
@@ -121,21 +116,18 @@ def add_truck(
 def add_bus(
     builder: SceneBuilder,
     rng: np.random.Generator,
-    x: float,
-    y: float,
-    z: float,
-    yaw: float,
+    pose: Pose,
     motion: Motion = STILL,
     name: str = "Tram",
 ) -> int:
-    """Add a bus or tram: one long box with a band of windows."""
+    """Adds a bus or tram: one long box with a band of windows."""
     size: Vector = (
         float(rng.uniform(9.0, 24.0)),
         float(rng.uniform(2.4, 2.65)),
         float(rng.uniform(2.9, 3.7)),
     )
     length, width, height = size
-    owner = builder.add_object(x, y, z, yaw, name, size, 0.04, motion)
+    owner = builder.add_object(pose, name, size, 0.04, motion)
     shade = paint(rng) * 1.6
     builder.add_part(BOX, owner, (0.0, 0.0, 0.8), (0.5 * length, 0.49 * width, 0.5), shade)
     builder.add_part(
@@ -155,17 +147,15 @@ def add_bus(
     return owner
 
 
-def add_trailer(
-    builder: SceneBuilder, rng: np.random.Generator, x: float, y: float, z: float, yaw: float
-) -> int:
-    """Add a parked trailer or caravan (KITTI's "Misc")."""
+def add_trailer(builder: SceneBuilder, rng: np.random.Generator, pose: Pose) -> int:
+    """Adds a parked trailer or caravan (KITTI's "Misc")."""
     size = (
         float(rng.uniform(2.0, 5.5)),
         float(rng.uniform(1.3, 2.2)),
         float(rng.uniform(1.0, 2.5)),
     )
     length, width, height = size
-    owner = builder.add_object(x, y, z, yaw, "Misc", size, 0.04)
+    owner = builder.add_object(pose, "Misc", size, 0.04)
     builder.add_part(
         BOX,
         owner,

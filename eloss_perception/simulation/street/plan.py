@@ -21,13 +21,13 @@ from eloss_perception.simulation.lidar.ground import (
     Ground,
     noise_tile,
 )
-from eloss_perception.simulation.objects.builder import SceneBuilder
+from eloss_perception.simulation.objects.builder import Pose, SceneBuilder
 
 # Wavelength, lateral amplitude and vertical amplitude of a road's bends and hills [m].
 _WAVES = ((400.0, 9.0, 1.0), (170.0, 2.0, 0.22), (70.0, 0.25, 0.04))
 
 FRONTAGES = ("buildings", "hedge", "fence", "wall", "bushes", "trees", "grass", "mixed")
-"""What may line a side."""
+"""What may line a side of the street."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Side:
 
 
 def draw_side(rng: np.random.Generator, road: float, urban: float) -> Side:
-    """Draw a side whose lanes are `road` wide; `urban` runs from 0 (country) to 1 (city)."""
+    """Draws a side whose lanes are `road` wide; `urban` runs from 0 (country) to 1 (city)."""
     parking = 2.2 if rng.random() < 0.35 + 0.4 * urban else 0.0
     perpendicular = parking > 0 and rng.random() < 0.2
     if perpendicular:
@@ -104,28 +104,29 @@ class StreetPlan:
     taken: list[tuple[float, float, float, float, float]] = field(default_factory=list)
 
     def uniform(self, low: float, high: float) -> float:
-        """Draw a number."""
+        """Draws a number."""
         return float(self.rng.uniform(low, high))
 
     def normal(self, spread: float) -> float:
-        """Draw a deviation."""
+        """Draws a deviation."""
         return float(self.rng.normal(0.0, spread))
 
     def chance(self, probability: float) -> bool:
-        """Draw whether something happens."""
+        """Draws whether something happens."""
         return bool(self.rng.random() < probability)
 
     def in_crossing(self, x: float, margin: float = 0.0) -> bool:
         """Whether x lies on a side road or within a margin of it."""
         return any(abs(x - centre) < half + margin for centre, half in self.crossings)
 
-    def place(self, x: float, lateral: float) -> tuple[float, float, float, float]:
-        """World x, y, z and the road's heading at a place."""
+    def place(self, x: float, lateral: float, turn: float = 0.0) -> Pose:
+        """A pose on the ground, turned by an angle [rad] against the road's heading."""
         y = self.ground.centre_at(x) + lateral
-        return x, y, self.ground.height_at(x, y), self.ground.heading_at(x)
+        return x, y, self.ground.height_at(x, y), self.ground.heading_at(x) + turn
 
-    def claim(self, x: float, y: float, yaw: float, length: float, width: float) -> bool:
-        """Reserve a rectangle (seen as circles along its axis); False where something stands."""
+    def claim(self, pose: Pose, length: float, width: float) -> bool:
+        """Reserves a rectangle (seen as circles along its axis); False where something stands."""
+        x, y, _, yaw = pose
         radius = 0.5 * width
         half = 0.5 * max(length - width, 0.0)
         for tx, ty, tyaw, tl, tw in self.taken:
@@ -153,7 +154,7 @@ def draw_ground(
     crossings: list[tuple[float, float]],
     urban: float,
 ) -> Ground:
-    """Draw the ground of a street from x_min to x_max and 60 m beyond both.
+    """Draws the ground of a street from x_min to x_max and 60 m beyond both.
 
     Args:
         crossings: (centre, half width) of the side roads along x.

@@ -69,7 +69,7 @@ def make_street(
         rng, SceneBuilder(), ground, x_min, x_max, crossings, moving=ego_speed is not None
     )
     ego_lane = -half + 0.5 * lane_width + (lane_width if lanes == 2 and rng.random() < 0.4 else 0.0)
-    plan.claim(0.0, ground.centre_at(0.0) + ego_lane, 0.0, 7.0, 2.4)
+    plan.claim((0.0, ground.centre_at(0.0) + ego_lane, 0.0, 0.0), 7.0, 2.4)
 
     # What comes first takes the space.
     for k in range(lanes):
@@ -103,34 +103,35 @@ def _draw_crossings(
 
 
 def _add_furniture(plan: StreetPlan, side: Side, sign: float) -> None:
-    """Furnish one side (sign 1 is the left)."""
+    """Furnishes one side (sign 1 is the left)."""
     length = plan.x_max - plan.x_min
     for _ in range(int(plan.rng.poisson(length / plan.uniform(7.0, 20.0)))):
         x = plan.uniform(plan.x_min, plan.x_max)
         lateral = side.kerb + plan.uniform(0.3, max(side.front - side.kerb, 0.6))
         if plan.in_crossing(x, 1.0):
             continue
-        x, y, z, _heading = plan.place(x, sign * lateral)
-        if not plan.claim(x, y, 0.0, 0.6, 0.6):
+        at = plan.place(x, sign * lateral)[:3]
+        if not plan.claim((*at, 0.0), 0.6, 0.6):
             continue
         kind = plan.rng.random()
         if kind < 0.5:
-            surroundings.add_pole(plan.builder, plan.rng, x, y, z)
+            surroundings.add_pole(plan.builder, plan.rng, at)
         elif kind < 0.72:
-            surroundings.add_tree(plan.builder, plan.rng, x, y, z)
+            surroundings.add_tree(plan.builder, plan.rng, at)
         elif kind < 0.8:
-            surroundings.add_bush(plan.builder, plan.rng, x, y, z, plan.uniform(0.3, 0.8))
+            surroundings.add_bush(plan.builder, plan.rng, at, plan.uniform(0.3, 0.8))
         elif kind < 0.87:
-            people.add_parked_bicycle(plan.builder, plan.rng, x, y, z, plan.uniform(-3.1, 3.1))
+            pose = (*at, plan.uniform(-3.1, 3.1))
+            people.add_parked_bicycle(plan.builder, plan.rng, pose)
         else:
-            surroundings.add_clutter(plan.builder, plan.rng, x, y, z)
+            surroundings.add_clutter(plan.builder, plan.rng, at)
     if plan.chance(0.12):
-        x, y, z, heading = plan.place(0.5 * (plan.x_min + plan.x_max), sign * (side.kerb + 0.4))
-        surroundings.add_rail(plan.builder, plan.rng, x, y, z, heading, length)
+        pose = plan.place(0.5 * (plan.x_min + plan.x_max), sign * (side.kerb + 0.4))
+        surroundings.add_rail(plan.builder, plan.rng, pose, length)
 
 
 def _add_frontage(plan: StreetPlan, side: Side, sign: float) -> None:
-    """Line one side (sign 1 is the left) with its kind of frontage, stretch by stretch."""
+    """Lines one side (sign 1 is the left) with its kind of frontage, stretch by stretch."""
     x = plan.x_min
     while x < plan.x_max:
         length = plan.uniform(6.0, 26.0)
@@ -147,44 +148,44 @@ def _add_frontage(plan: StreetPlan, side: Side, sign: float) -> None:
 def _add_stretch(
     plan: StreetPlan, kind: str, x: float, front: float, length: float, sign: float
 ) -> None:
-    """Add one stretch of frontage from x on, `front` metres from the centre line."""
+    """Adds one stretch of frontage from x on, `front` metres from the centre line."""
     rng, builder = plan.rng, plan.builder
     middle = x + 0.5 * length
-    wx, wy, z, heading = plan.place(middle, sign * front)
+    pose = plan.place(middle, sign * front)
     if kind == "buildings":
         depth = plan.uniform(6.0, 14.0)
         back = front + 0.5 * depth + plan.uniform(0.0, 4.0)
-        wx, wy, z, heading = plan.place(middle, sign * back)
+        pose = plan.place(middle, sign * back)
         shorter = length - plan.uniform(0.0, 4.0)
-        surroundings.add_building(builder, rng, wx, wy, z, heading, shorter, depth)
+        surroundings.add_building(builder, rng, pose, shorter, depth)
     elif kind == "hedge":
-        surroundings.add_hedge(builder, rng, wx, wy, z, heading, length)
+        surroundings.add_hedge(builder, rng, pose, length)
     elif kind == "fence":
-        surroundings.add_fence(builder, rng, wx, wy, z, heading, length)
+        surroundings.add_fence(builder, rng, pose, length)
     elif kind == "wall":
         height, reflectivity = plan.uniform(0.5, 2.5), plan.uniform(0.15, 0.5)
-        surroundings.add_box(builder, wx, wy, z, heading, length, 0.25, height, reflectivity)
+        surroundings.add_box(builder, pose, (length, 0.25, height), reflectivity)
     elif kind == "bushes":
         for _ in range(int(length / plan.uniform(1.5, 5.0))):
-            at = x + plan.uniform(0.0, length)
-            bx, by, bz, _h = plan.place(at, sign * (front + plan.uniform(0.3, 6.0)))
-            surroundings.add_bush(builder, rng, bx, by, bz, plan.uniform(0.4, 2.2))
+            along = x + plan.uniform(0.0, length)
+            at = plan.place(along, sign * (front + plan.uniform(0.3, 6.0)))[:3]
+            surroundings.add_bush(builder, rng, at, plan.uniform(0.4, 2.2))
     elif kind == "trees":
         for _ in range(int(length / plan.uniform(3.0, 7.0))):
-            at = x + plan.uniform(0.0, length)
-            bx, by, bz, _h = plan.place(at, sign * (front + plan.uniform(0.0, 12.0)))
-            surroundings.add_tree(builder, rng, bx, by, bz)
+            along = x + plan.uniform(0.0, length)
+            at = plan.place(along, sign * (front + plan.uniform(0.0, 12.0)))[:3]
+            surroundings.add_tree(builder, rng, at)
     elif kind == "lot" and front < 25.0:
         add_parking_lot(plan, x, sign * (front + 1.0), length, sign)
     if kind in ("hedge", "fence", "wall", "bushes") and plan.chance(0.6):  # the house behind
         depth = plan.uniform(6.0, 12.0)
         back = front + plan.uniform(5.0, 14.0) + 0.5 * depth
-        wx, wy, z, heading = plan.place(middle, sign * back)
-        surroundings.add_building(builder, rng, wx, wy, z, heading, 0.8 * length, depth)
+        pose = plan.place(middle, sign * back)
+        surroundings.add_building(builder, rng, pose, 0.8 * length, depth)
 
 
 def _add_yard(plan: StreetPlan, side: Side, sign: float) -> None:
-    """Scatter growth and clutter behind the pavement, from a lawn to a thicket."""
+    """Scatters growth and clutter behind the pavement, from a lawn to a thicket."""
     density = 0.07 * plan.uniform(0.0, 1.0) ** 2
     depth = plan.uniform(6.0, 22.0)
     for _ in range(int(plan.rng.poisson(density * depth * (plan.x_max - plan.x_min)))):
@@ -192,13 +193,13 @@ def _add_yard(plan: StreetPlan, side: Side, sign: float) -> None:
         if plan.in_crossing(x, 1.0):
             continue
         lateral = sign * (side.front + depth * plan.uniform(0.0, 1.0) ** 1.4)
-        x, y, z, _heading = plan.place(x, lateral)
+        at = plan.place(x, lateral)[:3]
         kind = plan.rng.random()
-        if not plan.claim(x, y, 0.0, 0.8, 0.8):
+        if not plan.claim((*at, 0.0), 0.8, 0.8):
             continue
         if kind < 0.4:
-            surroundings.add_tree(plan.builder, plan.rng, x, y, z)
+            surroundings.add_tree(plan.builder, plan.rng, at)
         elif kind < 0.85:
-            surroundings.add_bush(plan.builder, plan.rng, x, y, z, plan.uniform(0.3, 1.8))
+            surroundings.add_bush(plan.builder, plan.rng, at, plan.uniform(0.3, 1.8))
         else:
-            surroundings.add_clutter(plan.builder, plan.rng, x, y, z)
+            surroundings.add_clutter(plan.builder, plan.rng, at)

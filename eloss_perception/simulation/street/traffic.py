@@ -25,7 +25,7 @@ def fill_lane(
     ego_lane: bool,
     ego_speed: float | None,
 ) -> None:
-    """Fill one lane with moving traffic, which keeps pace with the ego vehicle in its own lane.
+    """Fills one lane with moving traffic, which keeps pace with the ego vehicle in its own lane.
 
     Args:
         lane: Lateral offset of its middle. direction: 1 along +x, -1 against it.
@@ -46,7 +46,7 @@ def fill_lane(
 
 
 def add_cross_traffic(plan: StreetPlan) -> None:
-    """Add vehicles on the side roads: waiting, crossing, parked further in."""
+    """Adds vehicles on the side roads: waiting, crossing, parked further in."""
     for centre, half in plan.crossings:
         for sign in (-1.0, 1.0):
             lateral = sign * plan.uniform(6.0, 14.0)
@@ -62,7 +62,7 @@ def add_cross_traffic(plan: StreetPlan) -> None:
 
 
 def fill_parking_lane(plan: StreetPlan, side: Side, sign: float) -> None:
-    """Park along one side (sign 1 is the left), most in the direction of its traffic."""
+    """Parks along one side (sign 1 is the left), most in the direction of its traffic."""
     if side.parking == 0.0:
         return
     x = plan.x_min + plan.uniform(0.0, 6.0)
@@ -81,7 +81,7 @@ def fill_parking_lane(plan: StreetPlan, side: Side, sign: float) -> None:
 
 
 def add_parking_lot(plan: StreetPlan, x: float, lateral: float, length: float, sign: float) -> None:
-    """Add rows of cars at a common angle, from x on and outwards from a lateral offset."""
+    """Adds rows of cars at a common angle, from x on and outwards from a lateral offset."""
     angle = 0.5 * math.pi if plan.chance(0.7) else plan.uniform(-1.5, 1.5)
     fill = plan.uniform(0.25, 0.9)
     for row in range(int(plan.rng.integers(1, 4))):
@@ -101,33 +101,32 @@ def add_vehicle(
     motion: Motion = STILL,
     large: float = 0.05,
 ) -> None:
-    """Add some vehicle, if there is room.
+    """Adds some vehicle, if there is room.
 
     Args:
         turn: Heading relative to the road [rad].
         large: Share of trucks, buses and trams.
     """
-    x, y, z, heading = plan.place(x, lateral)
-    yaw = heading + turn
+    pose = plan.place(x, lateral, turn)
     kind = plan.rng.random()
     length = 11.0 if kind < large else 4.3
-    if not plan.claim(x, y, yaw, length, 1.9):
+    if not plan.claim(pose, length, 1.9):
         return
     if kind < 0.6 * large:
-        add_truck(plan.builder, plan.rng, x, y, z, yaw, motion)
+        add_truck(plan.builder, plan.rng, pose, motion)
     elif kind < large:
         name = "Tram" if plan.chance(0.3) else "Truck"
-        add_bus(plan.builder, plan.rng, x, y, z, yaw, motion, name)
+        add_bus(plan.builder, plan.rng, pose, motion, name)
     elif kind < large + 0.09:
-        add_car(plan.builder, plan.rng, x, y, z, yaw, motion, "Van")
+        add_car(plan.builder, plan.rng, pose, motion, "Van")
     elif kind < large + 0.11 and motion.speed == 0.0:
-        add_trailer(plan.builder, plan.rng, x, y, z, yaw)
+        add_trailer(plan.builder, plan.rng, pose)
     else:
-        add_car(plan.builder, plan.rng, x, y, z, yaw, motion)
+        add_car(plan.builder, plan.rng, pose, motion)
 
 
 def add_pedestrians(plan: StreetPlan, left: Side, right: Side, mean: float) -> None:
-    """Add `mean` pedestrians on average, singly and in groups."""
+    """Adds `mean` pedestrians on average, singly and in groups."""
     for _ in range(int(plan.rng.poisson(mean / 1.5))):
         side, sign = (left, 1.0) if plan.chance(0.5) else (right, -1.0)
         # Nearer ones are more frequent in KITTI: half of them within 15 m.
@@ -151,22 +150,22 @@ def add_pedestrians(plan: StreetPlan, left: Side, right: Side, mean: float) -> N
 
 
 def _add_person(plan: StreetPlan, x: float, lateral: float, turn: float) -> None:
-    """Add somebody who walks, stands or, seldom, sits, if there is room."""
-    x, y, z, heading = plan.place(x, lateral)
-    yaw = heading + turn + plan.normal(0.25)
+    """Adds somebody who walks, stands or, seldom, sits, if there is room."""
+    x, y, z, heading = plan.place(x, lateral, turn)
+    pose = (x, y, z, heading + plan.normal(0.25))
     if math.hypot(x, y - plan.ground.centre_at(0.0)) <= 2.0:  # where the ego vehicle is
         return
-    if not plan.claim(x, y, yaw, 0.6, 0.6):
+    if not plan.claim(pose, 0.6, 0.6):
         return
     pace = plan.uniform(0.8, 1.7) if plan.chance(0.7) else 0.0
     if plan.chance(0.04):
-        people.add_sitting_person(plan.builder, plan.rng, x, y, z, yaw)
+        people.add_sitting_person(plan.builder, plan.rng, pose)
     else:
-        people.add_pedestrian(plan.builder, plan.rng, x, y, z, yaw, Motion(pace))
+        people.add_pedestrian(plan.builder, plan.rng, pose, Motion(pace))
 
 
 def add_cyclists(plan: StreetPlan, left: Side, right: Side, mean: float) -> None:
-    """Add `mean` cyclists on average: along the kerb, on the pavement, now and then across."""
+    """Adds `mean` cyclists on average: along the kerb, on the pavement, now and then across."""
     for _ in range(int(plan.rng.poisson(mean))):
         side, sign = (left, 1.0) if plan.chance(0.5) else (right, -1.0)
         x = float(plan.rng.gamma(2.0, 10.0)) + 1.5
@@ -179,13 +178,12 @@ def add_cyclists(plan: StreetPlan, left: Side, right: Side, mean: float) -> None
         lane: float | None = lateral
         if plan.chance(0.12) and not plan.moving:
             turn, lane = plan.uniform(-3.1, 3.1), None
-        x, y, z, heading = plan.place(x, lateral)
-        if math.hypot(x, y - plan.ground.centre_at(0.0)) <= 2.5:
+        pose = plan.place(x, lateral, turn)
+        if math.hypot(x, pose[1] - plan.ground.centre_at(0.0)) <= 2.5:
             continue
-        yaw = heading + turn
-        if not plan.claim(x, y, yaw, 1.8, 0.8):
+        if not plan.claim(pose, 1.8, 0.8):
             continue
         # Along a lane the sign of the speed is the direction; off it, the heading is.
         direction = 1.0 if math.cos(turn) > 0 or lane is None else -1.0
         motion = Motion(plan.uniform(3.0, 6.0) * direction, lane)
-        people.add_cyclist(plan.builder, plan.rng, x, y, z, yaw, motion)
+        people.add_cyclist(plan.builder, plan.rng, pose, motion)
