@@ -26,8 +26,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.research_measures import MEASURES
 from eloss_perception.interrupts import check_interrupt, run_script
-from eloss_perception.network.entropy_readout import ENTROPY_MEASURES
+from eloss_perception.network.entropy_readout import renyi2_entropy
+
+ENTROPY_MEASURES = {"renyi2": renyi2_entropy, **MEASURES}
 
 CHANNELS, NUM_Y, NUM_X = 64, 248, 216
 

@@ -41,6 +41,7 @@ _MOVED = {
     "demo": "replay.demo",
     "kitti": "datasets.kitti",
     "model": "network",
+    "model.heads": "network.blocks",
     "model.entropy": "network.entropy_readout",
     "model.folding": "export.folding",
     "runtime.health_file": "health.reference_file",

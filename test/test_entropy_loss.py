@@ -18,7 +18,7 @@ from torch import Tensor, nn  # noqa: E402
 from eloss_perception.health.entropy import eloss  # noqa: E402
 from eloss_perception.network import entropy_loss as module  # noqa: E402
 from eloss_perception.network.entropy_loss import EntropyLoss, EntropyLossConfig  # noqa: E402
-from eloss_perception.network.entropy_readout import ENTROPY_MEASURES  # noqa: E402
+from eloss_perception.network.entropy_readout import entropy_measure  # noqa: E402
 from eloss_perception.network.network import Tap  # noqa: E402
 
 STAGES = (0, 0, 0, 0, 1, 1, 1)
@@ -40,7 +40,7 @@ def readable(monkeypatch: pytest.MonkeyPatch) -> None:
         del active
         return features[:, 0, 0, 0]
 
-    monkeypatch.setattr(module, "ENTROPY_MEASURES", dict.fromkeys(ENTROPY_MEASURES, read))
+    monkeypatch.setattr(module, "entropy_measure", lambda name: read)
 
 
 def terms_of(profile: list[float], step: int = 0, **config: object) -> dict[str, float]:
@@ -90,7 +90,7 @@ def test_the_published_variant_takes_the_published_measure() -> None:
     taps = [Tap(bev, torch.zeros(2, 1, 6, 6)) for bev in maps]
     loss = EntropyLoss(EntropyLossConfig(variant="published"), (0, 0, 0, 0), num_steps=10)
     terms = loss.terms(taps, step=1)
-    entropy = [float(ENTROPY_MEASURES["reference"](bev[1:2], bev[1:2])) for bev in maps]
+    entropy = [float(entropy_measure("reference")(bev[1:2], bev[1:2])) for bev in maps]
     assert float(terms["steadiness"]) == pytest.approx(np.var(np.diff(entropy), ddof=1), rel=1e-5)
     # Weight 1 from the first step on.
     assert loss.balance(torch.tensor(5.0), terms, [], step=0) == terms

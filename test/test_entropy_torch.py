@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from pathlib import Path
 
@@ -13,9 +14,19 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the network needs torch")
 
-from eloss_perception.health import entropy as reference  # noqa: E402
-from eloss_perception.network.entropy_readout import ENTROPY_MEASURES, log_rms, read_layers  # noqa: E402
+import measures_in_float64  # noqa: E402
 
+from benchmarks.research_measures import MEASURES as RESEARCH_MEASURES  # noqa: E402
+from eloss_perception.errors import ConfigError  # noqa: E402
+from eloss_perception.health import entropy as reference  # noqa: E402
+from eloss_perception.network.entropy_loss import EntropyLoss, EntropyLossConfig  # noqa: E402
+from eloss_perception.network.entropy_readout import (  # noqa: E402
+    entropy_measure,
+    read_layers,
+    renyi2_entropy,
+)
+
+ENTROPY_MEASURES = {"renyi2": renyi2_entropy, **RESEARCH_MEASURES}
 MEASURES = sorted(ENTROPY_MEASURES)
 SCALE_FREE = [name for name in MEASURES if name != "reference"]
 
@@ -35,11 +46,13 @@ def in_numpy(name: str, features: torch.Tensor, active: torch.Tensor) -> float:
     columns = features[:, ::stride, ::stride].double().flatten(1).numpy()
     kept = active[::stride, ::stride].flatten().numpy() > 0
     if name == "reference":
-        return reference.reference_entropy(columns)
+        return measures_in_float64.reference_entropy(columns)
     if name == "knn":
-        chosen = np.searchsorted(np.flatnonzero(kept), reference.choose_cells(kept))
-        return reference.knn_entropy(columns[:, kept], chosen)
-    measure = {"renyi2": reference.renyi2_entropy, "coding_rate": reference.coding_rate}[name]
+        chosen = np.searchsorted(np.flatnonzero(kept), measures_in_float64.choose_cells(kept))
+        return measures_in_float64.knn_entropy(columns[:, kept], chosen)
+    measure = {"renyi2": reference.renyi2_entropy, "coding_rate": measures_in_float64.coding_rate}[
+        name
+    ]
     return measure(columns[:, kept])
 
 
@@ -81,7 +94,9 @@ def test_known_answers(name: str, orthogonal: float | None, channels: int) -> No
         "renyi2": 0.0,
         "coding_rate": np.log1p(2 * channels) / (channels * np.log(3)),
         # Distances along one line, some below the floor: far below a Gaussian in 8 dimensions.
-        "knn": reference.knn_entropy(rank_one, reference.choose_cells(np.ones(500, bool))),
+        "knn": measures_in_float64.knn_entropy(
+            rank_one, measures_in_float64.choose_cells(np.ones(500, bool))
+        ),
     }[name]
     assert float(measure(*known_map(rank_one))) == pytest.approx(expected, abs=1e-3)
 
@@ -239,10 +254,14 @@ def test_the_graph_reads_what_the_measures_say() -> None:
     entropy, scale = read_layers(stages)
     np.testing.assert_allclose(entropy.numpy(), np.transpose(expected), atol=2e-5)
     np.testing.assert_allclose(scale.numpy(), np.transpose(scales), atol=2e-5)
-    other, same_scale = read_layers(stages, "coding_rate")
+    other, same_scale = read_layers(stages, entropy_measure("coding_rate"))
     alone = ENTROPY_MEASURES["coding_rate"](stages[1][0][1], stages[1][1])
     torch.testing.assert_close(other[:, 4], alone)
     torch.testing.assert_close(same_scale, scale)
+
+
+def log_rms(features: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
+    return read_layers([([features], active)])[1]
 
 
 def test_log_rms_of_known_maps() -> None:
@@ -267,3 +286,15 @@ def test_small_variation_about_a_large_mean_keeps_its_digits(deviation: float) -
     value = float(ENTROPY_MEASURES["renyi2"](nearly_constant, active))
     expected = in_numpy("renyi2", nearly_constant[0], active[0, 0])
     assert value == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_measure_is_found_by_its_name(name: str) -> None:
+    assert entropy_measure(name) is ENTROPY_MEASURES[name]
+
+
+def test_without_a_checkout_a_research_measure_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "benchmarks.research_measures", None)
+    with pytest.raises(ConfigError, match=r"'knn' is for research only.*source checkout"):
+        EntropyLoss(EntropyLossConfig(measure="knn"), (0, 0, 0), 10)
+    assert entropy_measure("renyi2") is renyi2_entropy

@@ -21,7 +21,6 @@ from eloss_perception.network.network import (
     NetworkConfig,
     NetworkOutput,
     PillarNetwork,
-    measure_taps,
 )
 
 ANCHORS = AnchorHead(anchors=KITTI_ANCHORS)
@@ -93,10 +92,11 @@ def test_taps_are_the_maps_after_the_relu_and_follow_the_configured_measure() ->
     assert [tuple(tap.bev.shape[1:]) for tap in taps] == [(8, 8, 12)] * 2 + [(16, 4, 6)] * 3
     assert all(float(tap.bev.detach().min()) == 0.0 for tap in taps)
     output = network(*data)
-    entropy, scale = measure_taps(taps, "reference")
+    entropy, scale = network.measure(taps)
     torch.testing.assert_close(output.layer_entropy, entropy)
     torch.testing.assert_close(output.layer_log_rms, scale)
-    assert not torch.allclose(output.layer_entropy, measure_taps(taps, "renyi2")[0])
+    shipped = PillarNetwork(NetworkConfig(**SMALL), 16, 24)
+    assert not torch.allclose(output.layer_entropy, shipped.measure(taps)[0])
 
 
 def test_a_frame_is_read_alike_alone_and_in_a_batch() -> None:

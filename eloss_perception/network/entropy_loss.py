@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Entropy Loss: what the information along the backbone should do, as terms of the training loss.
+"""Entropy Loss: how entropy should change along the backbone, as terms of the training loss.
 
 ``ours`` asks two things of the entropies H of a stage's layers, with ΔH the change from layer to
 layer: that the changes be equal (steadiness) and that none be a rise (direction). Both are squared
@@ -18,18 +18,20 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, distributed
 
-from eloss_perception.network.entropy_readout import ENTROPY_MEASURES
+from eloss_perception.network.entropy_readout import MeasureName, entropy_measure
 from eloss_perception.network.network import Tap
 
 
 class EntropyLossConfig(BaseModel):
-    """Which Entropy Loss, and how strong."""
+    """Variant and strength of Entropy Loss."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     variant: Literal["off", "published", "ours"] = "ours"
-    measure: Literal["renyi2", "coding_rate", "knn", "reference"] = Field(
-        "renyi2", description="entropy that `ours` shapes; `published` always takes `reference`"
+    measure: MeasureName = Field(
+        "renyi2",
+        description="entropy that `ours` shapes; `published` always takes `reference`; all but "
+        "renyi2 are for research and need a source checkout",
     )
     ratio: float = Field(
         0.1, gt=0, description="gradient norm of `ours` on the backbone, relative to the task's"
@@ -39,18 +41,18 @@ class EntropyLossConfig(BaseModel):
         0.2, ge=0, le=1, description="part of the run over which `ours` grows to `ratio`"
     )
     every: int = Field(
-        2, ge=1, description="steps of which one has the terms of `ours`, so many times as strong"
+        2, ge=1, description="`ours` has terms in every such step, scaled up by this number"
     )
     measure_every: int = Field(
         100, ge=1, description="steps between measurements of the two gradients"
     )
     smoothing: float = Field(
-        0.8, ge=0, lt=1, description="what a measurement keeps of the ones before"
+        0.8, ge=0, lt=1, description="weight of earlier measurements in the moving average"
     )
     max_factor: float = Field(
         200.0,
         gt=0,
-        description="largest factor on `ours`, so that a profile as wanted is left alone",
+        description="largest factor on `ours`, so that a good profile is left alone",
     )
     published_stages: tuple[int, ...] = Field(
         (0,), min_length=1, description="stages that `published` taps; its code: the first"
@@ -61,7 +63,7 @@ class EntropyLossConfig(BaseModel):
         if self.measure_every % self.every:
             raise ValueError(
                 f"measure_every = {self.measure_every} is no multiple of every = {self.every}: "
-                "what is measured would be a step without entropy terms"
+                "a measured step would have no entropy terms"
             )
         return self
 
@@ -89,11 +91,17 @@ class EntropyLoss:
             num_steps: Steps of the whole run, which the ramp is a part of.
             rank: This process among those that share a step's batch.
             world_size: Their number.
+
+        Raises:
+            ConfigError: If the measure is for research and no source checkout has it.
         """
         self.config = config
         self.num_steps = num_steps
         self._rank = rank
         self._world_size = world_size
+        self._measure = entropy_measure(
+            {"off": "renyi2", "published": "reference"}.get(config.variant, config.measure)
+        )
         wanted = set(config.published_stages) if config.variant == "published" else set(stages)
         # Pairs of neighbouring layers, stage by stage: across a boundary stride and width change,
         # and with them what is measured. A variance needs two differences.
@@ -107,7 +115,7 @@ class EntropyLoss:
 
     @property
     def factor(self) -> float:
-        """What ``ours`` is multiplied by, before the ramp; 0 before the first measurement."""
+        """Factor on ``ours`` before the ramp; 0 before the first measurement."""
         if self._num_measured == 0:
             return 0.0
         return min(math.exp(self._log_factor), self.config.max_factor)
@@ -139,14 +147,13 @@ class EntropyLoss:
             # Zero, but with a graph: synchronised batch norm waits for every process's backward.
             zero = taps[self._pairs[-1][-1] + 1].bev[:0].float().sum()
             return dict.fromkeys(names, zero)
-        measure = ENTROPY_MEASURES["reference" if published else self.config.measure]
         changes = []
         for inside in self._pairs:
             # A stage's layers are alike in shape: measured as one batch, frame by frame as ever.
             layers = [taps[i] for i in (*inside, inside[-1] + 1)]
             maps = torch.cat([_one_frame(tap.bev, frame) for tap in layers])  # (L, C, H, W)
             active = torch.cat([tap.active[frame : frame + 1] for tap in layers])
-            entropy = measure(maps, active)  # (L,)
+            entropy = self._measure(maps, active)  # (L,)
             changes.append(entropy[1:] - entropy[:-1])
         steadiness = torch.stack([c.var(unbiased=True) for c in changes]).mean()
         share = self._world_size * every
@@ -184,12 +191,12 @@ class EntropyLoss:
             return terms
         if step % self.config.measure_every == 0:
             entropy_loss = torch.stack(list(terms.values())).sum() / self.config.every
-            self._measure(task_loss, entropy_loss, list(parameters))
+            self._update_factor(task_loss, entropy_loss, list(parameters))
         ramp = min(1.0, (step + 1) / max(1.0, self.config.ramp * self.num_steps))
         return {name: ramp * self.factor * term for name, term in terms.items()}
 
     def state_dict(self) -> dict[str, float]:
-        """What a resumed run needs to continue with the same factor."""
+        """State that a resumed run needs to continue with the same factor."""
         return {"log_factor": self._log_factor, "num_measured": self._num_measured}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
@@ -197,12 +204,14 @@ class EntropyLoss:
         self._log_factor = float(state["log_factor"])
         self._num_measured = int(state["num_measured"])
 
-    def _measure(self, task_loss: Tensor, entropy_loss: Tensor, parameters: list[Tensor]) -> None:
-        """Takes one more quotient of the two gradients' norms into the factor."""
+    def _update_factor(
+        self, task_loss: Tensor, entropy_loss: Tensor, parameters: list[Tensor]
+    ) -> None:
+        """Updates the factor by one more quotient of the two gradients' norms."""
         task = _gradient_norm(task_loss, parameters)
         entropy = _gradient_norm(entropy_loss, parameters)
         quotient = self.config.ratio * task / entropy if entropy > 0.0 else 0.0
-        # A frame without active cells says nothing; a loss that is not finite is the trainer's.
+        # A frame without active cells says nothing; the trainer handles a loss that is not finite.
         if not math.isfinite(quotient) or quotient <= 0.0:
             return
         kept = min(self.config.smoothing, self._num_measured / (self._num_measured + 1))

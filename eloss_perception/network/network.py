@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pillar network: pillar encoder, 2D backbone with entropy taps, detection head.
 
-After PointPillars (Lang et al., CVPR 2019) and CenterPoint (Yin et al., CVPR 2021). Read
-:meth:`PillarNetwork.forward_taps` first: it is the whole network in five lines.
+After PointPillars (Lang et al., CVPR 2019) and CenterPoint (Yin et al., CVPR 2021).
+:meth:`PillarNetwork.forward_taps` is the whole network in five lines.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,10 +24,10 @@ from eloss_perception.detection.heads import (
     HeadConfig,
     check_head_classes,
 )
+from eloss_perception.detection.pillars import Pillars
 from eloss_perception.errors import ConfigError
-from eloss_perception.network.blocks import ConvBlock, Neck, PillarEncoder
-from eloss_perception.network.entropy_readout import read_layers
-from eloss_perception.network.heads import build_head
+from eloss_perception.network.blocks import ConvBlock, Neck, PillarEncoder, build_head
+from eloss_perception.network.entropy_readout import MeasureName, entropy_measure, read_layers
 
 # Cells of one stage's map per cell of the next one's, and of the canvas per cell of the first's.
 _STAGE_STRIDE = 2
@@ -47,8 +48,8 @@ class NetworkConfig(BaseModel):
     head_channels: int = Field(64, ge=4, description="shared layers of the centre head")
     num_classes: int = Field(3, ge=1)
     head: HeadConfig = CenterHead()
-    entropy_measure: Literal["renyi2", "coding_rate", "knn", "reference"] = Field(
-        "renyi2", description="what `layer_entropy` holds"
+    entropy_measure: MeasureName = Field(
+        "renyi2", description="what `layer_entropy` holds; all others are for research"
     )
 
     @model_validator(mode="after")
@@ -66,11 +67,6 @@ class NetworkConfig(BaseModel):
             )
         check_head_classes(self.head, self.num_classes)
         return self
-
-    @property
-    def layer_stages(self) -> tuple[int, ...]:
-        """Stage index of each tapped layer."""
-        return tuple(s for s, n in enumerate(self.stage_layers) for _ in range(n))
 
 
 # PointPillars as published, section 2 and 4.1: made for pillars of 0.16 m with up to 32 points,
@@ -119,7 +115,8 @@ class PillarNetwork(nn.Module):
         same cell size.
 
         Raises:
-            ConfigError: If the canvas cannot be halved once a stage.
+            ConfigError: If the canvas cannot be halved once a stage, or the entropy measure is not
+                installed.
         """
         super().__init__()
         coarsest = _STAGE_STRIDE ** len(config.stage_layers)
@@ -129,6 +126,7 @@ class PillarNetwork(nn.Module):
                 f"must be multiples of {coarsest}"
             )
         self.config = config
+        self._measure = entropy_measure(config.entropy_measure)
         self.num_y = num_y
         self.num_x = num_x
         self.encoder = PillarEncoder(config.encoder_channels, config.encoder_mix)
@@ -162,7 +160,7 @@ class PillarNetwork(nn.Module):
     @property
     def layer_stages(self) -> tuple[int, ...]:
         """Stage index of each tapped layer."""
-        return self.config.layer_stages
+        return tuple(s for s, n in enumerate(self.config.stage_layers) for _ in range(n))
 
     def forward(self, points: Tensor, features: Tensor, cell_to_pillar: Tensor) -> NetworkOutput:
         """Detects objects in B frames whose pillars are listed one after the other.
@@ -176,7 +174,7 @@ class PillarNetwork(nn.Module):
             The raw outputs and the readings of the layers.
         """
         class_logits, box_regression, taps = self.forward_taps(points, features, cell_to_pillar)
-        layer_entropy, layer_log_rms = measure_taps(taps, self.config.entropy_measure)
+        layer_entropy, layer_log_rms = self.measure(taps)
         return NetworkOutput(class_logits, box_regression, layer_entropy, layer_log_rms)
 
     def forward_taps(
@@ -184,11 +182,11 @@ class PillarNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor, list[Tap]]:
         """As :meth:`forward`, with the tapped maps in place of their entropies.
 
-        Training measures the entropy of a part of the batch only, which is what makes it cheap.
+        Training measures the entropy of a part of the batch only, which makes it cheap.
         """
         # Pillar feature net: a PointNet over the points of each pillar.
         pillars = self.encoder(points, features)  # (P, C)
-        # Pillars back to where they stand: the pseudo-image.
+        # Pillars back to their cells: the pseudo-image.
         canvas, active = self._scatter(pillars, cell_to_pillar)
         # Top-down convolutions, each stage brought back to the first one's resolution.
         levels, taps = self._backbone(canvas, active)
@@ -196,8 +194,16 @@ class PillarNetwork(nn.Module):
         class_logits, box_regression = self.head(torch.cat(levels, dim=1))
         return class_logits, box_regression, taps
 
+    def measure(self, taps: Sequence[Tap]) -> tuple[Tensor, Tensor]:
+        """Entropy and log-RMS of each tapped layer of B frames, (B, L) float32 each."""
+        # The layers of a stage are alike in shape and fed by the same cells.
+        stages = [list(stage) for _, stage in groupby(taps, key=lambda tap: tap.bev.shape)]
+        return read_layers(
+            [([tap.bev for tap in stage], stage[0].active) for stage in stages], self._measure
+        )
+
     def _scatter(self, pillars: Tensor, cell_to_pillar: Tensor) -> tuple[Tensor, Tensor]:
-        """Lays pillars out on the BEV canvas; a gather, which every runtime has."""
+        """Scatters pillars to the BEV canvas, written as a gather, which every runtime has."""
         batch = cell_to_pillar.shape[0]
         with_empty = functional.pad(pillars, (0, 0, 0, 1))  # (P + 1, C), last row is the empty cell
         canvas = with_empty.index_select(0, cell_to_pillar.reshape(-1))  # (B * H * W, C)
@@ -217,13 +223,10 @@ class PillarNetwork(nn.Module):
         return levels, taps
 
 
-def measure_taps(taps: list[Tap], measure: str = "renyi2") -> tuple[Tensor, Tensor]:
-    """Entropy and log-RMS of each tapped layer, (B, L) float32 each.
-
-    Args:
-        taps: The layers, of B frames each.
-        measure: Entry of ``ENTROPY_MEASURES``.
-    """
-    # The layers of a stage are alike in shape and fed by the same cells.
-    stages = [list(stage) for _, stage in groupby(taps, key=lambda tap: tap.bev.shape)]
-    return read_layers([([tap.bev for tap in stage], stage[0].active) for stage in stages], measure)
+def network_inputs(pillars: Pillars) -> tuple[Tensor, Tensor, Tensor]:
+    """The arguments of :meth:`PillarNetwork.forward` for one frame."""
+    return (
+        torch.from_numpy(pillars.points),
+        torch.from_numpy(pillars.features),
+        torch.from_numpy(pillars.cell_to_pillar)[None],
+    )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from eloss_perception.errors import DataError
 from eloss_perception.interrupts import StopSignal
 from eloss_perception.network.entropy_loss import EntropyLoss
-from eloss_perception.network.network import PillarNetwork, Tap, measure_taps
+from eloss_perception.network.network import PillarNetwork, Tap
 from eloss_perception.training.checkpoints import (
     CHECKPOINT_NAME,
     earlier_runs,
@@ -253,7 +253,7 @@ def _unshared(model: nn.Module) -> Any:
 @torch.no_grad()
 def _profile(network: PillarNetwork, taps: list[Tap], processes: Processes) -> dict[str, float]:
     """Mean entropy of each layer over the step's last batch."""
-    entropy, _ = measure_taps(taps, network.config.entropy_measure)  # (B, L)
+    entropy, _ = network.measure(taps)  # (B, L)
     mean = processes.mean(entropy.mean(dim=0))  # (L,)
     return dict(zip(network.layer_names, mean.tolist(), strict=True))
 
