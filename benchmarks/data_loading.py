@@ -32,11 +32,19 @@ from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.heads import CenterHead
 from eloss_perception.detection.pillars import pillarize
 from eloss_perception.interrupts import check_interrupt, run_script
-from eloss_perception.training.data.augmentation import AugmentationConfig, augment
-from eloss_perception.training.data.frame_store import StoredFrames
-from eloss_perception.training.data.frames import FrameSource, KittiFrames, SimulatedFrames
+from eloss_perception.training.data.frames import (
+    FrameSource,
+    KittiSplit,
+    SimulatedFrames,
+    StoredFrames,
+)
 from eloss_perception.training.data.object_database import ObjectDatabase, build_object_database
-from eloss_perception.training.data.samples import TrainingSamples, collate
+from eloss_perception.training.data.samples import (
+    AugmentationConfig,
+    TrainingSamples,
+    augment,
+    collate,
+)
 from eloss_perception.training.targets import make_targets
 
 # The light network's grid as it is trained: a strip of 41 m in cells of 0.32 m.
@@ -75,7 +83,7 @@ def make_cases(kitti: Path | None, num_scans: int, folder: Path) -> dict[str, Ca
     for index in range(num_scans):
         stored.frame(index)
     if kitti is not None:
-        real = KittiFrames(kitti, "train")
+        real = KittiSplit(kitti, "train")
         kept = StoredFrames(real, folder)
         cases["KITTI, from its files"] = Case(real, WHOLE)
         cases["KITTI, from disk"] = Case(kept, WHOLE)

@@ -33,11 +33,10 @@ from eloss_perception.network.network import PillarNetwork
 from eloss_perception.training.checkpoints import CHECKPOINT_NAME, save_checkpoint
 from eloss_perception.training.data.loading import load_batches
 from eloss_perception.training.data.samples import Batch
-from eloss_perception.training.data.simulated_dataset import SimulatedDataset
 from eloss_perception.training.losses import detection_losses
 from eloss_perception.training.optimization import make_optimizer, make_schedule, update_average
 from eloss_perception.training.settings import TrainingSettings
-from eloss_perception.training.validation import Validation, ValidationConfig
+from eloss_perception.training.validation import SimulatedDataset, Validation, ValidationConfig
 
 VARIANTS = {
     "off": EntropyLossConfig(variant="off"),

@@ -30,8 +30,8 @@ from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.training import trainer
 from eloss_perception.training.data.loading import load_batches
 from eloss_perception.training.data.samples import Batch
-from eloss_perception.training.devices import choose_device, choose_precision
 from eloss_perception.training.metrics import read_metrics
+from eloss_perception.training.optimization import choose_device, choose_precision
 from eloss_perception.training.settings import TrainingSettings, load_settings
 
 # Different batches that the step alone goes through: pillar counts differ between them.

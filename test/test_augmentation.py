@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from street_factory import Streets, make_street
 
 from eloss_perception.detection.boxes import points_in_boxes
-from eloss_perception.training.data.augmentation import AugmentationConfig, augment
 from eloss_perception.training.data.frames import Frame
 from eloss_perception.training.data.object_database import build_object_database
+from eloss_perception.training.data.samples import AugmentationConfig, augment
 
 STILL = {
     "flip_probability": 0,

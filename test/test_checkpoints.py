@@ -29,7 +29,7 @@ from eloss_perception.training.checkpoints import (
     save_checkpoint,
 )
 from eloss_perception.training.data import loading
-from eloss_perception.training.data.sources import TrainingData
+from eloss_perception.training.data.loading import TrainingData
 from eloss_perception.training.metrics import read_metrics
 
 TIMES = ("seconds", "samples_per_second", "waiting")

@@ -19,12 +19,10 @@ from training_factory import CarFrames, settings
 
 from eloss_perception.errors import ConfigError
 from eloss_perception.training import trainer
-from eloss_perception.training.batch_norm import SynchronizedBatchNorm
 from eloss_perception.training.checkpoints import load_checkpoint
 from eloss_perception.training.data import loading
-from eloss_perception.training.data.loading import load_batches
-from eloss_perception.training.data.sources import TrainingData
-from eloss_perception.training.distributed import Processes, join_processes
+from eloss_perception.training.data.loading import TrainingData, load_batches
+from eloss_perception.training.distributed import Processes, SynchronizedBatchNorm, join_processes
 from eloss_perception.training.metrics import read_metrics
 
 STEPS = 8

@@ -301,8 +301,8 @@ def test_a_checkpoint_is_evaluated_with_its_averaged_network(tmp_path):
     torch = pytest.importorskip("torch")
     from eloss_perception.network.network import PillarNetwork
     from eloss_perception.training.checkpoints import save_checkpoint
-    from eloss_perception.training.network_detector import load_checkpoint
     from eloss_perception.training.settings import TrainingSettings
+    from eloss_perception.training.validation import checkpoint_detector
 
     settings = TrainingSettings()
     grid = settings.grid.build()
@@ -310,7 +310,7 @@ def test_a_checkpoint_is_evaluated_with_its_averaged_network(tmp_path):
     network = PillarNetwork(settings.network, grid.num_y, grid.num_x).eval()
     state = {"settings": settings.model_dump_json(), "step": 7, "averaged": network.state_dict()}
     save_checkpoint(tmp_path / "checkpoint.pt", state)
-    detector, about = load_checkpoint(tmp_path / "checkpoint.pt", num_threads=1)
+    detector, about = checkpoint_detector(tmp_path / "checkpoint.pt", num_threads=1)
     assert about["checkpoint"] == f"{tmp_path.name}/checkpoint.pt"
     assert detector.class_names == CLASS_NAMES
     rng = np.random.default_rng(0)

@@ -17,12 +17,18 @@ from street_factory import GROUND, Streets, make_street, write_kitti_root
 
 from eloss_perception.detection.boxes import bev_iou, points_in_boxes
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.training.data.collisions import accept_in_order, overlap
-from eloss_perception.training.data.frames import Frame, KittiFrames, SimulatedFrames
-from eloss_perception.training.data.local_ground import local_ground
-from eloss_perception.training.data.object_database import ObjectDatabase, build_object_database
-from eloss_perception.training.data.object_noise import move_objects
-from eloss_perception.training.data.object_pasting import paste_objects
+from eloss_perception.training.data.frames import Frame, KittiSplit, SimulatedFrames
+from eloss_perception.training.data.object_augmentation import (
+    accept_in_order,
+    move_objects,
+    overlap,
+    paste_objects,
+)
+from eloss_perception.training.data.object_database import (
+    ObjectDatabase,
+    build_object_database,
+    local_ground,
+)
 
 WANTED = (6, 4, 4)
 
@@ -128,7 +134,7 @@ class TestDatabase:
         calls: list[int] = []
 
         def build() -> ObjectDatabase:
-            return build_object_database(KittiFrames(root, "train"), cache, calls.append)
+            return build_object_database(KittiSplit(root, "train"), cache, calls.append)
 
         first = build()
         assert calls == [1, 2, 3]
@@ -144,8 +150,8 @@ class TestDatabase:
     def test_holds_frames_of_its_split_only(self, tmp_path: Path) -> None:
         root = write_kitti_root(tmp_path / "kitti", 2)
         write_kitti_root(root, 2, "val", first=2)
-        train = build_object_database(KittiFrames(root, "train"), tmp_path)
-        val = build_object_database(KittiFrames(root, "val"), tmp_path)
+        train = build_object_database(KittiSplit(root, "train"), tmp_path)
+        val = build_object_database(KittiSplit(root, "val"), tmp_path)
         assert train.folder != val.folder
         shared = {box.tobytes() for box in train.boxes} & {box.tobytes() for box in val.boxes}
         assert len(train) == len(val) == 8

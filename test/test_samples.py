@@ -21,11 +21,9 @@ from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.heads import CenterHead
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.training.data import frames
-from eloss_perception.training.data.augmentation import AugmentationConfig
-from eloss_perception.training.data.frame_store import StoredFrames
-from eloss_perception.training.data.frames import Frame, KittiFrames, SimulatedFrames
+from eloss_perception.training.data.frames import Frame, KittiSplit, SimulatedFrames, StoredFrames
 from eloss_perception.training.data.object_database import build_object_database
-from eloss_perception.training.data.samples import TrainingSamples, collate
+from eloss_perception.training.data.samples import AugmentationConfig, TrainingSamples, collate
 
 GRID = PillarGrid((0.0, -10.24, -3.0, 20.48, 10.24, 1.0), (0.32, 0.32), 4000, 8)
 EVERYTHING = AugmentationConfig(
@@ -164,7 +162,7 @@ class TestStoredFrames:
 
     def test_a_frame_whose_file_changes_is_made_again(self, tmp_path: Path) -> None:
         root = write_kitti_root(tmp_path / "kitti")
-        stored = StoredFrames(KittiFrames(root, "train"), tmp_path / "cache")
+        stored = StoredFrames(KittiSplit(root, "train"), tmp_path / "cache")
         before = [stored.frame(index) for index in range(3)]
         assert len(before[1].labels) == 5
         labels = root / "training/label_2/000001.txt"
@@ -184,9 +182,9 @@ class TestStoredFrames:
     def test_other_settings_have_other_folders(self, tmp_path: Path) -> None:
         root = write_kitti_root(tmp_path / "kitti")
         kinds = [
-            KittiFrames(root, "train"),
-            KittiFrames(root, "train", camera_view=False),
-            KittiFrames(root, "train", class_names=("Pedestrian", "Car")),
+            KittiSplit(root, "train"),
+            KittiSplit(root, "train", camera_view=False),
+            KittiSplit(root, "train", class_names=("Pedestrian", "Car")),
             SimulatedFrames(0, num_scans=3),
             SimulatedFrames(1, num_scans=3),
             SimulatedFrames(0, "hdl32e", 3),
@@ -227,7 +225,7 @@ class TestStoredFrames:
     def test_real_frames_keep_their_points_through_the_cache(
         self, tmp_path: Path, kitti_object_root: Path
     ) -> None:
-        source = KittiFrames(kitti_object_root, "train")
+        source = KittiSplit(kitti_object_root, "train")
         stored = StoredFrames(source, tmp_path)
         for index in (0, 0, 7):
             assert_equal(stored.frame(index), source.frame(index))

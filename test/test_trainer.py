@@ -27,14 +27,18 @@ from eloss_perception.network.network import PillarNetwork
 from eloss_perception.runtime.detector import DetectionThresholds
 from eloss_perception.training import trainer
 from eloss_perception.training.checkpoints import load_checkpoint, load_network
-from eloss_perception.training.data import frame_store, loading
-from eloss_perception.training.data.frame_store import StoredFrames
-from eloss_perception.training.data.sources import TrainingData
-from eloss_perception.training.devices import choose_device, choose_precision
+from eloss_perception.training.data import frames, loading
+from eloss_perception.training.data.frames import StoredFrames
+from eloss_perception.training.data.loading import TrainingData
 from eloss_perception.training.metrics import read_metrics
-from eloss_perception.training.network_detector import network_detector
-from eloss_perception.training.optimization import make_optimizer, update_average
+from eloss_perception.training.optimization import (
+    choose_device,
+    choose_precision,
+    make_optimizer,
+    update_average,
+)
 from eloss_perception.training.settings import ValidationConfig
+from eloss_perception.training.validation import network_detector
 
 
 @pytest.fixture(autouse=True)
@@ -457,7 +461,7 @@ def test_a_scan_that_cannot_be_kept_is_made_again(
     def full(path: Path, content: bytes) -> None:
         raise DataError(f"{path}: cannot write: No space left on device")
 
-    monkeypatch.setattr(frame_store, "write_file", full)
+    monkeypatch.setattr(frames, "write_file", full)
     for _ in range(2):
         np.testing.assert_array_equal(stored.frame(1).points, source.frame(1).points)
     assert caplog.text.count("No space left") == 1

@@ -21,7 +21,7 @@ from eloss_perception.export import onnx as export
 from eloss_perception.runtime.bundle import Bundle, write_reference
 from eloss_perception.training import trainer
 from eloss_perception.training.data import loading
-from eloss_perception.training.data.sources import TrainingData
+from eloss_perception.training.data.loading import TrainingData
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,12 @@ pytest.importorskip("torch", reason="training needs torch")
 from eloss_perception.detection.heads import AnchorHead
 from eloss_perception.errors import ConfigError
 from eloss_perception.network.network import POINTPILLARS
-from eloss_perception.training.presets import PRESETS
-from eloss_perception.training.settings import TrainingSettings, load_settings, parse_settings
+from eloss_perception.training.settings import (
+    PRESETS,
+    TrainingSettings,
+    load_settings,
+    parse_settings,
+)
 
 
 def test_a_file_lies_over_a_preset_and_overrides_over_both(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from eloss_perception.training.data import loading
 from eloss_perception.training.data.frames import Frame
-from eloss_perception.training.data.sources import TrainingData
+from eloss_perception.training.data.loading import TrainingData
 from eloss_perception.training.settings import TrainingSettings
 
 TINY = {

@@ -113,9 +113,9 @@ def run(args: argparse.Namespace) -> int:
         path = args.bundle or default_bundle_path()
         detector, about = load_bundle(path, args.backend or DEFAULT_BACKEND, args.threads)
     elif args.backend is None:
-        from eloss_perception.training.network_detector import load_checkpoint
+        from eloss_perception.training.validation import checkpoint_detector
 
-        detector, about = load_checkpoint(args.checkpoint, args.threads)
+        detector, about = checkpoint_detector(args.checkpoint, args.threads)
     else:
         raise ConfigError("--backend runs a bundle; a checkpoint runs in torch")
     with progress_bar(num_frames, "frames") as advance:

@@ -14,8 +14,7 @@ import torch
 
 from eloss_perception.detection.pillars import Pillars
 from eloss_perception.errors import BundleError
-from eloss_perception.network.network import NetworkOutput, PillarNetwork
-from eloss_perception.training.network_detector import network_inputs
+from eloss_perception.network.network import NetworkOutput, PillarNetwork, network_inputs
 
 if TYPE_CHECKING:
     import onnx

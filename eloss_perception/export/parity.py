@@ -17,10 +17,10 @@ from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.pillars import Pillars
 from eloss_perception.errors import BundleError
 from eloss_perception.interrupts import check_interrupt
-from eloss_perception.network.network import PillarNetwork
+from eloss_perception.network.network import PillarNetwork, network_inputs
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import BackendSettings
-from eloss_perception.training.network_detector import TorchNetwork, network_inputs
+from eloss_perception.training.validation import TorchNetwork
 
 # Largest differences between torch and the exported network.
 _MAX_RELATIVE_DIFFERENCE = 1e-4

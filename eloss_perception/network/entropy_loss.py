@@ -99,9 +99,8 @@ class EntropyLoss:
         self.num_steps = num_steps
         self._rank = rank
         self._world_size = world_size
-        self._measure = entropy_measure(
-            {"off": "renyi2", "published": "reference"}.get(config.variant, config.measure)
-        )
+        measures: dict[str, MeasureName] = {"off": "renyi2", "published": "reference"}
+        self._measure = entropy_measure(measures.get(config.variant, config.measure))
         wanted = set(config.published_stages) if config.variant == "published" else set(stages)
         # Pairs of neighbouring layers, stage by stage: across a boundary stride and width change,
         # and with them what is measured. A variance needs two differences.

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from eloss_perception.errors import ConfigError
-from eloss_perception.training.batch_norm import synchronize_batch_norm
-from eloss_perception.training.devices import choose_device
+from eloss_perception.network.network import PillarNetwork, Tap
+from eloss_perception.training.optimization import choose_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Processes:
 
     Attributes:
         rank: Number of this process; 0 writes the run's files.
-        size: How many there are.
-        device: What this one computes on.
+        size: Number of processes.
+        device: Device of this process.
     """
 
     rank: int
@@ -40,7 +42,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes files and talks."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
@@ -52,7 +54,7 @@ class Processes:
         return total / self.size
 
     def normalizer(self, count: Tensor) -> Tensor:
-        """What a process divides the sum of a loss by, given its own count of positives.
+        """Divisor of a process's summed loss, given its own count of positives.
 
         DDP averages gradients over processes. Dividing by the mean count over processes therefore
         makes the gradient that of the total loss divided by the total count.
@@ -60,7 +62,7 @@ class Processes:
         return (self.mean(count) * self.size).clamp(min=1.0) / self.size
 
     def wait(self) -> None:
-        """Returns once every process has come here."""
+        """Returns once every process has called this."""
         if self.size > 1:
             dist.barrier()
 
@@ -73,12 +75,31 @@ class Processes:
         if self.is_first:
             self.wait()
 
-    def parallel(self, network: nn.Module) -> nn.Module:
-        """The network as the processes train it together: the same parameters, wrapped."""
+    def parallel(self, network: PillarNetwork) -> nn.Module:
+        """``forward_taps`` of the network, as the processes train it together."""
+        tapped = TappedNetwork(network)
         if self.size == 1:
-            return network
-        network = synchronize_batch_norm(network, self.device)
-        return nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True)
+            return tapped
+        synchronized = synchronize_batch_norm(tapped, self.device)
+        return nn.parallel.DistributedDataParallel(synchronized, gradient_as_bucket_view=True)
+
+
+class TappedNetwork(nn.Module):
+    """``forward_taps`` as the ``forward`` that parallel and compiled modules are called by."""
+
+    def __init__(self, network: PillarNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, list[Tap]]:
+        """See :meth:`PillarNetwork.forward_taps`."""
+        return self.network.forward_taps(*inputs)
+
+
+def without_averaging(model: nn.Module) -> AbstractContextManager[None]:
+    """A context in which gradients add up without being averaged over processes."""
+    context: AbstractContextManager[None] = getattr(model, "no_sync", nullcontext)()
+    return context
 
 
 @contextmanager
@@ -88,7 +109,7 @@ def join_processes(device: str, batch_size: int, parts: int = 1) -> Iterator[Pro
     Args:
         device: Setting ``device``; with torchrun, ``cuda`` is the GPU of the process's local rank.
         batch_size: Frames of a step, to be dealt out evenly.
-        parts: That each process splits its share into.
+        parts: Parts that each process splits its share into.
 
     Raises:
         ConfigError: If the device does not exist or the batch cannot be dealt out evenly.
@@ -110,3 +131,69 @@ def join_processes(device: str, batch_size: int, parts: int = 1) -> Iterator[Pro
         yield Processes(dist.get_rank(), size, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def synchronize_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
+    """Replaces every batch norm of a network by a synchronised one with the same parameters."""
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for name, module in network.named_children():
+        if isinstance(module, _BatchNorm):
+            setattr(network, name, SynchronizedBatchNorm.from_batch_norm(module))
+        else:
+            synchronize_batch_norm(module, device)
+    return network
+
+
+class SynchronizedBatchNorm(_BatchNorm):
+    """Batch norm over the frames of all processes, of (N, C) or (N, C, H, W); N may differ.
+
+    PyTorch's own ``SyncBatchNorm`` runs on GPUs only; on a CPU this does the same.
+    """
+
+    @classmethod
+    def from_batch_norm(cls, norm: _BatchNorm) -> SynchronizedBatchNorm:
+        """Shares the parameters and statistics of a batch norm."""
+        shared = cls(norm.num_features, norm.eps, norm.momentum)
+        shared.weight, shared.bias = norm.weight, norm.bias
+        shared.running_mean, shared.running_var = norm.running_mean, norm.running_var
+        shared.num_batches_tracked = norm.num_batches_tracked
+        return shared.train(norm.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalises; in evaluation mode with the running statistics, as any batch norm."""
+        if not self.training:
+            return super().forward(input)
+        values = input.float()
+        shape = (1, -1) + (1,) * (values.ndim - 2)
+        others = [0, *range(2, values.ndim)]
+        own_count = values.new_tensor([values.numel() // values.shape[1]])
+        sums = _Total.apply(torch.cat([values.sum(others), own_count]))  # (C + 1,)
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        centred = values - mean.view(shape)
+        # A second pass: the difference of two large sums would lose the digits that matter.
+        variance = _Total.apply((centred * centred).sum(others)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1.0), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any shape with channels second will do."""
+
+
+class _Total(torch.autograd.Function):
+    """Sum of a tensor over the processes; so is the sum of the gradients its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Total.forward(ctx, gradients[0])

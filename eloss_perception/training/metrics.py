@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run writes about itself: ``metrics.jsonl``, and TensorBoard where it is installed.
+"""What a run reports: ``metrics.jsonl``, TensorBoard where it is installed, a progress bar.
 
 Lines of ``metrics.jsonl``, each with its ``step`` (steps done):
 
@@ -15,9 +15,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from tqdm import tqdm
 
 from eloss_perception.errors import DataError
 from eloss_perception.files import write_file
@@ -25,10 +29,19 @@ from eloss_perception.files import write_file
 METRICS_NAME = "metrics.jsonl"
 
 _LOG = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
+
+# The first steps start workers, compile and fill caches; the ten after them are typical.
+_SKIPPED_STEPS = 3
+_MEASURED_STEPS = 10
+
+_SHOW_EVERY_S = 0.5
+# In a log file each refresh of the bar is a line.
+_SHOW_EVERY_S_IN_A_LOG = 60.0
 
 
 class Metrics:
-    """Writes a run's metrics; a resumed run's file continues as if nothing had happened."""
+    """Writes a run's metrics; a resumed run's file continues where the checkpoint was."""
 
     def __init__(self, run_dir: Path, log_every: int, use_tensorboard: bool, enabled: bool) -> None:
         """Prepares writing.
@@ -56,12 +69,15 @@ class Metrics:
         """
         if not self._enabled:
             return
-        _cut(self._path, step)
+        # A profile is named by the steps before it: that of `step` is measured in the next one.
+        rows = read_metrics(self._path)
+        kept = [row for row in rows if row["step"] + ("layer_entropy" in row) <= step]
+        write_file(self._path, "".join(json.dumps(row) + "\n" for row in kept))
         if self._use_tensorboard:
             self._board = _open_board(self._path.parent, step)
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been gathered since the last line, and the training time so far [s]."""
+        """Sums since the last line, and the training time so far [s]."""
         return {"sums": dict(self._sums), "count": self._count, "seconds": self._seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -75,7 +91,7 @@ class Metrics:
         Args:
             step: Steps done.
             values: Losses and the like, by name.
-            timings: See :meth:`Progress.timings`.
+            timings: See :meth:`StepClock.timings`.
         """
         for name, value in (values | timings).items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -85,7 +101,7 @@ class Metrics:
             self.flush(step)
 
     def flush(self, step: int) -> None:
-        """Writes the means of what has been gathered, if anything."""
+        """Writes the means of what was added since the last line, if anything."""
         if not self._count:
             return
         seconds = max(self._sums.pop("seconds"), 1e-9)
@@ -113,7 +129,7 @@ class Metrics:
         self._plot("validation/", step, found)
 
     def has_validation(self, step: int) -> bool:
-        """Whether average precisions of a step are written down."""
+        """Whether the file has the average precisions of a step."""
         return any(row["step"] == step and "validation" in row for row in read_metrics(self._path))
 
     def close(self) -> None:
@@ -129,8 +145,8 @@ class Metrics:
                 file.write(json.dumps({"step": step, **row}) + "\n")
         except OSError as error:
             raise DataError(
-                f"{self._path}: cannot write: {error.strerror}; the same command goes on from the "
-                "last checkpoint"
+                f"{self._path}: cannot write: {error.strerror}; the same command continues from "
+                "the last checkpoint"
             ) from None
 
     def _plot(self, prefix: str, step: int, values: dict[str, float]) -> None:
@@ -139,7 +155,7 @@ class Metrics:
                 self._to_board(self._board.add_scalar, prefix + name, value, step)
 
     def _to_board(self, write: Callable[..., None], *arguments: Any) -> None:
-        """Its files are a convenience: where they cannot be written, the run goes on without."""
+        """Event files are a convenience: where they cannot be written, the run continues."""
         try:
             write(*arguments)
         except OSError as error:
@@ -164,22 +180,109 @@ def final_losses(path: Path) -> dict[str, float]:
     return losses[-1] if losses else {}
 
 
-def _cut(path: Path, step: int) -> None:
-    """Keeps the lines of the first ``step`` steps, in one piece."""
-    # A profile is named by the steps before it: that of `step` is measured in the next one.
-    kept = [r for r in read_metrics(path) if r["step"] + ("layer_entropy" in r) <= step]
-    write_file(path, "".join(json.dumps(row) + "\n" for row in kept))
-
-
 def _open_board(run_dir: Path, step: int) -> Any:
-    """A TensorBoard writer into the run's folder, or None, said once, without the package."""
+    """A TensorBoard writer into the run's folder; None, logged once, where there can be none."""
     try:
         from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(run_dir / "tensorboard"), purge_step=step)
     except ImportError:
         _LOG.info("tensorboard is not installed: the run is logged to %s alone", METRICS_NAME)
-        return None
-    try:
-        return SummaryWriter(str(run_dir / "tensorboard"), purge_step=step)
     except OSError as error:
         _LOG.warning("no TensorBoard files: %s", error)
-        return None
+    return None
+
+
+class StepClock:
+    """Times the steps of a run: a progress bar, an early estimate, the share spent waiting."""
+
+    def __init__(self, first_step: int, num_steps: int, batch_size: int, enabled: bool) -> None:
+        """Shows a bar.
+
+        Args:
+            first_step: Steps already done.
+            num_steps: Steps of the whole run.
+            batch_size: Samples of a step.
+            enabled: False in a process that leaves messages to another.
+        """
+        in_terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            initial=first_step,
+            total=num_steps,
+            unit="step",
+            smoothing=0.02,
+            disable=not enabled,
+            mininterval=_SHOW_EVERY_S if in_terminal else _SHOW_EVERY_S_IN_A_LOG,
+        )
+        self._num_steps = num_steps
+        self._first_step = first_step
+        self._batch_size = batch_size
+        self._enabled = enabled
+        self._last_end = time.perf_counter()
+        self._measured_s = self._measured_waiting_s = 0.0
+        self._waiting = 0.0
+        self._seconds = 0.0
+
+    def waits_for(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yields the items and times the wait for each."""
+        iterator = iter(items)
+        while True:
+            start = time.perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            self._waiting = time.perf_counter() - start
+            yield item
+
+    def end_step(self, step: int, losses: dict[str, float]) -> None:
+        """Updates the bar after ``step`` steps; once, early on, prints an estimate of the rest."""
+        now = time.perf_counter()
+        self._seconds, self._last_end = now - self._last_end, now
+        terms = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        seconds = max(self._seconds, 1e-9)
+        rate, waiting = self._batch_size / seconds, self._waiting / seconds
+        summary = f"{terms}, {rate:.1f} samples/s, {waiting:.0%} waiting"
+        self._bar.set_postfix_str(summary, refresh=False)
+        self._bar.update(step - self._bar.n)
+        done = step - self._first_step
+        if _SKIPPED_STEPS < done <= _SKIPPED_STEPS + _MEASURED_STEPS:
+            self._measured_s += self._seconds
+            self._measured_waiting_s += self._waiting
+            if done == _SKIPPED_STEPS + _MEASURED_STEPS and self._enabled:
+                tqdm.write(self._estimate(step), file=sys.stderr)
+
+    def timings(self) -> dict[str, float]:
+        """Of the last step: ``seconds``, ``seconds_waiting`` for data of them, ``samples``."""
+        return {
+            "seconds": self._seconds,
+            "seconds_waiting": self._waiting,
+            "samples": float(self._batch_size),
+        }
+
+    def pause(self) -> None:
+        """Excludes the time since the step's end, such as a validation, from all timings."""
+        self._last_end = time.perf_counter()
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._bar.close()
+
+    def _estimate(self, step: int) -> str:
+        """How long the rest of the run will take, from the measured steps."""
+        per_step = self._measured_s / _MEASURED_STEPS
+        left = self._num_steps - step
+        return (
+            f"{left} steps will take about {in_words(per_step * left)} on this machine: "
+            f"{self._batch_size / per_step:.1f} samples/s, "
+            f"{self._measured_waiting_s / self._measured_s:.0%} of the time waiting for data"
+        )
+
+
+def in_words(seconds: float) -> str:
+    """A duration in words: ``40 seconds``, ``52 minutes``, ``3.5 hours``."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

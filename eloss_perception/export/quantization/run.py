@@ -39,7 +39,7 @@ from eloss_perception.runtime.bundle import (
 )
 from eloss_perception.simulation.drive import simulate_scan
 from eloss_perception.simulation.sensor_variants import sensor_variant
-from eloss_perception.training.data.simulated_dataset import SimulatedDataset
+from eloss_perception.training.validation import SimulatedDataset
 
 Points = npt.NDArray[np.float32]
 

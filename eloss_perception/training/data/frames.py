@@ -1,10 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where training frames come from: the simulator, or a KITTI root."""
+"""Training frames: from the simulator or a KITTI root, and kept on disk ready to use."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +20,16 @@ from eloss_perception.datasets.kitti.calibration import camera_view_mask
 from eloss_perception.datasets.kitti.convert import labelled_boxes
 from eloss_perception.datasets.kitti.dataset import KittiDataset
 from eloss_perception.detection.boxes import CLASS_NAMES
-from eloss_perception.errors import DataError
+from eloss_perception.errors import ConfigError, DataError
+from eloss_perception.files import write_file
 from eloss_perception.simulation import SIMULATOR_VERSION
 from eloss_perception.simulation.drive import simulate_scan
+
+# Magic and version, numbers of points and boxes, stamp of the source.
+_HEADER = struct.Struct("<8sqq16s")
+_MAGIC = b"ELFRAME1"
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +39,8 @@ class Frame:
     Attributes:
         points: (N, 4) float32 x, y, z [m], intensity.
         boxes: (M, 7) float32.
-        labels: (M,) int64 class index, or -1 for an object that is neither to be found nor
-            counted as background (a van, a tram).
+        labels: (M,) int64 class index, or -1 for an ignored object, which is neither to be found
+            nor background (a van, a tram).
     """
 
     points: npt.NDArray[np.float32]
@@ -46,7 +56,7 @@ class FrameSource(Protocol):
 
 
 class CountedSource(FrameSource, Protocol):
-    """A source that can say what its scans depend on, so that they can be kept on disk."""
+    """A source that states what its scans depend on, so that they can be kept on disk."""
 
     @property
     def num_frames(self) -> int | None:
@@ -54,13 +64,13 @@ class CountedSource(FrameSource, Protocol):
 
     @property
     def settings(self) -> dict[str, str]:
-        """What decides the scans of all indices, the files of `stamp` apart."""
+        """What determines the scans of all indices, apart from the files of `stamp`."""
 
     def name(self, index: int) -> str:
         """The scan's name, part of a path; unique among those of equal `settings`."""
 
     def stamp(self, index: int) -> bytes:
-        """Changes when a file that the scan is read from does."""
+        """Changes when a file that the scan is read from changes."""
 
 
 class SimulatedFrames:
@@ -70,8 +80,8 @@ class SimulatedFrames:
         seed: Of the run; scene ``index`` is drawn from both.
         lidar: Key of ``LIDARS``.
         num_scans: Begin again after so many scenes; None never does.
-        full_turn: Scan all around, not only the front half, all that a detector of the camera view
-            has in its range.
+        full_turn: Whole sweep instead of the front half, which is all that a detector of the
+            camera view has in its range.
     """
 
     def __init__(
@@ -114,14 +124,14 @@ class SimulatedFrames:
         return f"{self._place(index):08d}"
 
     def stamp(self, index: int) -> bytes:
-        """Nothing: a scene is read from no file."""
+        """Empty: a scene is read from no file."""
         return b""
 
     def _place(self, index: int) -> int:
         return index if self._num_scans is None else index % self._num_scans
 
 
-class KittiFrames:
+class KittiSplit:
     """The frames of one split of a KITTI root, over and over.
 
     Args:
@@ -132,7 +142,7 @@ class KittiFrames:
         class_names: Names whose index is the label, compared without case; every other type is -1.
 
     Raises:
-        DataError: If the split cannot be read, or the whole turn is wanted of reduced scans.
+        DataError: If the split cannot be read, or the whole sweep is wanted of reduced scans.
     """
 
     def __init__(
@@ -147,7 +157,7 @@ class KittiFrames:
         self._class_names = tuple(class_names)
         if self.dataset.layout.is_reduced and not camera_view:
             raise DataError(
-                f"{self.dataset.layout.scans} holds the camera view only; the whole turn needs "
+                f"{self.dataset.layout.scans} holds the camera view only; the whole sweep needs "
                 "velodyne/"
             )
 
@@ -200,3 +210,75 @@ class KittiFrames:
                 raise DataError(f"{path}: cannot read: {error.strerror}") from error
             digest.update(f"{status.st_size} {status.st_mtime_ns};".encode())
         return digest.digest()
+
+
+class StoredFrames:
+    """A source whose frames are written to a folder when they are first asked for.
+
+    The folder below ``cache`` is named by what determines all frames; a frame's header holds what
+    determines that one, so that it is made again when its files change. Any number of processes may
+    read and write at the same time: a file appears whole or not at all.
+
+    Args:
+        source: Makes the frames.
+        cache: Folder of all caches.
+
+    Raises:
+        ConfigError: If the source is endless.
+        DataError: If the folder cannot be written.
+    """
+
+    def __init__(self, source: CountedSource, cache: Path) -> None:
+        if source.num_frames is None:
+            raise ConfigError("an endless source cannot be stored: set num_scans")
+        self._source = source
+        self._is_full = False
+        self.num_frames, self.settings = source.num_frames, source.settings
+        self.name, self.stamp = source.name, source.stamp
+        text = json.dumps(self.settings, indent=2, sort_keys=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        self.folder = cache / f"frames-{self.settings['source']}-{digest}"
+        if not (self.folder / "settings.json").exists():
+            write_file(self.folder / "settings.json", text.encode())
+
+    def frame(self, index: int) -> Frame:
+        """Reads the frame, after writing it where it is missing or no longer true."""
+        path = self.folder / f"{self.name(index)}.frame"
+        stamp = self.stamp(index)
+        frame = _read(path, stamp)
+        if frame is None:
+            frame = self._source.frame(index)
+            try:
+                write_file(path, _encode(frame, stamp))
+            except DataError as error:  # A full disk costs time, not the run.
+                if not self._is_full:
+                    _LOG.warning("scans are made again each time they are needed: %s", error)
+                self._is_full = True
+        return frame
+
+
+def _encode(frame: Frame, stamp: bytes) -> bytes:
+    """The header, then points, labels and boxes: each aligned to its own item size."""
+    header = _HEADER.pack(_MAGIC, len(frame.points), len(frame.boxes), stamp)
+    arrays = frame.points.astype("<f4"), frame.labels.astype("<i8"), frame.boxes.astype("<f4")
+    return header + b"".join(array.tobytes() for array in arrays)
+
+
+def _read(path: Path, stamp: bytes) -> Frame | None:
+    """The frame, its arrays read-only, or None where there is none of this stamp."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if len(content) < _HEADER.size:
+        return None
+    magic, num_points, num_boxes, written = _HEADER.unpack_from(content)
+    size = _HEADER.size + 16 * num_points + (8 + 28) * num_boxes
+    if magic != _MAGIC or written != stamp.ljust(16, b"\0") or len(content) != size:
+        return None
+    start = _HEADER.size
+    points = np.frombuffer(content, "<f4", 4 * num_points, start).reshape(-1, 4)  # (N, 4)
+    labels = np.frombuffer(content, "<i8", num_boxes, start + 16 * num_points)
+    start += 16 * num_points + 8 * num_boxes
+    boxes = np.frombuffer(content, "<f4", 7 * num_boxes, start).reshape(-1, 7)  # (M, 7)
+    return Frame(points, boxes, labels)

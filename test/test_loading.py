@@ -8,22 +8,20 @@ from pathlib import Path
 
 import pytest
 from street_factory import write_kitti_root
+from training_factory import settings
 
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.training.data import sources
-from eloss_perception.training.data.augmentation import AugmentationConfig
-from eloss_perception.training.data.frame_store import StoredFrames
-from eloss_perception.training.data.frames import SimulatedFrames
-from eloss_perception.training.data.sources import open_training_data
+from eloss_perception.training.data import loading
+from eloss_perception.training.data.frames import SimulatedFrames, StoredFrames
+from eloss_perception.training.data.samples import AugmentationConfig
+from eloss_perception.training.settings import ValidationConfig
 
 PASTING = AugmentationConfig(sampled_objects=(5, 3, 3))
-PLAIN = AugmentationConfig()
 
 
 class TestOpening:
-    def open(self, tmp_path: Path, **changes: object) -> sources.TrainingData:
-        options = {"data": None, "augmentation": PLAIN, "cache": tmp_path / "cache"} | changes
-        return open_training_data(**options)  # type: ignore[arg-type]
+    def open(self, tmp_path: Path, **changes: object) -> loading.TrainingData:
+        return loading.open_data(settings(tmp_path, **changes))
 
     def test_simulation_is_endless_or_kept(self, tmp_path: Path) -> None:
         assert isinstance(self.open(tmp_path).frames, SimulatedFrames)
@@ -42,13 +40,13 @@ class TestOpening:
     ) -> None:
         root = write_kitti_root(tmp_path / "kitti")
         checked: list[str] = []
-        real = sources.check_split
+        real = loading.check_split
 
         def check(dataset, **options):
             checked.append(dataset.split)
             return real(dataset, **options)
 
-        monkeypatch.setattr(sources, "check_split", check)
+        monkeypatch.setattr(loading, "check_split", check)
         for _ in range(2):
             data = self.open(tmp_path, data=root, augmentation=PASTING)
             assert data.objects is not None and len(data.objects) == 12
@@ -65,10 +63,10 @@ class TestOpening:
         root = write_kitti_root(tmp_path / "kitti")
         (root / "ImageSets/val.txt").write_text("000002\n")
         with pytest.raises(DataError, match="1 of the 3 frames of split 'train'"):
-            self.open(tmp_path, data=root, validation_split="val")
+            self.open(tmp_path, data=root, validation=ValidationConfig(data=root))
         with pytest.raises(DataError, match=r"val2\.txt: cannot read the split"):
-            self.open(tmp_path, data=root, validation_split="val2")
-        self.open(tmp_path, data=root, validation_split=None)
+            self.open(tmp_path, data=root, validation=ValidationConfig(data=root, split="val2"))
+        self.open(tmp_path, data=root, validation=None)
 
     def test_reduced_scans_have_no_full_turn(self, tmp_path: Path) -> None:
         root = write_kitti_root(tmp_path / "kitti")
@@ -80,4 +78,10 @@ class TestOpening:
     def test_more_classes_wanted_than_there_are(self, tmp_path: Path) -> None:
         root = write_kitti_root(tmp_path / "kitti")
         with pytest.raises(ConfigError, match="3 numbers for the 2 classes Car, Van"):
-            self.open(tmp_path, data=root, augmentation=PASTING, class_names=("Car", "Van"))
+            self.open(
+                tmp_path,
+                data=root,
+                augmentation=PASTING,
+                class_names=("Car", "Van"),
+                network={"num_classes": 2},
+            )
