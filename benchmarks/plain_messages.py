@@ -19,8 +19,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros.gauge import gauge_parts
-from eloss_perception.ros.gauge_parts import Part
+from eloss_perception.ros.gauge import Part, gauge_parts
 
 COLORS = {"car": (1.0, 0.65, 0.0), "pedestrian": (0.25, 0.55, 1.0), "cyclist": (1.0, 1.0, 0.2)}
 OTHER_COLOR = (0.8, 0.4, 0.9)

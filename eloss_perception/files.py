@@ -1,16 +1,18 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders that appear whole or not at all, whatever ends the writing.
+"""Atomic writes of files and folders, and reads in bounded time and memory.
 
-They are written under another name beside the final one, which they take at the end. What the disk
-refuses is one :class:`DataError` that names the file asked for.
+What is written appears whole or not at all: it is written under another name beside the final one,
+which it takes at the end. Whatever the disk refuses is one :class:`DataError` that names the file.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import BinaryIO
 
 from eloss_perception.errors import DataError
 
-# What is left under such a name was being written when a process was killed; it may be deleted.
+# A file with this ending was being written when its process was killed; it may be deleted.
 PARTIAL_SUFFIX = ".partial"
 
 
@@ -52,8 +54,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             if partial != final:
-                # Only now do some disks say that they are full; and a power cut must not leave the
-                # name on an empty file.
+                # Some disks report only now that they are full; and a power cut must not leave an
+                # empty file under the name.
                 os.fsync(file.fileno())
         if partial != final:
             partial.replace(final)
@@ -94,13 +96,44 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _remove(replaced)
 
 
+@contextmanager
+def opened(path: Path | str, flags: int = os.O_RDONLY, dir_fd: int | None = None) -> Iterator[int]:
+    """Context manager: the descriptor of a regular file; does not wait for a FIFO or a device.
+
+    Raises:
+        OSError: If it cannot be opened, or is not a regular file.
+    """
+    file = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        yield file
+    finally:
+        os.close(file)
+
+
+def read_up_to(file: int, path: Path | str, max_bytes: int) -> bytes:
+    """Returns the content of an open file.
+
+    Raises:
+        OSError: If that fails, or the file is larger than ``max_bytes``.
+    """
+    with open(file, "rb", closefd=False) as stream:
+        content = b""
+        if os.fstat(file).st_size <= max_bytes:
+            content = stream.read(max_bytes + 1)  # it may have grown since
+            if len(content) <= max_bytes:
+                return content
+    raise OSError(errno.EFBIG, f"it is larger than {max_bytes / 1e6:g} MB", str(path))
+
+
 def _partial(path: Path) -> Path:
-    # Hidden, and of another ending than any that is looked for; a name has 255 bytes at most.
+    # Hidden, and with an ending that nothing looks for; a name has 255 bytes at most.
     return path.parent / f".{path.name[:40]}.{secrets.token_hex(6)}{PARTIAL_SUFFIX}"
 
 
 def _explained(error: OSError, path: Path, final: Path, partial: Path) -> Exception:
-    """What to raise: an error about some other file is not this writer's to explain."""
+    """Returns the error to raise: the original one if it is about some other file."""
     if isinstance(error.filename, str):
         named = Path(error.filename)
         if not (final.is_relative_to(named) or named.is_relative_to(partial)):
@@ -119,5 +152,5 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with suppress(OSError):  # of a disk that became read-only: enough was said of it
+        with suppress(OSError):  # a disk that became read-only has been reported already
             path.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from visualization_msgs.msg import MarkerArray
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.replay.demo import processes
 from eloss_perception.ros.node import DetectorNode
-from eloss_perception.ros.params import DetectorNodeSettings
+from eloss_perception.ros.node_settings import DetectorNodeSettings
 
 # After this long something hangs. A busy machine that has to compile the kernels takes a minute.
 HANG_S = 300.0

@@ -15,7 +15,7 @@ import pytest
 
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backend_recovery import RecoveringBackend, state_of
-from eloss_perception.runtime.backends.auto import Auto
+from eloss_perception.runtime.backends import Auto
 
 POINTS = np.zeros((1, 4), np.float32)
 

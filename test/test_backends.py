@@ -19,11 +19,11 @@ from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.pillars import pillarize
 from eloss_perception.errors import BackendError, ConfigError
 from eloss_perception.runtime import backends
-from eloss_perception.runtime.backends import AUTO_ORDER, BACKENDS, auto, cuda_device, load_backend
-from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings
-from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
+from eloss_perception.runtime.backends import AUTO_ORDER, BACKENDS, Auto, load_backend
+from eloss_perception.runtime.backends.base import OUTPUT_NAMES, BackendSettings, PaddedInputs
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detections, Detector
+from eloss_perception.runtime.gpu.driver import require_cuda_device
 from eloss_perception.runtime.onnx_file import OnnxFile
 from eloss_perception.simulation.drive import simulate_scan
 
@@ -170,7 +170,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
     """ONNX Runtime as if it were built for GPUs."""
     import onnxruntime
 
-    from eloss_perception.runtime.backends import onnxruntime_cuda, onnxruntime_tensorrt
+    from eloss_perception.runtime.backends import onnxruntime_gpu
 
     session = type("Session", (FakeSession,), {})
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
@@ -182,8 +182,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
     monkeypatch.setattr(
         onnxruntime, "preload_dlls", lambda directory: sys.stdout.write("not found"), raising=False
     )
-    for module in (onnxruntime_cuda, onnxruntime_tensorrt):
-        monkeypatch.setattr(module, "require_cuda_device", lambda index: None)
+    monkeypatch.setattr(onnxruntime_gpu, "require_cuda_device", lambda index: None)
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     return session
 
@@ -276,9 +275,9 @@ def test_no_place_for_a_cache_is_a_warning(
 def test_an_onnx_runtime_without_gpu_support_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
-    from eloss_perception.runtime.backends import onnxruntime_cuda
+    from eloss_perception.runtime.backends import onnxruntime_gpu
 
-    monkeypatch.setattr(onnxruntime_cuda, "require_cuda_device", lambda index: None)
+    monkeypatch.setattr(onnxruntime_gpu, "require_cuda_device", lambda index: None)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(BackendError, match=r"has no CUDAExecutionProvider .*onnxruntime-gpu"):
         load_backend("onnxruntime_cuda", ONNX, GRID, SETTINGS)
@@ -308,10 +307,10 @@ def test_a_missing_gpu_is_named(
 
     monkeypatch.setattr(ctypes, "CDLL", load)
     if not message:
-        cuda_device.require_cuda_device(index)
+        require_cuda_device(index)
         return
     with pytest.raises(BackendError, match=message):
-        cuda_device.require_cuda_device(index)
+        require_cuda_device(index)
 
 
 # --------------------------------------------------------------------------- auto and the table
@@ -352,9 +351,9 @@ def test_auto_takes_the_first_that_works_and_names_the_others(
         if not has_gpu:
             raise NO_GPU
 
-    monkeypatch.setattr(auto, "require_cuda_device", require)
+    monkeypatch.setattr(backends, "require_cuda_device", require)
     found = load_backend("auto", ONNX, GRID, SETTINGS)
-    assert isinstance(found, auto.Auto)
+    assert isinstance(found, Auto)
     assert found.name == expected
     # Without a GPU nothing for one is imported.
     assert len(attempts) == tried
@@ -367,7 +366,7 @@ def test_auto_takes_the_first_that_works_and_names_the_others(
 
 def test_auto_that_finds_none_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_backends(monkeypatch, set())
-    monkeypatch.setattr(auto, "require_cuda_device", lambda index: None)
+    monkeypatch.setattr(backends, "require_cuda_device", lambda index: None)
     with pytest.raises(BackendError, match=r"no backend works here: tensorrt \(tensorrt is broken"):
         load_backend("auto", ONNX, GRID, SETTINGS)
 

@@ -24,7 +24,7 @@ from eloss_perception.detection.pillars import PointCounts
 from eloss_perception.health.monitor import HealthLevel, HealthMonitor
 from eloss_perception.msg import EntropyHealth
 from eloss_perception.ros.gauge import gauge_to_cdr
-from eloss_perception.ros.messages import health_to_msg, unread_health_to_msg
+from eloss_perception.ros.messages import health_to_msg, health_unavailable_to_msg
 
 HEADER = Header(stamp=Time(sec=12, nanosec=34), frame_id="velodyne")
 COUNTS = PointCounts(900, 10, 60, 30, 1000, 400, 0, 20, 100)
@@ -151,7 +151,7 @@ def test_the_words_are_level_score_and_likely_cause() -> None:
 
 
 def test_there_is_no_bar_for_what_was_not_read_and_what_is_extreme_is_clipped() -> None:
-    unread = unread_health_to_msg(HealthLevel.STALE, "no scan for 2.0 s", REFERENCE, HEADER)
+    unread = health_unavailable_to_msg(HealthLevel.STALE, "no scan for 2.0 s", REFERENCE, HEADER)
     assert not shown(unread, "gauge")
     assert not shown(unread, "gauge_check")
     check_marker_rules(gauge_markers(unread, ORIGIN), HEADER)

@@ -20,7 +20,7 @@ from eloss_perception.replay.drives import (
     POINTS_TOPIC,
 )
 from eloss_perception.ros import process
-from eloss_perception.ros.params import DetectorNodeSettings
+from eloss_perception.ros.node_settings import DetectorNodeSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTOR_LAUNCH = ROOT / "launch" / "detector.launch.py"

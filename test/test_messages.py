@@ -27,7 +27,6 @@ from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.detection.pillars import PointCounts
 from eloss_perception.health.monitor import HealthLevel, HealthMonitor
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros.arrivals import LostScans
 from eloss_perception.ros.diagnostics import Diagnostics
 from eloss_perception.ros.gauge import gauge_to_cdr
 from eloss_perception.ros.markers import box_markers_to_cdr, lifetime_for
@@ -35,11 +34,11 @@ from eloss_perception.ros.messages import (
     bounded_header,
     detections_to_cdr,
     health_to_msg,
+    health_unavailable_to_msg,
     pipeline_latency_ms,
-    unread_health_to_msg,
 )
-from eloss_perception.ros.params import DetectorNodeSettings
-from eloss_perception.ros.status import DetectorStatus
+from eloss_perception.ros.node_settings import DetectorNodeSettings
+from eloss_perception.ros.status import DetectorStatus, Durations, LostScans
 
 NAMES = ("Car", "Pedestrian", "Cyclist")
 ODD_NAMES = ("Car", "Pedestrian", "Cyclist", "Straßenbahn")
@@ -154,7 +153,7 @@ def test_readings_that_are_not_finite_make_a_message_all_the_same() -> None:
 
 
 def test_unread_health_has_no_numbers_that_look_like_readings() -> None:
-    msg = unread_health_to_msg(HealthLevel.ERROR, "scan dropped", REFERENCE, HEADER)
+    msg = health_unavailable_to_msg(HealthLevel.ERROR, "scan dropped", REFERENCE, HEADER)
     assert msg.level == EntropyHealth.ERROR
     unread = [msg.score, msg.smoothed_score, msg.eloss, msg.eloss_ratio]
     assert all(map(math.isnan, [*unread, *msg.layer_entropy, *msg.check_ratio]))
@@ -206,7 +205,7 @@ def test_a_frame_id_is_repeated_only_where_it_is_short(frame_id: str) -> None:
     header = Header(frame_id=frame_id)
     boxes = some_boxes(200)
     bounded = bounded_header(header).frame_id
-    health = unread_health_to_msg(HealthLevel.ERROR, "a\n" * 10_000, REFERENCE, header)
+    health = health_unavailable_to_msg(HealthLevel.ERROR, "a\n" * 10_000, REFERENCE, header)
     gauge = deserialize_message(gauge_to_cdr(health, (0.0, 0.0, 0.0)), MarkerArray)
     detections = deserialize_message(detections_to_cdr(boxes, NAMES, header), Detection3DArray)
     markers = deserialize_message(box_markers_to_cdr(boxes, NAMES, header), MarkerArray)
@@ -252,7 +251,8 @@ SETTINGS = DetectorNodeSettings()
 def active(**changes: object) -> DetectorStatus:
     status = DetectorStatus(
         lifecycle="active", backend="cpu", num_received=10, num_answered=10, last_scan_time=9.9,
-        counts=COUNTS, max_pillars=500, total_ms=20.0, max_total_ms=25.0, health_ms=0.75,
+        counts=COUNTS, max_pillars=500, durations=Durations(total_ms=20.0, health_ms=0.75),
+        max_total_ms=25.0,
         report=HealthMonitor(REFERENCE).update(clean_readings(REFERENCE)),
     )  # fmt: skip
     return dataclasses.replace(status, **changes)  # type: ignore[arg-type]

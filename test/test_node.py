@@ -27,9 +27,8 @@ from rclpy.parameter import Parameter
 
 from eloss_perception.errors import BackendError, BundleError, ConfigError
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros.loading import load_detector
+from eloss_perception.ros.node_settings import DetectorNodeSettings, load_detector
 from eloss_perception.ros.parameters import parameters
-from eloss_perception.ros.params import DetectorNodeSettings
 from eloss_perception.runtime.bundle import Bundle, write_reference
 
 ROOT = Path(__file__).resolve().parents[1]

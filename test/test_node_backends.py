@@ -19,8 +19,7 @@ from node_harness import Harness, cloud_msg, wait_for
 
 from eloss_perception.errors import BackendError
 from eloss_perception.health.monitor import HealthLevel
-from eloss_perception.ros.loading import load_detector
-from eloss_perception.ros.params import DetectorNodeSettings
+from eloss_perception.ros.node_settings import DetectorNodeSettings, load_detector
 from eloss_perception.runtime.backend_recovery import RecoveringBackend
 
 OK, WARN, ERROR, STALE = HealthLevel.OK, HealthLevel.WARN, HealthLevel.ERROR, HealthLevel.STALE

@@ -23,8 +23,8 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from eloss_perception.errors import BackendError, HangError
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros import managed
-from eloss_perception.ros.params import DetectorNodeSettings
+from eloss_perception.ros import lifecycle
+from eloss_perception.ros.node_settings import DetectorNodeSettings
 
 # Only what hangs for ever takes as long as this.
 LIMIT_S = 60.0
@@ -215,7 +215,8 @@ class SlowLock:
 def test_a_transition_may_follow_the_answer_of_the_last_one_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(managed, "threading", SimpleNamespace(Lock=SlowLock))
+    threads = SimpleNamespace(Lock=SlowLock, Thread=threading.Thread)
+    monkeypatch.setattr(lifecycle, "threading", threads)
     harness = Harness(FakeDetector(), autostart=False)
     try:
         assert change(harness, Transition.TRANSITION_CONFIGURE)

@@ -248,7 +248,7 @@ def test_a_clock_before_1970_leaves_it_alive(publisher: Any, is_simulated: bool)
         msg.clock.sec, msg.clock.nanosec = sec, 2**32 - 1
         clock.publish(msg)
         time.sleep(0.1)
-    wait_for_line(process, "dropped what rclpy cannot take")
+    wait_for_line(process, "dropped a message that rclpy cannot take")
     health: list[Any] = []
     kind = EntropyHealth
     publisher.create_subscription(kind, "/detector_node/output/entropy_health", health.append, 10)

@@ -30,6 +30,6 @@ def light_bundle(settings: BenchmarkSettings) -> Path:
 
 def node_backend(settings: BenchmarkSettings) -> str:
     """The light bundle's backend: the one that the node takes by itself, unless another is set."""
-    from eloss_perception.ros.params import DetectorNodeSettings
+    from eloss_perception.ros.node_settings import DetectorNodeSettings
 
     return settings.backend or DetectorNodeSettings().backend

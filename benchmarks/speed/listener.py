@@ -12,7 +12,6 @@ from types import TracebackType
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection3DArray
 
@@ -20,7 +19,7 @@ from eloss_perception.errors import DataError
 from eloss_perception.interrupts import check_interrupt
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.replay.demo.record import STAGES
-from eloss_perception.ros.log_bridge import log_arguments
+from eloss_perception.ros.middleware import start_rclpy
 
 DETECTOR = "/detector_node"
 _DEPTH = 200
@@ -62,12 +61,7 @@ class Listener:
 
     def __enter__(self) -> Listener:
         self._context = rclpy.Context()
-        rclpy.init(
-            args=log_arguments(),
-            context=self._context,
-            domain_id=self._domain_id,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
+        start_rclpy(context=self._context, domain_id=self._domain_id)
         self._node = rclpy.create_node("benchmark_listener", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)

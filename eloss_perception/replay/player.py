@@ -45,13 +45,11 @@ def play(
     """
     # What takes a while to load comes only now, so that a signal is heeded from the start.
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
     from eloss_perception.datasets.bags.reader import BagReader
     from eloss_perception.replay.keyboard import Keyboard
     from eloss_perception.replay.player_node import PlayerNode
-    from eloss_perception.ros.large_messages import prepare_for_large_messages
-    from eloss_perception.ros.log_bridge import log_arguments
+    from eloss_perception.ros.middleware import prepare_for_large_messages, start_rclpy
 
     prepare_for_large_messages()
 
@@ -63,11 +61,7 @@ def play(
         bag = stack.enter_context(BagReader(settings.bag))
         keyboard = stack.enter_context(Keyboard())
         context = rclpy.Context()
-        rclpy.init(
-            args=[*ros_arguments, *log_arguments()],
-            context=context,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
+        start_rclpy(ros_arguments, context)
         stack.callback(context.try_shutdown)
         player = PlayerNode(settings, bag, context)
         stack.callback(player.destroy_node)

@@ -37,19 +37,14 @@ def record(
     """
     # What takes a while to load comes only now, so that a signal is heeded from the start.
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
     from eloss_perception.datasets.bags.sink import BagSink
     from eloss_perception.replay.recorder_node import RecorderNode
-    from eloss_perception.ros.log_bridge import log_arguments
+    from eloss_perception.ros.middleware import start_rclpy
 
     with ExitStack() as stack:
         context = rclpy.Context()
-        rclpy.init(
-            args=[*ros_arguments, *log_arguments()],
-            context=context,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
+        start_rclpy(ros_arguments, context)
         stack.callback(context.try_shutdown)
         with BagSink(path, storage, overwrite=overwrite) as sink:
             node = RecorderNode(topics, sink, context)

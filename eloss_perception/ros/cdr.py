@@ -1,15 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Messages as bytes, many at a time: laid out once, filled in by numpy.
+"""Serialises many messages at once: laid out once, filled in by numpy.
 
-Made as an object and then serialised, a box costs some 30 µs, nearly all of it for attributes that
-are the same in every frame. Here an example of each kind of message is laid out once; a frame's
-messages are copies of it, one after the other, in which a number is set in all of them at once.
+As a rosidl object that is then serialised, a box costs some 30 µs, nearly all of it for attributes
+that never change. Here an example of each kind of message is laid out once; a frame's messages are
+copies of it, and each of their numbers is set in all of them at once.
 
 The layout is CDR, which every ROS middleware takes (OMG DDSI-RTPS 2.5, section 10; XCDR version 1):
-a number stands at a multiple of its own size, counted from the start of the message; a string is
-its length, its bytes and a zero; a sequence is its length and its elements. What a message consists
-of is read from its class, so that the layout is that of the ROS distribution at hand.
+a number is aligned to its own size, counted from the start of the message; a string is its length,
+its bytes and a zero; a sequence is its length and its elements. The fields of a message are read
+from its class, so that the layout is that of the installed ROS distribution.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LITTLE_ENDIAN = bytes([0, 1, 0, 0])
-"""What goes before the first message."""
+"""The encapsulation header before a serialised message."""
 
 _NUMBERS = {
     **{"boolean": "u1", "octet": "u1", "uint8": "u1", "int8": "i1", "int16": "<i2"},
     **{"uint16": "<u2", "int32": "<i4", "uint32": "<u4", "int64": "<i8", "uint64": "<u8"},
     **{"float": "<f4", "double": "<f8"},
 }
-# Numbers of eight bytes are what the place of a message makes a difference to, and all messages
-# begin with one of four bytes.
+# Where a message may start, modulo 8: its alignment depends on that only through numbers of eight
+# bytes, and every message begins with a number of four.
 _STARTS = (0, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Numbers of one type that follow each other."""
+    """Consecutive numbers of one type."""
 
     offset: int
     dtype: np.dtype[Any]
@@ -48,19 +48,19 @@ class _Span:
 
 
 class Stencil:
-    """One message's bytes, and where its numbers are.
+    """The bytes of one message, and where its numbers are.
 
     Attributes:
         start: Where it starts, modulo 8.
-        words: (W,) uint32 its bytes, with zeros up to where a next one may start.
-        num_bytes: Their number without these zeros.
+        words: (W,) uint32, its bytes padded to where a next one may start.
+        num_bytes: Number of bytes without the padding.
     """
 
     def __init__(self, example: Any, start: int = 0) -> None:
         """Lays out a message.
 
         Args:
-            example: A rosidl message; strings and sequences are taken as long as they are in it.
+            example: A rosidl message; strings and sequences keep the length they have in it.
             start: 0 or 4.
         """
         self.start = start
@@ -72,10 +72,10 @@ class Stencil:
         self.words = np.frombuffer(self._bytes, "<u4")[start // 4 :]
 
     def span(self, path: str) -> _Span:
-        """Numbers by their path, such as `header.stamp.sec` or `results[0].pose.pose`.
+        """Returns the numbers at a path, such as `header.stamp.sec` or `results[0].pose.pose`.
 
         Raises:
-            KeyError: If there is no such path, or not all there is one type of number.
+            KeyError: If there is no such path, or its numbers are of more than one type.
         """
         span = self._spans[path]
         if span is None:
@@ -119,7 +119,7 @@ class Stencil:
                 and span.offset % 8 == span.end % 8
                 and elements.count(element) == len(elements)
             ):
-                # One element many times over, such as a hundred points: no need to look at each.
+                # The same element many times, such as a hundred points: looked at once.
                 self._bytes += self._bytes[span.offset :] * (len(elements) - 1)
                 self._spans[path] = replace(span, count=span.count * len(elements))
                 return
@@ -142,7 +142,7 @@ class Stencil:
         self._bytes += bytes(-len(self._bytes) % size)
 
     def _joined(self, parts: list[str]) -> _Span | None:
-        """All of some parts as one span, if that is what they are."""
+        """Returns the parts as one span, if they are consecutive numbers of one type."""
         spans = [self._spans[part] for part in parts]
         if not spans or spans[0] is None:
             return None
@@ -155,7 +155,7 @@ class Stencil:
 
 
 class Stencils:
-    """Stencils of several kinds of messages, for either place where one may start."""
+    """Stencils of several kinds of messages, for each place where one may start."""
 
     def __init__(self, examples: Sequence[Any]) -> None:
         """Lays out an example of each kind.
@@ -177,7 +177,7 @@ class Stencils:
         self._offsets: dict[str, tuple[NDArray[np.intp], np.dtype[Any], int]] = {}
 
     def find(self, path: str) -> tuple[NDArray[np.intp], np.dtype[Any], int]:
-        """Offsets (2 K,) from the message's start, type and count of the numbers at a path."""
+        """Returns (2 K,) offsets from the message's start, type and count of numbers at a path."""
         if path not in self._offsets:
             spans = [stencil.span(path) for stencil in self._stencils]
             offsets = [span.offset - s.start for span, s in zip(spans, self._stencils, strict=True)]
@@ -186,20 +186,20 @@ class Stencils:
 
 
 class Messages:
-    """Messages that follow each other, whose numbers are still to be set.
+    """Consecutive messages whose numbers are still to be set.
 
     Attributes:
-        end: Where a next message starts, in bytes from the start of all.
-        padding: Bytes at the end that belong to a next message.
+        end: Where a next message starts, in bytes from the start of the first.
+        padding: Bytes at the end that only a next message needs.
     """
 
     def __init__(self, stencils: Stencils, kinds: ArrayLike, start: int) -> None:
         """Copies the examples.
 
         Args:
-            stencils: What the messages are like.
+            stencils: The kinds of messages.
             kinds: (N,) index of each message's kind; N is at least 1.
-            start: Where the first one starts, in bytes from the start of all; a multiple of 4.
+            start: Where the first one starts in the enclosing message [bytes]; a multiple of 4.
         """
         kinds = np.asarray(kinds, np.intp)
         self._stencils = stencils
@@ -225,19 +225,19 @@ class Messages:
 
         Args:
             path: As for `Stencil.span`.
-            values: (N, C) or what numpy spreads to it: C numbers for each of the N messages.
-            of: Which messages are meant.
+            values: C numbers for each of N messages, in any shape that broadcasts to (N, C).
+            of: Which messages.
         """
         offsets, dtype, count = self._stencils.find(path)
         places = (self._begins[of] + offsets[self._which[of]]) // dtype.itemsize
         self._memory.view(dtype)[places[:, None] + np.arange(count)] = values
 
     def tobytes(self) -> bytes:
-        """The messages' bytes."""
+        """Returns the messages' bytes."""
         return self._memory.view(np.uint32)[self._extent].tobytes()
 
 
 def joined(begin: bytes, *parts: Messages) -> bytes:
-    """One message for rclpy's publishers: its beginning, then the messages that it holds."""
+    """Returns one message for rclpy's publishers: its beginning, then the messages it holds."""
     whole = b"".join([LITTLE_ENDIAN, begin, *(part.tobytes() for part in parts)])
     return whole[: len(whole) - parts[-1].padding] if parts else whole

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's five diagnostic tasks (REP-107), from its status, once a second."""
+"""The node's five diagnostic tasks (REP-107), made of its status once a second."""
 
 from __future__ import annotations
 
@@ -15,21 +15,18 @@ from std_msgs.msg import Header
 from eloss_perception.errors import printable
 from eloss_perception.health.monitor import HealthLevel, HealthReport
 from eloss_perception.ros.messages import MAX_REASON, level_byte
-from eloss_perception.ros.params import DetectorNodeSettings
+from eloss_perception.ros.node_settings import DetectorNodeSettings
 from eloss_perception.ros.status import DetectorStatus
-
-# More than this share of points at full intensity is a wrong intensity scale: a road scene seen
-# with the right one has well below a tenth.
 
 _NUM_WORST = 3
 
-# A rate is taken over so long and so many scans, and is below its limit where it is a tenth below;
-# what was, is above again a twentieth below. One scan more or less in that time is chance.
+# A rate is measured over this time and this many scans. It is too low from a tenth below the limit
+# on, until it is only a twentieth below. One scan more or less is chance.
 _RATE_WINDOW_S, _RATE_SCANS = 3.0, 15
 _LONGEST_WINDOW_S = 60.0
 _LOW_RATE, _RECOVERED_RATE = 0.9, 0.95
 
-# Share of scans lost before the node from which that is a warning: one in ten.
+# Share of scans lost before the node that is a warning.
 _MAX_LOST_SHARE = 0.1
 
 Values = dict[str, object]
@@ -37,10 +34,10 @@ Judgement = tuple[HealthLevel, str, Values]
 
 
 class Diagnostics:
-    """Turns a status into /diagnostics; remembers the one before, to see what is new."""
+    """Turns a status into /diagnostics; remembers the previous one to see what is new."""
 
     def __init__(self, node_name: str) -> None:
-        """Starts observing; the tasks are published as `<node>: <task>`."""
+        """The tasks are named `<node>: <task>`."""
         self._node_name = node_name
         self._before = DetectorStatus()
         self._rate = _Rate()
@@ -48,7 +45,7 @@ class Diagnostics:
     def make(
         self, status: DetectorStatus, settings: DetectorNodeSettings, now: float, stamp: Time
     ) -> DiagnosticArray:
-        """Judges the time since the call before.
+        """Returns the diagnostics of the time since the previous call.
 
         Args:
             status: The node's status.
@@ -70,15 +67,14 @@ class Diagnostics:
         status.max_total_ms = 0.0
         array = DiagnosticArray(header=Header(stamp=stamp))
         for task, (level, message, values) in tasks.items():
-            array.status.append(
-                DiagnosticStatus(
-                    level=level_byte(level),
-                    name=f"{self._node_name}: {task}",
-                    message=printable(message, MAX_REASON),
-                    hardware_id=printable(settings.hardware_id, MAX_REASON),
-                    values=[KeyValue(key=k, value=_text(v)) for k, v in values.items()],
-                )
+            entry = DiagnosticStatus(
+                level=level_byte(level),
+                name=f"{self._node_name}: {task}",
+                message=printable(message, MAX_REASON),
+                hardware_id=printable(settings.hardware_id, MAX_REASON),
+                values=[KeyValue(key=k, value=_text(v)) for k, v in values.items()],
             )
+            array.status.append(entry)
         return array
 
 
@@ -118,17 +114,21 @@ def _input(
     if status.intensity_fault:
         return HealthLevel.WARN, status.intensity_fault, values
     if counts and counts.num_non_finite == counts.num_input_points:
-        return HealthLevel.WARN, "no point has a return: all are NaN or at the origin", values
+        return HealthLevel.WARN, "no point is a return: all are NaN or at the origin", values
     if counts and counts.num_points == 0:
         return HealthLevel.WARN, "no point is in range: check sensor and mounting_height", values
     if status.num_replaced > before.num_replaced:
-        return HealthLevel.WARN, "scans dropped because newer ones came before their turn", values
+        return (
+            HealthLevel.WARN,
+            "scans dropped because newer ones arrived before they were processed",
+            values,
+        )
     if rate.is_unknown:
         return HealthLevel.OK, "waiting" if status.num_received == 0 else "first scans", values
     lost, arrive = status.lost, f"{rate.hz:.1f} scans a second"
     if lost.share >= _MAX_LOST_SHARE:
-        of_all = f"of the sensor's {lost.sensor_rate_hz:.1f}"
-        message = f"{arrive} {of_all}: {lost.share:.0%} were lost before the node"
+        rate_hz, share = f"{lost.sensor_rate_hz:.1f}", f"{lost.share:.0%}"
+        message = f"{arrive} of the sensor's {rate_hz}: {share} were lost before the node"
         return HealthLevel.WARN, message, values
     if rate.is_low:
         return HealthLevel.WARN, f"{arrive}, below min_rate_hz", values
@@ -140,8 +140,8 @@ class _Rate:
 
     Attributes:
         hz: The rate [Hz].
-        is_unknown: Whether there was no whole period yet.
-        is_low: Whether it has fallen below the limit and not come back.
+        is_unknown: Whether no whole period has passed yet.
+        is_low: Whether it has fallen below the limit and not recovered.
     """
 
     def __init__(self) -> None:
@@ -151,9 +151,9 @@ class _Rate:
         self._history: deque[tuple[float, int]] = deque()
 
     def add(self, now: float, num_received: int, min_hz: float) -> None:
-        """Takes in a count that only grows while the node is active."""
+        """Adds a count, which only grows while the node is active."""
         history = self._history
-        # A count of 0 does not count: the time since the first scan is no full period.
+        # Starts with the first scan, since the time before it is not a full period.
         if num_received == 0 or (history and num_received < history[-1][1]):
             history.clear()
             self.is_low = False
@@ -177,15 +177,12 @@ class _Rate:
 def _processing_time(status: DetectorStatus, settings: DetectorNodeSettings) -> Judgement:
     slowest = status.max_total_ms
     is_expected = slowest <= settings.max_processing_time_ms
+    durations = status.durations._asdict()
     values: Values = {
-        "processing_time_ms": status.total_ms,
+        "processing_time_ms": durations.pop("total_ms"),
         "is_processing_time_ms_in_expected_range": is_expected,
         "max_processing_time_ms": slowest,
-        "preprocess_ms": status.preprocess_ms,
-        "inference_ms": status.inference_ms,
-        "postprocess_ms": status.postprocess_ms,
-        "health_ms": status.health_ms,
-        "pipeline_latency_ms": status.pipeline_latency_ms,
+        **durations,
     }
     if not is_expected:
         limit = settings.max_processing_time_ms
@@ -258,9 +255,9 @@ def _entropy_health(
 
 
 def _worst_checks(report: HealthReport) -> str:
-    """The checks furthest from normal, with their deviation over what clean scans reach."""
+    """Returns the checks furthest from normal, each with its deviation over that of clean scans."""
     pairs = zip(report.check_ratios.tolist(), report.check_names, strict=True)
-    # What is not finite could not be read at all: nothing is worse.
+    # What is not finite could not be measured at all: nothing is worse.
     worst = sorted(pairs, key=lambda pair: pair[0] if math.isfinite(pair[0]) else math.inf)
     return ", ".join(f"{name} {ratio:.1f}" for ratio, name in worst[: -_NUM_WORST - 1 : -1])
 

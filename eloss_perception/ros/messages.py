@@ -1,9 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Results of a frame as messages; every one carries the cloud's header unchanged.
+"""Results of a frame as messages; each carries the cloud's header unchanged.
 
-What there is one of in a frame is made as rosidl's object, what there are many of as bytes
-(`cdr.py`).
+Messages of which a frame has one are rosidl objects; boxes are laid out as bytes (`cdr.py`).
 """
 
 from __future__ import annotations
@@ -21,41 +20,52 @@ from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithP
 
 from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.detection.pillars import PointCounts
-from eloss_perception.errors import printable
+from eloss_perception.errors import CloudError, printable
 from eloss_perception.health.monitor import HealthLevel, HealthReport
 from eloss_perception.health.reference import HealthReference
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.ros.cdr import Messages, Stencil, Stencils, joined
-from eloss_perception.ros.status import DetectorStatus
+from eloss_perception.ros.status import Durations
 
-# A stamp this much older than the node's clock is of another time base (a replayed bag, a sensor
-# that counts from its own start), not the age of a scan.
-MAX_PIPELINE_LATENCY_S = 60.0
+# A stamp this much older than the node's clock belongs to another time base: a replayed bag, or a
+# sensor that counts from its own start.
+_MAX_PIPELINE_LATENCY_S = 60.0
 
-MAX_FRAME_ID_BYTES = 256
-"""Longest frame_id of a scan: every box and marker repeats it."""
+# Every box and marker repeats a scan's frame_id.
+_MAX_FRAME_ID_BYTES = 256
 
 MAX_REASON = 1000
-"""Characters of a reason or an error's text, in a message, in diagnostics and in the log."""
+"""Characters of a reason or an error's text in a message, in diagnostics and in the log."""
 
 
-def is_frame_id_bounded(frame_id: str) -> bool:
-    """Whether a frame_id is short enough to be repeated, and text at all."""
+def check_frame_id(frame_id: str) -> None:
+    """Checks that a frame_id is text, and short enough to be repeated.
+
+    Raises:
+        CloudError: If it is not.
+    """
     try:
-        return len(frame_id[: MAX_FRAME_ID_BYTES + 1].encode()) <= MAX_FRAME_ID_BYTES
-    except UnicodeEncodeError:  # halves of characters
-        return False
+        is_bounded = len(frame_id[: _MAX_FRAME_ID_BYTES + 1].encode()) <= _MAX_FRAME_ID_BYTES
+    except UnicodeEncodeError:  # halves of surrogate pairs
+        is_bounded = False
+    if not is_bounded:
+        raise CloudError(
+            f"frame_id '{printable(frame_id)}' is longer than the {_MAX_FRAME_ID_BYTES} bytes"
+            " allowed, or not text: every box repeats it"
+        )
 
 
 def bounded_header(header: Header) -> Header:
-    """A header itself, or one with the beginning of its frame_id where that is too long."""
-    if is_frame_id_bounded(header.frame_id):
-        return header
-    return Header(stamp=header.stamp, frame_id=printable(header.frame_id))
+    """Returns the header, with the start of its frame_id only if that is too long."""
+    try:
+        check_frame_id(header.frame_id)
+    except CloudError:
+        return Header(stamp=header.stamp, frame_id=printable(header.frame_id))
+    return header
 
 
 def detections_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Header) -> bytes:
-    """Boxes as a serialised vision_msgs/Detection3DArray.
+    """Returns boxes as a serialised vision_msgs/Detection3DArray.
 
     Args:
         boxes: Boxes in the cloud's frame.
@@ -63,8 +73,8 @@ def detections_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Header
         header: The cloud's header.
 
     Returns:
-        What rclpy makes of a message with one detection for each box, in the boxes' order; the
-        covariance is zero: unknown.
+        The bytes that rclpy makes of a message with one detection a box, in the boxes' order; the
+        covariance is zero, which means unknown.
     """
     header = bounded_header(header)
     begin = array_begin(Detection3DArray(header=header), len(boxes))
@@ -83,7 +93,6 @@ def detections_to_cdr(boxes: Boxes3D, class_names: Sequence[str], header: Header
 
 @lru_cache(maxsize=8)
 def _detection_stencils(frame_id: str, class_names: tuple[str, ...]) -> Stencils:
-    """A detection of each class."""
     header = Header(frame_id=frame_id)
     examples = []
     for name in class_names:
@@ -94,30 +103,30 @@ def _detection_stencils(frame_id: str, class_names: tuple[str, ...]) -> Stencils
 
 
 def poses(boxes: Boxes3D) -> NDArray[np.float64]:
-    """(N, 7) position and orientation (a rotation about z as x, y, z, w) of boxes."""
+    """Returns (N, 7) positions and orientations (x, y, z, w of a rotation about z) of boxes."""
     pose = np.zeros((len(boxes), 7))
     pose[:, :3] = boxes.boxes[:, :3]
     half = (0.5 * boxes.boxes[:, 6].astype(np.float64)).tolist()
-    # numpy's own differ in the last bit from one processor to the next.
+    # numpy's sine and cosine differ in the last bit between processors.
     pose[:, 5] = list(map(math.sin, half))
     pose[:, 6] = list(map(math.cos, half))
     return pose
 
 
 def array_begin(empty: Any, length: int) -> bytes:
-    """What goes before the elements of a message that ends with a sequence of them."""
+    """Returns the bytes before the elements of a message that ends with a sequence of them."""
     begin = Stencil(empty).words.tobytes()
     return begin[:-4] + length.to_bytes(4, "little")
 
 
 def set_stamp(messages: Messages, header: Header) -> None:
-    """Gives all messages the time of a header."""
+    """Sets the stamp of all messages to that of a header."""
     messages.set("header.stamp.sec", header.stamp.sec)
     messages.set("header.stamp.nanosec", header.stamp.nanosec)
 
 
 def health_to_msg(report: HealthReport, counts: PointCounts, header: Header) -> EntropyHealth:
-    """A frame's health as a message."""
+    """Returns a frame's health as a message."""
     msg = EntropyHealth(header=bounded_header(header))
     msg.level = level_byte(report.level)
     msg.score = float(report.score)
@@ -141,22 +150,18 @@ def health_to_msg(report: HealthReport, counts: PointCounts, header: Header) -> 
     return msg
 
 
-def unread_health_to_msg(
+def health_unavailable_to_msg(
     level: HealthLevel, reason: str, reference: HealthReference, header: Header
 ) -> EntropyHealth:
-    """Health where there is no reading: a dropped frame (ERROR) or no scan at all (STALE).
+    """Returns the message for a dropped frame (ERROR), or for no scan at all (STALE).
 
     Readings are NaN, not 0, so that nobody plots or averages them; the normal band is filled in.
     """
-    num_layers = len(reference.layer_names)
-    unread = array("f", [math.nan] * num_layers)
+    unread = array("f", [math.nan] * len(reference.layer_names))
     msg = EntropyHealth(header=bounded_header(header))
     msg.level = level_byte(level)
-    msg.score = math.nan
-    msg.smoothed_score = math.nan
+    msg.score = msg.smoothed_score = msg.eloss = msg.eloss_ratio = math.nan
     msg.threshold = float(reference.threshold)
-    msg.eloss = math.nan
-    msg.eloss_ratio = math.nan
     msg.layer_names = list(reference.layer_names)
     msg.layer_entropy = unread
     msg.entropy_change = unread[1:]
@@ -168,40 +173,35 @@ def unread_health_to_msg(
     return msg
 
 
-def processing_time_to_msg(status: DetectorStatus, header: Header) -> ProcessingTime:
-    """Durations of the newest answered scan as a message."""
-    msg = ProcessingTime(header=bounded_header(header))
-    msg.preprocess_ms = status.preprocess_ms
-    msg.inference_ms = status.inference_ms
-    msg.postprocess_ms = status.postprocess_ms
-    msg.health_ms = status.health_ms
-    msg.total_ms = status.total_ms
-    msg.pipeline_latency_ms = status.pipeline_latency_ms
-    msg.num_frames_dropped = status.num_dropped
-    return msg
+def processing_time_to_msg(
+    durations: Durations, num_dropped: int, header: Header
+) -> ProcessingTime:
+    """Returns the durations of a scan and the number of scans dropped so far as a message."""
+    return ProcessingTime(
+        header=bounded_header(header), num_frames_dropped=num_dropped, **durations._asdict()
+    )
 
 
 def stamp_ns(header: Header) -> int:
-    """A header's time [ns]; whatever sec and nanosec are."""
+    """Returns a header's stamp [ns], whatever sec and nanosec are."""
     return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
 def pipeline_latency_ms(now_ns: int, header: Header) -> float:
-    """Age of a scan [ms]: the node's clock minus the header's stamp.
+    """Returns the age of a scan [ms]: the node's clock minus the header's stamp.
 
-    Returns:
-        NaN where the stamp is not in the node's time base, that is in the future or a minute old:
-        the stamp of a replayed bag without simulated time, for example, tells no age.
+    NaN where the stamp is in the future or more than a minute old, so not of the node's clock: that
+    of a bag replayed without simulated time, for example.
     """
     age_ns = now_ns - stamp_ns(header)
-    return age_ns * 1e-6 if 0 <= age_ns < MAX_PIPELINE_LATENCY_S * 1e9 else math.nan
+    return age_ns * 1e-6 if 0 <= age_ns < _MAX_PIPELINE_LATENCY_S * 1e9 else math.nan
 
 
 def level_byte(level: HealthLevel) -> bytes:
-    """A level as rclpy wants a `byte` field."""
+    """Returns a level as rclpy takes a `byte` field."""
     return bytes([int(level)])
 
 
 def _float_array(values: NDArray[np.floating]) -> array[float]:
-    # rosidl takes array.array as it is; any other sequence is copied element by element.
+    # rosidl takes array.array as it is, and copies any other sequence element by element.
     return array("f", np.asarray(values, dtype=np.float32).tobytes())

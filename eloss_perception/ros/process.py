@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process around the detector node: signals, threads, the exit code.
 
-The main thread does nothing but wait, because only there does Python run signal handlers; all the
-rest, imports included, may be in native code for as long as it likes. This module imports nothing
-slow, so that a signal finds its handler installed from the start.
+The main thread only waits, because Python runs signal handlers nowhere else; everything else,
+imports included, happens in other threads, which may be in native code for long. This module
+imports nothing slow, so that the handlers are installed from the start.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ REFUSED = 1
 BUG = 70
 HANGS = 75
 
-# What has not been closed by now never will be, and the node writes no files.
+# What has not been closed after this time hangs; the node writes no files that could be lost.
 _GRACE_PERIOD_S = 1.2
-# How long it takes at most until a signal is noticed.
-_LOOK_S = 0.05
-# An exit code without a word why helps nobody, but whoever reads stderr may be stuck.
-_SAY_S = 5.0
+# After this time at most a signal is noticed.
+_POLL_S = 0.05
+# An error message is waited for, but not longer than this: the reader of stderr may be stuck.
+_PRINT_S = 5.0
 _MAX_LINE = 4000
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 
@@ -44,31 +44,31 @@ class StopRequest:
     """Set by SIGINT or SIGTERM, or by a failure.
 
     Attributes:
-        exit_code: What the process will end with.
+        exit_code: Exit code of the process.
         is_begun: Whether there is something to close.
-        saying: Held while it is said what failed.
+        printing: Held while an error is printed.
     """
 
     def __init__(self) -> None:
         self.exit_code = 0
         self.is_begun = False
-        self.saying = threading.Lock()
+        self.printing = threading.Lock()
         self._failed = threading.Event()
         self._signals: dict[int, FrameType | None] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Compiled, so that it cannot be interrupted: a handler in Python may be, by the next
-            # signal, until the stack is full, and one that takes a lock may wait for itself.
+            # A compiled function, because it cannot be interrupted: a handler in Python may be, by
+            # the next signal, until the stack overflows, and one that takes a lock may deadlock.
             signal.signal(number, self._signals.setdefault)
 
     def fail(self, error: BaseException | None) -> None:
-        """Says what went wrong and ends the process with it, unless it is ending already."""
+        """Prints an error and ends the process with it, unless it is ending already."""
         is_bug = not isinstance(error, ElossError)
-        with self.saying:
-            if self.is_set:  # What breaks while all is closed is no news.
+        with self.printing:
+            if self.is_set:  # Errors while everything is closed mean nothing.
                 return
-            # At once: a signal may come while it is printed.
+            # Before printing: a signal may arrive meanwhile.
             self.exit_code = BUG if is_bug else HANGS if isinstance(error, HangError) else REFUSED
-            with suppress(Exception):  # whoever read stderr may be gone
+            with suppress(Exception):  # the reader of stderr may be gone
                 if is_bug:
                     traceback.print_exception(error)
                 else:
@@ -84,56 +84,52 @@ class StopRequest:
     def wait(self) -> None:
         """Waits until the process is to end."""
         while not self.is_set:
-            self._failed.wait(timeout=_LOOK_S)
+            self._failed.wait(timeout=_POLL_S)
 
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Runs `detector_node` until SIGINT or SIGTERM, and ends the process.
 
-    Its exit code is 0 after a signal; 1 where the node could not start, with one line on stderr; 70
-    after a bug, with a traceback; 75 where the backend hung for `hang_exit_timeout`.
+    The exit code is 0 after a signal; 1 if the node could not start, with one line on stderr; 70
+    after a bug, with a traceback; 75 if the backend hung for `hang_exit_timeout`.
     """
     stop = StopRequest()
-    # As in `cli.py`: numpy's own threads would spin on the cores of the network's.
+    # As in `cli/__init__.py`: numpy's own threads would spin on the cores that run the network.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     body = threading.Thread(target=_run, args=(args, stop), name="node", daemon=True)
     body.start()
     stop.wait()
     body.join(timeout=_GRACE_PERIOD_S if stop.is_begun or stop.exit_code else 0.0)
-    stop.saying.acquire(timeout=_SAY_S)
+    stop.printing.acquire(timeout=_PRINT_S)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    # Not `sys.exit`: Python would put the default handlers back before it ends, so that one more
-    # signal killed it, and abort where a thread is in native code.
+    # Not `sys.exit`: Python would restore the default handlers before it ends, so that another
+    # signal would kill it, and abort if a thread is in native code.
     os._exit(stop.exit_code)
 
 
 def _run(args: list[str] | None, stop: StopRequest) -> None:
-    """All there is to do, in a thread of its own."""
     try:
         _run_node(args, stop)
-    except BaseException as error:  # Whatever it is, the process ends with it.
+    except BaseException as error:  # whatever it is, the process ends with it
         stop.fail(error)
 
 
 def _run_node(args: list[str] | None, stop: StopRequest) -> None:
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
 
-    from eloss_perception.ros.log_bridge import bridge_log, log_arguments
+    from eloss_perception.ros.middleware import bridge_log, remove_orphans, start_rclpy
     from eloss_perception.ros.node import DetectorNode
-    from eloss_perception.ros.shared_memory import remove_orphans
 
     remove_orphans()
     stop.is_begun = True
     if stop.is_set:
         return
     try:
-        arguments = [*(sys.argv if args is None else args), *log_arguments()]
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # what rclpy's errors of arguments have in common
+        start_rclpy(sys.argv if args is None else args)
+    except RuntimeError as error:  # the base class of rclpy's errors about arguments
         raise ConfigError(str(error)) from None
     node = DetectorNode(on_failure=lambda: stop.fail(node.worker_failure))
     bridge_log(node.get_logger())
@@ -155,9 +151,9 @@ def _run_node(args: list[str] | None, stop: StopRequest) -> None:
 
 
 def _spin(executor: Executor, stop: StopRequest) -> None:
-    """Spins; what rclpy itself cannot take of a message or request is dropped and said.
+    """Spins; drops, with a warning, messages and requests on which rclpy itself fails.
 
-    Whoever is on the bus may send a `/clock` before 1970 or a text that is none.
+    Anyone on the network may send a `/clock` before 1970 or a string that is not UTF-8.
     """
     from rclpy.executors import ExternalShutdownException
 
@@ -168,7 +164,7 @@ def _spin(executor: Executor, stop: StopRequest) -> None:
         except ExternalShutdownException:
             return
         except Exception as error:
-            if stop.is_set:  # It is being shut down under the hands of this thread.
+            if stop.is_set:  # The node is being shut down meanwhile.
                 return
             frames = traceback.extract_tb(error.__traceback__)[1:]
             if any(frame.filename.startswith(_PACKAGE) for frame in frames) or not frames:
@@ -181,10 +177,11 @@ def _spin(executor: Executor, stop: StopRequest) -> None:
 
 
 def _drop(executor: Executor, error: Exception) -> None:
-    """Goes on after a message that rclpy could not take, which it had not foreseen."""
+    """Resets rclpy's state after a message that it could not take."""
     for node in executor.get_nodes():
         node.get_logger().warning(
-            f"dropped what rclpy cannot take: {type(error).__name__}: {printable(error, 300)}",
+            "dropped a message that rclpy cannot take: "
+            f"{type(error).__name__}: {printable(error, 300)}",
             throttle_duration_sec=1.0,
         )
         entities = (node.subscriptions, node.services, node.timers, node.clients, node.waitables)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The detector node's topics: names, quality of service, and what goes out together.
+"""The detector node's topics: names, quality of service, and what is published together.
 
-Quality of service is that of REP-2003 (sensor data best effort, only the newest counts; results
-reliable and shallow) and can be overridden with rclpy's `qos_overrides` parameters.
+Quality of service follows REP-2003 (sensor data best effort, only the newest counts; results
+reliable, with a shallow queue) and can be changed with rclpy's `qos_overrides` parameters.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from eloss_perception.ros import convert
 from eloss_perception.ros.gauge import gauge_to_cdr
 from eloss_perception.ros.markers import box_markers_to_cdr, lifetime_for
 from eloss_perception.ros.messages import detections_to_cdr
-from eloss_perception.ros.params import DetectorNodeSettings
+from eloss_perception.ros.node_settings import DetectorNodeSettings
 
 _Entity = TypeVar("_Entity")
 
 
 class Outputs:
-    """The publishers of a node; all but that of health are enabled while it is active."""
+    """The publishers of a node; all but that of health publish only while it is active."""
 
     def __init__(self, node: LifecycleNode) -> None:
         """Creates the publishers.
@@ -43,7 +43,7 @@ class Outputs:
         managed = node.create_lifecycle_publisher
         self.detections = _create_output(managed, Detection3DArray, "~/output/detections")
         self.markers = _create_output(managed, MarkerArray, "~/output/markers")
-        # Not managed: a scan that hangs is STALE also once the node is inactive.
+        # Not managed: a scan that hangs is reported as STALE also once the node is inactive.
         self.health = _create_output(
             node.create_publisher, EntropyHealth, "~/output/entropy_health"
         )
@@ -57,7 +57,7 @@ class Outputs:
         self.detections.publish(detections_to_cdr(boxes, class_names, health.header))
         self.health.publish(health)
 
-    def publish_pictures(
+    def publish_markers(
         self,
         boxes: Boxes3D,
         class_names: Sequence[str],
@@ -65,9 +65,9 @@ class Outputs:
         settings: DetectorNodeSettings,
         period_s: float,
     ) -> None:
-        """Publishes what RViz shows of an answer, each only for someone who looks.
+        """Publishes what RViz shows of an answer, if anyone has subscribed.
 
-        Boxes live until the next answer, which comes after `period_s`, and a little longer.
+        Boxes are shown until the next answer, expected after `period_s`, and a little longer.
         """
         self._publish_gauge(health, settings)
         if settings.publish_markers and self.markers.get_subscription_count():
@@ -75,7 +75,7 @@ class Outputs:
             self.markers.publish(box_markers_to_cdr(boxes, class_names, health.header, lifetime))
 
     def publish_health(self, health: EntropyHealth, settings: DetectorNodeSettings) -> None:
-        """Publishes health that no boxes come with, and the gauge that shows it."""
+        """Publishes health without boxes, and the gauge that shows it."""
         self.health.publish(health)
         self._publish_gauge(health, settings)
 
@@ -91,30 +91,24 @@ def create_input(node: LifecycleNode, callback: Callable[[PointCloud2], None]) -
         ConfigError: If a QoS override is invalid.
     """
     convert.warm_up()
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     return _with_qos_overrides(
         lambda options: node.create_subscription(
-            PointCloud2,
-            "~/input/pointcloud",
-            callback,
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=options,
+            PointCloud2, "~/input/pointcloud", callback, qos, qos_overriding_options=options
         )
     )
 
 
 def _create_output(create: Callable[..., Any], kind: type, topic: str) -> Any:
+    # One for each publisher: rclpy writes the overrides into it.
+    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
     return _with_qos_overrides(
-        lambda options: create(
-            kind,
-            topic,
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE),
-            qos_overriding_options=options,
-        )
+        lambda options: create(kind, topic, qos, qos_overriding_options=options)
     )
 
 
 def _with_qos_overrides(create: Callable[[QoSOverridingOptions], _Entity]) -> _Entity:
     try:
         return create(QoSOverridingOptions.with_default_policies())
-    except Exception as error:  # rclpy checks overrides by using them: anything may come of it.
+    except Exception as error:  # rclpy checks overrides by applying them, and may raise anything
         raise ConfigError(f"parameter qos_overrides: {printable(error, 300)}") from error

@@ -1,14 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A backend that comes back: loaded again after it failed, with another that stands in meanwhile.
+"""A backend that recovers: loaded again after it failed, with a fallback meanwhile.
 
-A frame on which a backend fails is lost, and said to be. After some such frames in a row the
-backend is closed and loaded again in a thread of its own, so that scans keep being taken and
-answered: by the fallback where there is one, with the reason where there is none. Between frames
-what was loaded takes over.
+A frame on which a backend fails is lost, and reported. After several such frames in a row the
+backend is closed and loaded again in a thread of its own. Until that is done, which takes effect
+between frames, scans are answered by the fallback or, without one, with the reason.
 
-A backend that does not come back from a frame cannot be stopped, only left behind with the thread
-that waits for it, and loaded anew beside it. Should it come back after all, it is closed then.
+A backend that does not return from a frame cannot be stopped, only left behind with the thread
+that waits for it, and loaded a second time. Should it return after all, it is closed then.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.errors import BackendError
-from eloss_perception.runtime.backends.auto import Auto
+from eloss_perception.runtime.backends import Auto
 from eloss_perception.runtime.backends.base import Backend, CountedPillars, NetworkOutputs
 
 _LOG = logging.getLogger(__name__)
 
-# Out of memory passes in a second, a driver that is being replaced in minutes.
+# Lack of memory passes in a second, the replacement of a driver in minutes.
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 
-# Frames in a row after which a backend counts as well again.
-_NUM_FRAMES_WELL = 100
+# Frames in a row after which a backend counts as healthy again.
+_NUM_HEALTHY_FRAMES = 100
 
 _LOADER_NAME = "backend loader"
 
@@ -47,8 +46,8 @@ class BackendState:
     Attributes:
         name: The backend that takes the next frame; empty while there is none.
         description: Its runtime, version and device.
-        fault: Why it is not the one that was asked for; empty while it is.
-        num_failures: Frames that were lost because a backend failed on them or there was none.
+        fault: Why it is not the one that was asked for; empty if it is.
+        num_failures: Frames lost because a backend failed on them or there was none.
         num_reloads: Times that a backend was loaded again.
     """
 
@@ -62,7 +61,7 @@ class BackendState:
 class RecoveringBackend:
     """Backends in order of preference; see :class:`eloss_perception.runtime.backends.base.Backend`.
 
-    All methods but `state` and `leave_behind` belong to the thread that runs the frames.
+    All methods but `state` and `leave_behind` are called by the thread that runs the frames.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class RecoveringBackend:
         max_failures: int = 3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Loads all of them, so that a fallback is known to work before it is needed.
+        """Loads all of them: a fallback is known to work before it is needed.
 
         Args:
             load: Loads a backend by name and runs it once.
@@ -89,13 +88,13 @@ class RecoveringBackend:
         self._num_failures = 0
         self._num_reloads = 0
         self._slots: list[_Slot] = []
-        self._lock = threading.Lock()  # of `_calling`, and of whose backend that is
+        self._lock = threading.Lock()  # guards `_calling` and the backend of its slot
         self._calling: Backend | None = None
         try:
             for name in names:
                 backend = load(name)
                 if isinstance(backend, Auto):
-                    name = backend.name  # loaded again, it is to be the same one
+                    name = backend.name  # the same one is to be loaded again
                 if any(slot.name == name for slot in self._slots):
                     _LOG.warning("there is no fallback: %s was chosen by auto", name)
                     backend.close()
@@ -118,7 +117,7 @@ class RecoveringBackend:
         return self._state.description
 
     def pillarize(self, points: npt.NDArray[np.float32]) -> CountedPillars:
-        """Begins a frame, on the best backend that is loaded."""
+        """Starts a frame on the best backend that is loaded."""
         self._recover()
         ready = [slot for slot in self._slots if slot.backend is not None]
         if not ready:
@@ -130,20 +129,20 @@ class RecoveringBackend:
             return backend.pillarize(points)
 
     def run(self, pillars: Any) -> NetworkOutputs:
-        """Runs the frame where it was begun."""
+        """Runs the frame where it was started."""
         with self._counting_failures() as backend:
             outputs = backend.run(pillars)
         self._slot.succeed()
         return outputs
 
     def leave_behind(self, reason: str) -> None:
-        """Gives up the backend that has not come back from the frame in work, if one has not.
+        """Gives up the backend that has not returned from the frame in work, if there is one.
 
-        The next frame may then be begun in another thread; the one that waits for this backend gets
-        a BackendError if it ever comes back.
+        The next frame may then be started in another thread; the thread that waits for this backend
+        gets a BackendError if it ever returns.
 
         Args:
-            reason: What is the matter with it.
+            reason: What is wrong with it.
         """
         with self._lock:
             slot = next((slot for slot in self._slots if slot.backend is self._calling), None)
@@ -156,7 +155,7 @@ class RecoveringBackend:
         self._change(f"{slot.name} hangs")
 
     def close(self) -> None:
-        """Frees the networks; one that is being loaded is freed once it is there."""
+        """Frees the networks; one that is being loaded is freed when that is done."""
         for slot in self._slots:
             if slot.loading is not None:
                 slot.loading.abandon()
@@ -180,7 +179,7 @@ class RecoveringBackend:
             is_left_behind = slot.backend is not backend
             if not is_left_behind:
                 self._calling = None
-        if is_left_behind:  # Nobody else knows of it any more.
+        if is_left_behind:  # nobody else refers to it any more
             _close(slot.name, backend)
             raise BackendError(f"{slot.name} came back after it had been left behind")
         if not isinstance(error, BackendError):
@@ -195,7 +194,7 @@ class RecoveringBackend:
         self._state = self._look()
 
     def _recover(self) -> None:
-        """Takes over what has been loaded, and begins to load what is due."""
+        """Takes over what has been loaded, and starts loading what is due."""
         for slot in self._slots:
             if slot.loading is None or slot.loading.is_alive():
                 continue
@@ -234,10 +233,16 @@ class RecoveringBackend:
 
 
 def state_of(backend: Backend) -> BackendState:
-    """What runs the network, whether or not the backend is one that recovers."""
+    """Returns what runs the network, whether or not the backend is one that recovers."""
     if isinstance(backend, RecoveringBackend):
         return backend.state
     return BackendState(type(backend).__name__, backend.description)
+
+
+def leave_behind(backend: Backend, reason: str) -> None:
+    """`RecoveringBackend.leave_behind`; does nothing to a backend that does not recover."""
+    if isinstance(backend, RecoveringBackend):
+        backend.leave_behind(reason)
 
 
 class _Slot:
@@ -256,11 +261,11 @@ class _Slot:
     def succeed(self) -> None:
         self.num_failures = 0
         self._num_successes += 1
-        if self._num_successes == _NUM_FRAMES_WELL:
+        if self._num_successes == _NUM_HEALTHY_FRAMES:
             self._pause = _FIRST_PAUSE_S
 
     def wait(self, now: float) -> None:
-        """Sets when to load again; each time later, until it has been well for a while."""
+        """Sets when to load again: each time later, until it has been healthy for a while."""
         self.due = now + self._pause
         self._pause = min(2.0 * self._pause, _LONGEST_PAUSE_S)
         self.num_failures = self._num_successes = 0
@@ -275,12 +280,12 @@ def _close(name: str, backend: Backend) -> None:
     try:
         backend.close()
     except BackendError as error:
-        # What failed on a frame may well fail to give back what it holds.
+        # What failed on a frame may also fail to free its memory.
         _LOG.warning("%s could not be closed: %s", name, error)
 
 
 class _Loading:
-    """A backend being loaded in a thread; one that nobody waits for any more is closed."""
+    """A backend being loaded in a thread; an abandoned one is closed."""
 
     def __init__(self, load: Callable[[str], Backend], name: str) -> None:
         self._backend: Backend | None = None
@@ -296,10 +301,10 @@ class _Loading:
         return self._thread.is_alive()
 
     def result(self) -> Backend:
-        """The backend.
+        """Returns the backend.
 
         Raises:
-            BackendError: If it could not be loaded. What else was raised was a bug, and goes on.
+            BackendError: If it could not be loaded. Any other error was a bug, and is raised too.
         """
         if self._error is not None:
             raise self._error

@@ -30,11 +30,10 @@ from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.heads import HeadConfig, check_head_classes
 from eloss_perception.detection.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.errors import BundleError, ConfigError, printable
-from eloss_perception.files import new_file, write_file
+from eloss_perception.files import new_file, opened, read_up_to, write_file
 from eloss_perception.health.reference import HealthReference
 from eloss_perception.health.reference_file import HEALTH_NAME, health_bytes, read_health
 from eloss_perception.runtime.onnx_file import OnnxFile
-from eloss_perception.runtime.regular_files import opened, read_up_to
 
 _LOG = logging.getLogger(__name__)
 

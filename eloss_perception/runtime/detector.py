@@ -17,9 +17,10 @@ from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.heads import HeadConfig
 from eloss_perception.detection.pillars import PointCounts
 from eloss_perception.detection.points import Sampler
-from eloss_perception.errors import BackendError, ConfigError
+from eloss_perception.errors import BackendError, BundleError, ConfigError, printable
 from eloss_perception.health.fingerprints import Fingerprints, sector_fingerprints
-from eloss_perception.health.readings import make_readings
+from eloss_perception.health.monitor import HealthMonitor
+from eloss_perception.health.readings import make_readings, reading_names
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import (
     OUTPUT_NAMES,
@@ -31,7 +32,7 @@ from eloss_perception.runtime.bundle import Bundle
 
 
 class DetectionThresholds(BaseModel):
-    """What counts as a detection; may change between frames."""
+    """Which boxes are kept; may change between frames."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,11 +56,11 @@ class StageTimings:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What the detector says of one frame.
+    """The results of one frame.
 
     Attributes:
         boxes: Boxes in the network frame, by descending score; labels index ``class_names``.
-        readings: (R,) float64, what the frame's health is judged by; see ``health/readings.py``.
+        readings: (R,) float64 that the frame's health is judged by; see ``health/readings.py``.
         fingerprints: (16,) uint64 of the scan's sectors; see ``health/fingerprints.py``.
         counts: What became of the points.
         timings: Where the time went.
@@ -73,10 +74,9 @@ class Detections:
 
 
 class PillarDetector:
-    """A network, wherever it runs, with what comes before and after it.
+    """A network on any backend, with pillars before it and decoding and readings after it.
 
     Attributes:
-        thresholds: Used from the next frame on when changed.
         class_names: Name of each label.
     """
 
@@ -88,7 +88,7 @@ class PillarDetector:
         class_names: tuple[str, ...],
         thresholds: DetectionThresholds | None = None,
     ) -> None:
-        """Takes a network that is ready to run.
+        """Takes a backend that has loaded the network.
 
         Raises:
             ConfigError: If a class of the thresholds is unknown.
@@ -103,7 +103,7 @@ class PillarDetector:
 
     @property
     def thresholds(self) -> DetectionThresholds:
-        """What counts as a detection."""
+        """Which boxes are kept; a change takes effect with the next frame."""
         return self._thresholds
 
     @thresholds.setter
@@ -132,11 +132,13 @@ class PillarDetector:
             BackendError: If the backend fails on the frame.
         """
         start = time.perf_counter()
+        # 1. Points to pillars, and pillars to maps of logits and boxes, where the network runs.
         pillars = self.backend.pillarize(points)
         pillarized = time.perf_counter()
         outputs = self.backend.run(pillars)
         self._check_shapes(outputs)
         inferred = time.perf_counter()
+        # 2. Maps to boxes: score threshold and non-maximum suppression.
         boxes = decode(
             outputs.class_logits,
             outputs.box_regression,
@@ -147,6 +149,7 @@ class PillarDetector:
             self._thresholds.max_boxes,
         )
         decoded = time.perf_counter()
+        # 3. Layers, scan and counts to the readings that the frame's health is judged by.
         sample = self._sample(points)
         readings = make_readings(
             outputs.layer_entropy, outputs.layer_log_rms, sample, pillars.counts
@@ -162,7 +165,7 @@ class PillarDetector:
         return Detections(boxes, readings, fingerprints, pillars.counts, timings)
 
     def _check_shapes(self, outputs: NetworkOutputs) -> None:
-        """Some files do not say what the network gives; what does not fit must not be decoded."""
+        """Refuses outputs that do not fit the bundle: not every file states their shapes."""
         found = [getattr(outputs, name).shape for name in OUTPUT_NAMES]
         if self._output_shapes is not None and found != self._output_shapes:
             raise BackendError(
@@ -171,7 +174,7 @@ class PillarDetector:
             )
 
     def warm_up(self, num_frames: int = 3) -> None:
-        """Runs synthetic frames, so that the first real one finds code compiled and memory taken.
+        """Runs synthetic frames, so that code is compiled and memory allocated before a real one.
 
         Raises:
             BackendError: If the backend fails on them.
@@ -186,7 +189,7 @@ class PillarDetector:
 
 
 def full_scan(grid: PillarGrid) -> npt.NDArray[np.float32]:
-    """A synthetic scan that fills every pillar the grid allows: no later one makes a buffer grow.
+    """Returns a synthetic scan that fills every pillar, so that no later one makes a buffer grow.
 
     Returns:
         (N, 4) float32 points; always the same.
@@ -214,7 +217,7 @@ class Detector(PillarDetector):
             bundle: The network and its facts.
             backend: Name of the backend to load it on, or one that has loaded it.
             settings: How a backend given by name runs.
-            thresholds: What counts as a detection.
+            thresholds: Which boxes are kept.
 
         Raises:
             ConfigError: If the backend or a class of the thresholds is unknown.
@@ -232,3 +235,25 @@ class Detector(PillarDetector):
         super().__init__(backend, bundle.grid, bundle.facts.head, bundle.class_names, thresholds)
         self.bundle = bundle
         self._output_shapes = [bundle.output_shapes[name] for name in OUTPUT_NAMES]
+
+    def check_health_reference(self) -> None:
+        """Judges a synthetic frame, so that a reference that does not fit is refused at the start.
+
+        Raises:
+            BundleError: If there is no reference, or its readings are not those of the network.
+            BackendError: If the backend fails on the frame.
+        """
+        bundle, reference = self.bundle, self.bundle.require_health()
+        layer_names = bundle.facts.layer_names
+        if reference.reading_names != reading_names(layer_names):
+            raise BundleError(
+                f"{bundle.path}: the health reference is not one of this network's layers"
+                f" ({printable(', '.join(layer_names), 200)}); run `eloss calibrate` on it"
+            )
+        readings = self.detect(full_scan(self.grid)).readings
+        if readings.shape != reference.mean.shape:
+            raise BundleError(
+                f"{bundle.path}: the network gives {len(readings)} readings, its health reference"
+                f" is of {len(reference.mean)}; run `eloss calibrate` on it"
+            )
+        HealthMonitor(reference).update(readings)

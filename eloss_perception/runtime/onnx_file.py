@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eloss_perception.errors import BundleError, printable
-from eloss_perception.runtime.regular_files import opened, read_up_to
+from eloss_perception.files import opened, read_up_to
 
 # Our networks have 2 to 10 MB and 300 nodes; these keep the time of a hostile one within seconds.
 _MAX_BYTES = 256_000_000

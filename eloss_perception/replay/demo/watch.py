@@ -12,12 +12,11 @@ import rclpy
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 
 from eloss_perception.errors import DataError
 from eloss_perception.interrupts import StopSignal
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros.log_bridge import log_arguments
+from eloss_perception.ros.middleware import start_rclpy
 
 _SLICE_S = 0.05
 _ASK_AGAIN_S = 1.0
@@ -39,12 +38,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._context = rclpy.Context()
-        rclpy.init(
-            args=log_arguments(),
-            context=self._context,
-            domain_id=self._domain_id,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
+        start_rclpy(context=self._context, domain_id=self._domain_id)
         self._node = rclpy.create_node("demo_watch", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)

@@ -1,26 +1,31 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an inference backend has to do."""
+"""What an inference backend has to do, and how pillars become the network's inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from eloss_perception.detection.grid import PillarGrid
-from eloss_perception.detection.pillars import PointCounts
+from eloss_perception.detection.pillars import (
+    NUM_PILLAR_FEATURES,
+    NUM_POINT_FEATURES,
+    Pillars,
+    PointCounts,
+)
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.onnx_file import OnnxFile
 
 
 class BackendSettings(BaseModel):
-    """How a backend runs; each takes what concerns it."""
+    """How a backend runs; each uses what applies to it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,8 +54,22 @@ class NetworkOutputs:
     layer_log_rms: npt.NDArray[np.float32]
 
 
-# What a network's outputs are called in its file, in the order of `NetworkOutputs`.
+# Names of the outputs in the network's file, in the order of `NetworkOutputs`.
 OUTPUT_NAMES = tuple(field.name for field in fields(NetworkOutputs))
+
+
+class NetworkInputs(NamedTuple):
+    """The network's inputs, by their names in its file.
+
+    Attributes:
+        points: (R, K, 4) float32.
+        features: (R, 6) float32.
+        cell_to_pillar: (1, num_y * num_x) int32; R for an empty cell.
+    """
+
+    points: npt.NDArray[np.float32]
+    features: npt.NDArray[np.float32]
+    cell_to_pillar: npt.NDArray[np.int32]
 
 
 class Quantization(Protocol):
@@ -66,7 +85,7 @@ class Quantization(Protocol):
 
 
 class CountedPillars(Protocol):
-    """What every backend's pillars have in common, wherever their arrays lie."""
+    """What the pillars of all backends have in common."""
 
     @property
     def counts(self) -> PointCounts:
@@ -116,11 +135,11 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Gives back what the network holds; nothing else may be called afterwards."""
+        """Frees the network; nothing else may be called afterwards."""
 
 
 def refuse_missing_outputs(path: Path, names: Collection[str]) -> None:
-    """Checks that a network has the outputs that are read.
+    """Checks that a network has all outputs.
 
     Raises:
         BackendError: If it lacks one.
@@ -133,5 +152,43 @@ def refuse_missing_outputs(path: Path, names: Collection[str]) -> None:
 
 
 def in_one_line(said: object) -> str:
-    """What a runtime said or raised, short enough for a health message."""
+    """Returns what a runtime said or raised, short enough for a health message."""
     return " ".join(str(said).split())[:400] or type(said).__name__
+
+
+class PaddedInputs:
+    """Pads pillars to a few different numbers, for runtimes that prepare code for each number.
+
+    No cell refers to a row of the padding, so the network's outputs are the same bit for bit.
+    """
+
+    step = 1024
+
+    def __init__(self, grid: PillarGrid) -> None:
+        num_rows = self.num_rows(grid.max_pillars)
+        self._points = np.zeros(
+            (num_rows, grid.max_points_per_pillar, NUM_POINT_FEATURES), np.float32
+        )
+        self._features = np.zeros((num_rows, NUM_PILLAR_FEATURES), np.float32)
+        self._cell_to_pillar = np.empty((1, grid.num_cells), np.int32)
+
+    @classmethod
+    def num_rows(cls, num_pillars: int) -> int:
+        """Returns the rows that a number of pillars is padded to; at least one step."""
+        return max(-(-num_pillars // cls.step), 1) * cls.step
+
+    def __call__(self, pillars: Pillars) -> NetworkInputs:
+        """Returns a frame's padded pillars, valid until the next call."""
+        num_pillars = len(pillars.points)
+        num_rows = self.num_rows(num_pillars)
+        self._points[:num_pillars] = pillars.points
+        self._features[:num_pillars] = pillars.features
+        # Nothing reads the padding's results, but what an earlier frame left may be slow denormals.
+        self._points[num_pillars:num_rows] = 0.0
+        self._features[num_pillars:num_rows] = 0.0
+        # The row past the last one is the empty cell.
+        np.copyto(self._cell_to_pillar[0], pillars.cell_to_pillar)
+        np.copyto(self._cell_to_pillar[0], num_rows, where=pillars.cell_to_pillar == num_pillars)
+        return NetworkInputs(
+            self._points[:num_rows], self._features[:num_rows], self._cell_to_pillar
+        )

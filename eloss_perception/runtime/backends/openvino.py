@@ -15,15 +15,15 @@ from eloss_perception.runtime.backends.base import (
     OUTPUT_NAMES,
     BackendSettings,
     NetworkOutputs,
+    PaddedInputs,
     in_one_line,
     refuse_missing_outputs,
 )
-from eloss_perception.runtime.backends.padded_inputs import PaddedInputs
 from eloss_perception.runtime.onnx_file import OnnxFile
 
 
 class OpenVino:
-    """See :class:`eloss_perception.runtime.backends.base.Backend`."""
+    """See :class:`.base.Backend`."""
 
     def __init__(self, onnx: OnnxFile, grid: PillarGrid, settings: BackendSettings) -> None:
         self.pillarize = Pillarizer(grid)
@@ -40,8 +40,8 @@ class OpenVino:
         refuse_missing_outputs(
             onnx.path, {name for output in network.outputs for name in output.names}
         )
-        # For every number of pillars that it has not met, OpenVINO prepares code anew, which costs
-        # 8 ms of the light network's 47.
+        # OpenVINO prepares code for every new number of pillars, which costs 8 ms of the light
+        # network's 47.
         self._inputs = PaddedInputs(grid)
         self._num_threads = settings.num_threads
 
@@ -67,22 +67,22 @@ class OpenVino:
 
 @cache
 def _core() -> openvino.Core:
-    """The only one of this process, for good.
+    """Returns the only core of this process, which lives as long as the process.
 
-    Each brings a CPU plugin that gives the calling thread a stack of its own for signal handlers
-    and takes it away when it goes. Of two, the one that goes last puts back the first one's, which
-    is gone by then: the next signal kills the process.
+    The CPU plugin of each core gives the calling thread a stack of its own for signal handlers, and
+    restores the previous one when it is freed. Of two cores, the second to be freed restores the
+    stack of the first, which no longer exists: the next signal kills the process.
     """
     return openvino.Core()
 
 
 def _properties(num_threads: int) -> dict[str, object]:
     return {
-        # Without it, CPUs that have bfloat16 compute in it, and readings leave their reference.
+        # Otherwise CPUs with bfloat16 compute in it, and readings no longer fit their reference.
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": num_threads,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        # Threads tied to a core wait there for whatever else runs on it.
+        # Threads pinned to a core wait there for other processes.
         "ENABLE_CPU_PINNING": False,
     }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TensorRT on an NVIDIA GPU, from JetPack or the user's installation.
 
-A scan is uploaded once, pillarized on the GPU, run and its outputs brought back: no pillar tensor
-crosses the bus. All memory, on the GPU and on the host, is taken at the start.
+A scan is uploaded once, pillarized and run on the GPU, and the outputs are downloaded: no pillar
+tensor crosses the bus. All memory, on the GPU and on the host, is allocated at the start.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _INPUT_NAMES = ("points", "features", "cell_to_pillar")
 
 
 class TensorRt:
-    """See :class:`eloss_perception.runtime.backends.base.Backend`."""
+    """See :class:`.base.Backend`."""
 
     def __init__(self, onnx: OnnxFile, grid: PillarGrid, settings: BackendSettings) -> None:
         trt = load_tensorrt()
@@ -68,14 +68,14 @@ class TensorRt:
         return self._frame.run(pillars)
 
     def close(self) -> None:
-        """Gives all memory back; nothing else may be called afterwards."""
+        """Frees all memory; nothing else may be called afterwards."""
         self._frame.close()
         self.__dict__.pop("_provided", None)  # the engine's memory belongs to the CUDA context
         self._cuda.close()
 
 
 def _check_inputs(trt: Any, engine: Any, grid: PillarGrid, onnx_path: Path) -> None:
-    """An engine reads as much as its shapes say, whatever the buffers hold."""
+    """An engine reads as much as its shapes say, whatever the size of the buffers."""
     pillar_shape = (-1, grid.max_points_per_pillar, NUM_POINT_FEATURES)
     expected = {
         "points": (pillar_shape, trt.DataType.FLOAT),
@@ -98,7 +98,7 @@ def _check_inputs(trt: Any, engine: Any, grid: PillarGrid, onnx_path: Path) -> N
 
 
 class _Frame:
-    """An engine's execution context with its buffers, which every frame uses again."""
+    """An engine's execution context and its buffers, which every frame reuses."""
 
     def __init__(
         self, trt: Any, provided: ProvidedEngine, cuda: CudaContext, onnx_path: Path
@@ -107,11 +107,11 @@ class _Frame:
         self._cuda = cuda
         self._log = provided.log
         self._log.errors.clear()
-        # Its scratch memory for the largest frame is taken here, so that no frame has to.
+        # Allocates the scratch memory for the largest frame.
         self._context: Any = quietly(self._log, engine.create_execution_context)
         if self._context is None:
             raise BackendError(
-                f"TensorRT cannot make room for {onnx_path} on the GPU: "
+                f"TensorRT cannot allocate memory for {onnx_path} on the GPU: "
                 f"{self._log.reason('out of memory')}"
             )
         self._row_shapes = {
@@ -134,18 +134,18 @@ class _Frame:
         self._results = NetworkOutputs(*(array[0] for _, array in self._outputs))
 
     def run(self, pillars: DevicePillars) -> NetworkOutputs:
-        """Runs the network on inputs that lie on the GPU."""
-        self._log.errors.clear()  # what was said of tactics that were skipped explains nothing
+        """Runs the network on inputs that are on the GPU."""
+        self._log.errors.clear()  # messages about skipped tactics explain nothing
         for name in _INPUT_NAMES:
             self._set_address(name, getattr(pillars, name))
         if pillars.num_rows != self._num_rows:
             self._set_shapes(pillars.num_rows)
-        self._cuda.activate()  # the node may call from another thread than it was set up on
+        self._cuda.activate()  # the calling thread may be another than at the start
         if not quietly(self._log, self._context.execute_async_v3, self._cuda.stream):
             raise self._failure("it gave no reason")
         for buffer, array in self._outputs:
             self._cuda.download(buffer, array)
-        self._cuda.synchronize()  # what failed on the GPU is reported here
+        self._cuda.synchronize()  # reports what failed on the GPU
         return self._results
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class _Frame:
         self._addresses[name] = buffer.pointer
 
     def _set_shapes(self, num_rows: int) -> None:
-        self._num_rows = -1  # in case that one is refused
+        self._num_rows = -1  # in case one is refused
         for name, shape in self._row_shapes.items():
             if not self._context.set_input_shape(name, (num_rows, *shape)):
                 raise self._failure(f"it refuses {num_rows} pillars")

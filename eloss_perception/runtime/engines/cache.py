@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from eloss_perception.errors import BackendError
+from eloss_perception.files import opened, read_up_to
 from eloss_perception.runtime.engines.build import WORKSPACE_BYTES, BuiltEngine, PillarProfile
 from eloss_perception.runtime.engines.locking import held_lock
-from eloss_perception.runtime.regular_files import opened, read_up_to
 
 _LOG = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from eloss_perception.runtime.regular_files import opened
+from eloss_perception.files import opened
 
 _LOG = logging.getLogger(__name__)
 

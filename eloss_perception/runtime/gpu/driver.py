@@ -1,18 +1,45 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calls into NVIDIA's libraries, every status checked.
+"""Calls into NVIDIA's driver and compiler, with every status checked.
 
-``cuda.bindings`` of cuda-python, not CuPy: a tenth of the download or less, one name for CUDA 12
-and 13, and CuPy's arrays are not wanted: the kernels are our own, TensorRT takes addresses. From
-12.9.1 on a call lets other Python threads run, so that waiting for the GPU holds up nobody.
+Through ``cuda.bindings`` of cuda-python, not CuPy: at most a tenth of the download, one name for
+CUDA 12 and 13, and CuPy's arrays are not needed, since the kernels are our own and TensorRT takes
+addresses. From 12.9.1 on its calls release the GIL while they wait for the GPU.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
 from eloss_perception.errors import BackendError
+
+_DRIVER = "libcuda.so.1"
+
+
+def require_cuda_device(device_index: int) -> None:
+    """Asks the driver itself for a GPU, at once, before anything large is loaded.
+
+    Raises:
+        BackendError: If there is no driver, or no such GPU.
+    """
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+    except OSError:
+        raise BackendError(f"no NVIDIA driver here ({_DRIVER} is not installed)") from None
+    # CUDA driver API: both return 0 for success.
+    status = driver.cuInit(0)
+    if status != 0:
+        raise BackendError(f"the NVIDIA driver finds no GPU to use (cuInit returned {status})")
+    count = ctypes.c_int(0)
+    status = driver.cuDeviceGetCount(ctypes.byref(count))
+    if status != 0:
+        raise BackendError(f"the NVIDIA driver cannot count its GPUs (error {status})")
+    if device_index >= count.value:
+        raise BackendError(
+            f"there is no GPU {device_index}: the driver has {count.value}, counted from 0"
+        )
 
 
 class CudaDriver:
@@ -35,7 +62,7 @@ class CudaDriver:
         """Calls a function.
 
         Returns:
-            What it returns besides its status: None, a value or a tuple of values.
+            Its results without the status: None, a value or a tuple of values.
 
         Raises:
             BackendError: If it fails; the text names the function.
@@ -43,7 +70,7 @@ class CudaDriver:
         return _call(self.bindings, name, arguments, self._reason)
 
     def address(self, handle: Any) -> int:
-        """A handle of the driver, such as a stream, as other libraries take it."""
+        """Returns the address of a handle, such as a stream, as other libraries take it."""
         return int(_load("utils").get_cuda_native_handle(handle))
 
     def _reason(self, status: Any) -> str:

@@ -14,13 +14,13 @@ import yaml
 
 from eloss_perception.detection.sensors import SENSORS, SensorModel
 from eloss_perception.errors import ConfigError
+from eloss_perception.ros.node_settings import DetectorNodeSettings
 from eloss_perception.ros.parameters import (
-    markdown_table,
+    Parameter,
     parameters,
     parameters_of,
     settings_from_parameters,
 )
-from eloss_perception.ros.params import DetectorNodeSettings
 from eloss_perception.runtime.backends.base import BackendSettings
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +102,35 @@ def _flattened(values: dict[str, Any], prefix: str = "") -> Any:
             yield from _flattened(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def markdown_table() -> str:
+    """Returns the table of docs/parameters.md."""
+    lines = [
+        "| parameter | default | valid | at run time | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for parameter in parameters():
+        default = "" if parameter.default == "" else f"`{as_yaml(parameter.default)}`"
+        lines.append(
+            f"| `{parameter.name}` | {default} | {valid_values(parameter)} |"
+            f" {'yes' if parameter.is_run_time else 'no'} | {parameter.description} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def valid_values(parameter: Parameter) -> str:
+    if parameter.choices:
+        return ", ".join(f"`{choice}`" for choice in parameter.choices)
+    if parameter.minimum is not None and parameter.maximum is not None:
+        return f"{parameter.minimum:g} to {parameter.maximum:g}"
+    if parameter.minimum is not None:
+        return f"{parameter.minimum:g} or more"
+    return "true, false" if isinstance(parameter.default, bool) else ""
+
+
+def as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def test_the_table_has_a_row_for_each_parameter() -> None:

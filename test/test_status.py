@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from eloss_perception.ros.arrivals import AnswerPeriod, Arrivals, LostScans
+from eloss_perception.ros.status import AnswerPeriod, Arrivals, LostScans
 
 
 def lost(stamps_s: np.ndarray) -> LostScans:
