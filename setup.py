@@ -41,7 +41,7 @@ setup(
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["*/*/*.yaml", "*/*/*.cu"]},
     data_files=list(BUNDLES.items()),
-    install_requires=["numba", "numpy", "onnxruntime", "pydantic>=2", "pyyaml"],
+    install_requires=["numba", "numpy", "onnxruntime", "pydantic>=2", "pyyaml", "rich"],
     extras_require={
         "bags": ["rosbags"],
         "dev": [
@@ -61,7 +61,7 @@ setup(
             "cuda-bindings>=13; python_version>='3.11'",
         ],
         "train": ["onnx", "onnxscript", "tensorboard", "torch==2.13.0", "tqdm"],
-        "viz": ["pillow"],
+        "viz": ["matplotlib", "pillow"],
     },
     entry_points={"console_scripts": ["eloss=eloss_perception.cli:main"]},
 )

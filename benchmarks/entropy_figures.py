@@ -19,7 +19,7 @@ from PIL import Image
 
 from eloss_perception.interrupts import run_script
 from eloss_perception.network.network import NetworkConfig
-from eloss_perception.plots.curves import Curve, Panel, render_curves
+from eloss_perception.plots.charts import Curve, Panel, render_curves
 
 _COLOURS = {"off": (139, 150, 166), "published": (255, 166, 48), "ours": (78, 196, 190)}
 _METRICS = {

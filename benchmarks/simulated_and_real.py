@@ -19,8 +19,7 @@ from eloss_perception.datasets.kitti.dataset import KittiDataset
 from eloss_perception.detection.boxes import CLASS_NAMES, Boxes3D
 from eloss_perception.interrupts import run_script
 from eloss_perception.plots.bev import render_bev
-from eloss_perception.plots.files import save_png
-from eloss_perception.plots.style import point_ramp
+from eloss_perception.plots.style import point_ramp, save_png
 from eloss_perception.simulation.drive import simulate_scan
 
 _EXTENT = (-2.0, -28.0, 52.0, 28.0)

@@ -115,6 +115,15 @@ _MOVED = {
     "training.quantization": "export.quantization",
     "training.sensor_variants": "simulation.sensor_variants",
     "viz": "plots",
+    "viz.camera": "plots.boxes",
+    "viz.corruptions": "plots.comparisons",
+    "viz.curves": "plots.charts",
+    "viz.files": "plots.animation",
+    "viz.health": "plots.health_charts",
+    "viz.health_table": "plots.health_charts",
+    "viz.outcomes": "plots.comparisons",
+    "viz.precision_recall": "plots.charts",
+    "viz.profile": "plots.health_charts",
 }
 
 

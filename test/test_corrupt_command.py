@@ -20,7 +20,7 @@ from eloss_perception.datasets.kitti import (
     write_image_set,
     write_kitti_frame,
 )
-from eloss_perception.plots.corruptions import CorruptionTile, render_corruption_grid
+from eloss_perception.plots.comparisons import CorruptionTile, render_corruption_grid
 from eloss_perception.simulation.corruptions import CORRUPTIONS
 from eloss_perception.simulation.schedule import CorruptionWindow, corrupt_on_schedule
 

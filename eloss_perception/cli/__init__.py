@@ -32,10 +32,12 @@ EXIT_ERROR = 2
 _PROVIDERS = {
     "cuda": "pip install 'eloss_perception[tensorrt]'",
     "PIL": "pip install 'eloss_perception[viz]'",
+    "matplotlib": "pip install 'eloss_perception[viz]'",
     "mcap": "pip install 'eloss_perception[bags]'",
     "onnx": "pip install 'eloss_perception[train]'",
     "onnxscript": "pip install 'eloss_perception[train]'",
     "openvino": "pip install 'eloss_perception[openvino]'",
+    "rich": "pip install rich",
     "rosbags": "pip install 'eloss_perception[bags]'",
     "torch": "pip install 'eloss_perception[train]'",
     "tensorboard": "pip install 'eloss_perception[train]'",

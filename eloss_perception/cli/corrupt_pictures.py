@@ -10,15 +10,15 @@ from typing import Literal
 
 from eloss_perception.errors import ConfigError
 from eloss_perception.interrupts import check_interrupt
+from eloss_perception.plots.animation import save_animation
 from eloss_perception.plots.bev import HEIGHT_RANGE
-from eloss_perception.plots.corruptions import (
+from eloss_perception.plots.comparisons import (
     ROAD_HEIGHT_RANGE,
     CorruptionTile,
     render_before_after,
     render_corruption_grid,
 )
-from eloss_perception.plots.files import save_animation, save_png
-from eloss_perception.plots.style import Picture
+from eloss_perception.plots.style import Picture, save_png
 from eloss_perception.simulation.corruptions import CORRUPTIONS, PointArray, corrupt
 from eloss_perception.simulation.schedule import CorruptionWindow
 

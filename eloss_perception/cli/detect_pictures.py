@@ -15,8 +15,8 @@ from eloss_perception.datasets.kitti import Calibration, labelled_boxes, read_la
 from eloss_perception.errors import DataError
 from eloss_perception.health.monitor import HealthReport
 from eloss_perception.plots.bev import render_bev
-from eloss_perception.plots.camera import render_camera
-from eloss_perception.plots.files import save_png
+from eloss_perception.plots.boxes import render_camera
+from eloss_perception.plots.style import save_png
 from eloss_perception.runtime.detector import Detections, Detector
 
 # Metres shown behind and beside what the network sees.

@@ -16,9 +16,9 @@ from eloss_perception.datasets.kitti import (
 from eloss_perception.datasets.kitti.objects import KittiObject
 from eloss_perception.evaluation import EvaluationFrame, EvaluationReport
 from eloss_perception.evaluation.outcomes import FrameOutcome, frame_outcomes
-from eloss_perception.plots.files import save_png
-from eloss_perception.plots.outcomes import OutcomeBoxes, render_outcomes
-from eloss_perception.plots.precision_recall import PrecisionCurve, render_precision_recall
+from eloss_perception.plots.charts import PrecisionCurve, render_precision_recall
+from eloss_perception.plots.comparisons import OutcomeBoxes, render_outcomes
+from eloss_perception.plots.style import save_png
 
 
 def write_precision_recall(path: Path, report: EvaluationReport) -> None:

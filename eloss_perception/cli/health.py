@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eloss_perception.cli.parsing import (
     Subparsers,
@@ -163,10 +162,14 @@ def run(args: argparse.Namespace) -> int:
     say(format_report(document).rstrip())
     if args.json is not None:
         write_json(args.json, document)
-    if args.picture is not None:
-        _draw(args.picture, document, "render_health_table")
-    if args.profiles is not None:
-        _draw(args.profiles, document, "render_profiles")
+    if args.picture is not None or args.profiles is not None:
+        from eloss_perception.plots.health_charts import render_health_table, render_profiles
+        from eloss_perception.plots.style import save_png
+
+        if args.picture is not None:
+            save_png(args.picture, render_health_table(document))
+        if args.profiles is not None:
+            save_png(args.profiles, render_profiles(document))
     return 0
 
 
@@ -238,12 +241,3 @@ def _compare(first: Path, second: Path) -> int:
         if protocol in documents[1]["protocols"]:
             say("\n".join(comparison_lines(documents[0], documents[1], protocol)))
     return 0
-
-
-def _draw(path: Path, document: dict[str, Any], name: str) -> None:
-    """Write one of the pictures of `viz.health_table`."""
-    from eloss_perception.plots import health_table
-    from eloss_perception.plots.files import save_png
-
-    render: Callable[[dict[str, Any]], Any] = getattr(health_table, name)
-    save_png(path, render(document))

@@ -77,7 +77,7 @@ def _write_preview(path: Path, scan: SimulatedScan, frame_id: str) -> None:
 
     from eloss_perception.detection.boxes import CLASS_NAMES, Boxes3D
     from eloss_perception.plots.bev import render_bev
-    from eloss_perception.plots.files import save_png
+    from eloss_perception.plots.style import save_png
 
     boxes = Boxes3D(scan.boxes, np.ones(len(scan.boxes), np.float32), scan.labels)
     subtitle = f"{len(scan.points):,} points, {len(boxes)} objects"

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of scans, boxes and entropy health for people without RViz, drawn with Pillow alone."""
+"""Pictures of scans, boxes and entropy health: scans by Pillow, charts by matplotlib."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Bird's-eye pictures: points from above, range rings and oriented boxes; forward is up."""
+"""Bird's-eye views: points from above, range rings and oriented boxes; forward is up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.plots.boxes import draw_boxes, draw_ground_truth
-from eloss_perception.plots.canvas import Area, Canvas, draw_text, shorten, text_width
 from eloss_perception.plots.style import (
     AXIS,
     BACKGROUND,
@@ -25,10 +24,15 @@ from eloss_perception.plots.style import (
     MUTED,
     PANEL,
     TEXT,
+    Colour,
     Picture,
+    Pixel,
     class_colour,
+    draw_text,
     mix,
     point_ramp,
+    shorten,
+    text_width,
 )
 
 Extent: TypeAlias = tuple[float, float, float, float]
@@ -42,13 +46,16 @@ FOOTER_PX = 32
 _RING_STEPS_M = (5.0, 10.0, 20.0, 25.0, 50.0, 100.0)
 _RING_SPACING_PX = 70.0
 _EGO_SIZE_M = (4.2, 1.8)
+_MARGIN_PX = 14
+# Pillow draws no smooth edges itself: the background is drawn this much larger and reduced.
+_SCALE = 3
 # Brightness of the glow by that of the blurred points: brighter than the blur, at most half.
 _GLOW = np.minimum(np.arange(256) * 1.25, 127.0).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class BevView:
-    """The mapping between metres and pixels of one bird's-eye picture.
+    """The mapping between metres and pixels of one bird's-eye view.
 
     The whole `extent` is visible, centred and at equal scales; where the picture has another shape,
     it shows more of the surroundings instead of blank margins.
@@ -68,7 +75,7 @@ class BevView:
         if not (x_max > x_min and y_max > y_min):
             raise ValueError(f"extent {self.extent} must be x_min, y_min, x_max, y_max")
         if self.width < 1 or self.height < 1:
-            raise ValueError(f"a picture of {self.width} x {self.height} pixels has no room")
+            raise ValueError(f"a picture of {self.width} x {self.height} pixels is empty")
 
     @property
     def pixels_per_metre(self) -> float:
@@ -77,7 +84,7 @@ class BevView:
         return min(self.width / (y_max - y_min), self.height / (x_max - x_min))
 
     def to_pixels(self, xy: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return (..., 2) column, row [px] of (..., >= 2) x, y [m]; outside points lie outside."""
+        """Returns (..., 2) column, row [px] of (..., >= 2) x, y [m]; outside points lie outside."""
         x_min, y_min, x_max, y_max = self.extent
         scale = self.pixels_per_metre
         pixels = np.empty((*xy.shape[:-1], 2))
@@ -101,7 +108,7 @@ def render_bev(
     frame: bool = True,
     with_scores: bool = True,
 ) -> Picture:
-    """Draw one scan from above with its boxes.
+    """Draws one scan from above with its boxes.
 
     Args:
         points: (N, 4) float32 x, y, z [m], intensity in [0, 1]; LiDAR frame. Non-finite points are
@@ -123,11 +130,10 @@ def render_bev(
         (height, width, 3) uint8 RGB.
 
     Raises:
-        ValueError: If the extent is empty or the size leaves no room.
+        ValueError: If the extent or the size is empty.
     """
     width, height = size
-    top, bottom = (HEADER_PX, FOOTER_PX) if frame else (0, 0)
-    view = BevView(extent, width, height - top - bottom)
+    view = BevView(extent, width, height - (HEADER_PX + FOOTER_PX if frame else 0))
     image = Image.fromarray(rasterise_points(points, view, colour_by, height_range))
     _draw_ring_labels(image, view)
     if ground_truth is not None:
@@ -136,16 +142,18 @@ def render_bev(
     if not frame:
         return np.asarray(image, dtype=np.uint8)
     counts = np.bincount(boxes.labels[boxes.labels >= 0], minlength=len(class_names))
-    canvas = Image.new("RGB", size, PANEL)
-    canvas.paste(image, (0, top))
-    _draw_header(canvas, title, subtitle)
-    footer = Area(0, height - bottom, width, height)
-    scale_text = _scale_text(colour_by, height_range)
-    names = [(name, int(counts[i])) for i, name in enumerate(class_names)]
+    legend = [(f"{name} {counts[i]}", class_colour(name)) for i, name in enumerate(class_names)]
     if num_others := int((boxes.labels < 0).sum()):
-        names.append(("Other", num_others))
-    _draw_footer(canvas, footer, names, ground_truth is not None, scale_text)
-    return np.asarray(canvas, dtype=np.uint8)
+        legend.append((f"Other {num_others}", class_colour("Other")))
+    picture = framed(image, title, subtitle)
+    right = _draw_colour_scale(picture, colour_by, height_range)
+    x = draw_legend(picture, legend, right)
+    if ground_truth is not None and x + 28 + text_width("Annotated", 13) < right:
+        draw, middle = ImageDraw.Draw(picture), height - FOOTER_PX / 2
+        for start in (x, x + 8, x + 16):
+            draw.line((start, middle, start + 4, middle), fill=GROUND_TRUTH, width=2)
+        draw_text(draw, (x + 28, middle), "Annotated", 13, TEXT)
+    return np.asarray(picture, dtype=np.uint8)
 
 
 def rasterise_points(
@@ -154,7 +162,7 @@ def rasterise_points(
     colour_by: Literal["height", "intensity"] = "height",
     height_range: tuple[float, float] = HEIGHT_RANGE,
 ) -> Picture:
-    """Return the grid with the points on it: (view.height, view.width, 3) uint8 RGB.
+    """Returns the grid with the points on it: (view.height, view.width, 3) uint8 RGB.
 
     The highest (or brightest) point of a pixel decides its colour, so the result does not depend
     on the order of the points.
@@ -183,31 +191,33 @@ def rasterise_points(
 
 @lru_cache(maxsize=8)
 def _grid(view: BevView) -> Picture:
-    """Return the background of a view: range rings, the axes and the ego vehicle."""
-    canvas = Canvas(view.width, view.height, BACKGROUND)
-    origin = _pixel(view, 0.0, 0.0)
+    """Returns the background of a view: range rings, the axes and the ego vehicle."""
+    scaled = BevView(view.extent, view.width * _SCALE, view.height * _SCALE)
+    image = Image.new("RGB", (scaled.width, scaled.height), BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    x, y = _pixel(scaled, 0.0, 0.0)
     for radius in _rings(view):
-        canvas.circle(origin, radius * view.pixels_per_metre, GRID)
+        reach = radius * scaled.pixels_per_metre
+        draw.ellipse((x - reach, y - reach, x + reach, y + reach), outline=GRID, width=_SCALE)
     faint = mix(BACKGROUND, GRID, 0.7)
-    canvas.line([(0.0, origin[1]), (float(view.width), origin[1])], faint)
-    canvas.line([(origin[0], 0.0), (origin[0], float(view.height))], faint)
+    draw.line([(0.0, y), (scaled.width, y)], fill=faint, width=_SCALE)
+    draw.line([(x, 0.0), (x, scaled.height)], fill=faint, width=_SCALE)
     length, width = _EGO_SIZE_M
     corners = [(0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5), (0.5, -0.5)]
-    body = [_pixel(view, length * a, width * b) for a, b in corners]
-    canvas.polygon(body, mix(BACKGROUND, EGO, 0.35))
-    canvas.line([*body, body[0]], EGO, 1.2)
+    body = [_pixel(scaled, length * a, width * b) for a, b in corners]
+    draw.polygon(body, fill=mix(BACKGROUND, EGO, 0.35), outline=EGO, width=_SCALE)
     nose = [(0.42, 0.0), (0.05, 0.34), (0.05, -0.34)]
-    canvas.polygon([_pixel(view, length * a, width * b) for a, b in nose], EGO)
-    return canvas.picture()
+    draw.polygon([_pixel(scaled, length * a, width * b) for a, b in nose], fill=EGO)
+    return np.asarray(image.reduce(_SCALE), dtype=np.uint8)
 
 
-def _pixel(view: BevView, x: float, y: float) -> tuple[float, float]:
+def _pixel(view: BevView, x: float, y: float) -> Pixel:
     u, v = view.to_pixels(np.array([x, y]))
     return float(u), float(v)
 
 
 def _rings(view: BevView) -> list[float]:
-    """Return the radii [m] of the range rings: round numbers, apart enough to be read."""
+    """Returns the radii [m] of the range rings: round numbers, apart enough to be read."""
     spacing = _RING_SPACING_PX / view.pixels_per_metre
     step = next((s for s in _RING_STEPS_M if s >= spacing), _RING_STEPS_M[-1])
     furthest = max(abs(edge) for edge in view.extent) * 1.5
@@ -215,7 +225,7 @@ def _rings(view: BevView) -> list[float]:
 
 
 def _draw_ring_labels(image: Image.Image, view: BevView) -> None:
-    """Write the radius of each ring to the right of straight ahead, over the points."""
+    """Writes the radius of each ring to the right of straight ahead, over the points."""
     draw = ImageDraw.Draw(image, "RGBA")
     for radius in _rings(view):
         u, v = _pixel(view, radius * np.cos(np.pi / 4), -radius * np.sin(np.pi / 4))
@@ -227,50 +237,49 @@ def _draw_ring_labels(image: Image.Image, view: BevView) -> None:
         draw_text(draw, (u, v), text, 11, MUTED, "mm")
 
 
-def _draw_header(image: Image.Image, title: str, subtitle: str) -> None:
-    draw = ImageDraw.Draw(image)
-    middle, margin = HEADER_PX / 2, 14
-    room = image.width - 2 * margin
-    quiet = shorten(subtitle, 13, room * 0.5)
-    draw_text(draw, (image.width - margin, middle), quiet, 13, MUTED, "rm")
-    loud = shorten(title, 16, room - text_width(quiet, 13) - 16)
-    draw_text(draw, (margin, middle), loud, 16, TEXT, "lm")
+def framed(image: Image.Image, title: str, subtitle: str) -> Image.Image:
+    """Returns the image between a header with title and subtitle and an empty footer."""
+    picture = Image.new("RGB", (image.width, image.height + HEADER_PX + FOOTER_PX), PANEL)
+    picture.paste(image, (0, HEADER_PX))
+    draw = ImageDraw.Draw(picture)
+    width = picture.width - 2 * _MARGIN_PX
+    subtitle = shorten(subtitle, 13, 0.6 * width)
+    title = shorten(title, 16, width - text_width(subtitle, 13) - 16)
+    draw_text(draw, (_MARGIN_PX, HEADER_PX / 2), title, 16, TEXT)
+    draw_text(draw, (picture.width - _MARGIN_PX, HEADER_PX / 2), subtitle, 13, MUTED, "rm")
+    top = picture.height - FOOTER_PX
+    draw.line((0, top, picture.width, top), fill=mix(PANEL, AXIS, 0.5))
+    return picture
 
 
-def _draw_footer(
-    image: Image.Image,
-    area: Area,
-    counts: Sequence[tuple[str, int]],
-    with_ground_truth: bool,
-    scale_text: tuple[str, str],
-) -> None:
-    """Draw the legend on the left and the colour scale of the points on the right."""
-    draw = ImageDraw.Draw(image)
-    middle, x = area.top + area.height / 2, area.left + 14.0
-    ramp_width = 90
-    low, high = scale_text
-    right = area.right - 14
-    left_of_scale = right - text_width(high, 12) - ramp_width - text_width(low, 12) - 26
-    for name, count in counts:
-        text = f"{name} {count}"
-        if x + 16 + text_width(text, 13) > left_of_scale:
+def draw_legend(picture: Image.Image, entries: Sequence[tuple[str, Colour]], right: float) -> float:
+    """Writes coloured entries into the footer, as far as `right`; returns where they end [px]."""
+    draw = ImageDraw.Draw(picture)
+    x, y = float(_MARGIN_PX), picture.height - FOOTER_PX / 2
+    for text, colour in entries:
+        if x + 16 + text_width(text, 13) > right:
             break
-        draw.rounded_rectangle((x, middle - 5, x + 10, middle + 5), 2, fill=class_colour(name))
-        draw_text(draw, (x + 16, middle), text, 13, TEXT, "lm")
+        draw.rounded_rectangle((x, y - 5, x + 10, y + 5), 2, fill=colour)
+        draw_text(draw, (x + 16, y), text, 13, TEXT)
         x += 16 + text_width(text, 13) + 18
-    if with_ground_truth and x + 28 + text_width("Annotated", 13) < left_of_scale:
-        for start in (x, x + 8, x + 16):
-            draw.line((start, middle, start + 4, middle), fill=GROUND_TRUTH, width=2)
-        draw_text(draw, (x + 28, middle), "Annotated", 13, TEXT, "lm")
-    draw_text(draw, (right, middle), high, 12, MUTED, "rm")
-    ramp_left = round(right - text_width(high, 12) - 8 - ramp_width)
-    ramp = Image.fromarray(np.repeat(point_ramp()[None], 8, axis=0)).resize((ramp_width, 8))
-    image.paste(ramp, (ramp_left, round(middle) - 4))
-    draw_text(draw, (ramp_left - 8, middle), low, 12, MUTED, "rm")
-    draw.line((area.left, area.top, area.right, area.top), fill=mix(PANEL, AXIS, 0.5))
+    return x
 
 
-def _scale_text(colour_by: str, height_range: tuple[float, float]) -> tuple[str, str]:
+def _draw_colour_scale(
+    picture: Image.Image, colour_by: str, height_range: tuple[float, float]
+) -> float:
+    """Draws what the points' colours mean at the right of the footer; returns its left edge."""
+    low, high = "Intensity 0", "1"
     if colour_by == "height":
-        return f"Height {height_range[0]:+.1f}", f"{height_range[1]:+.1f} m"
-    return "Intensity 0", "1"
+        low, high = f"Height {height_range[0]:+.1f}", f"{height_range[1]:+.1f} m"
+    draw, y, right = (
+        ImageDraw.Draw(picture),
+        picture.height - FOOTER_PX / 2,
+        picture.width - _MARGIN_PX,
+    )
+    draw_text(draw, (right, y), high, 12, MUTED, "rm")
+    left = round(right - text_width(high, 12) - 8 - 90)
+    ramp = Image.fromarray(np.repeat(point_ramp()[None], 8, axis=0)).resize((90, 8))
+    picture.paste(ramp, (left, round(y) - 4))
+    draw_text(draw, (left - 8, y), low, 12, MUTED, "rm")
+    return left - 8 - text_width(low, 12) - 10

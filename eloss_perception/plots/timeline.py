@@ -4,96 +4,93 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from eloss_perception.plots.axes import Scale, label
-from eloss_perception.plots.canvas import Area, Canvas, shorten, text_width
+import numpy as np
+import numpy.typing as npt
+from matplotlib.patches import Patch
+from matplotlib.transforms import Bbox, TransformedBbox
+
+from eloss_perception.plots.charts import HEADING_PX, new_figure, pixels_of, write_heading
 from eloss_perception.plots.style import (
-    AXIS,
     BAND_EDGE,
-    GRID,
     LEVEL_COLOURS,
-    MUTED,
+    LEVEL_NAMES,
     PANEL,
     TEXT,
     Colour,
+    Picture,
+    hex_colour,
     mix,
 )
 
-# start_s, end_s, what was wrong with the input.
+# start_s, end_s, how the input was corrupted.
 Window: TypeAlias = tuple[float, float, str]
 
-_TICK_PX = 12
-_GUTTER_PX = 46
-_STRIP_PX = 12
 _WINDOW_COLOUR: Colour = (150, 120, 220)
+_WINDOW_TEXT: Colour = (200, 184, 245)
 _THRESHOLD_COLOUR: Colour = (250, 204, 21)
-_CAUSE_PX = 12
-# The plot reaches at least this far beyond the threshold.
+# The score axis reaches at least this far beyond the threshold.
 _MIN_RANGE_RATIO = 2.0
+LEFT_PX, RIGHT_PX, BOTTOM_PX = 62, 18, 42
+"""Margins around the axes [px]."""
 
 
+@dataclass(frozen=True, eq=False)
 class Timeline:
-    """The health of a drive, checked and as plain numbers.
+    """The health of a drive.
 
-    Args:
+    Attributes:
         times_s: T times [s], ascending.
         scores: (T,) score of each frame [points of AP]; a non-finite one leaves a gap.
         levels: (T,) health levels.
-        threshold: Score from which a frame is odd.
+        threshold: Score from which a frame is anomalous.
         num_boxes: (T,) number of boxes, or None.
         windows: Spans in which the input was corrupted.
         smoothed: (T,) score averaged over time, which the level follows, or None.
-        causes: (T,) what each frame is like, in words; empty while normal. Or None.
+        causes: (T,) likely cause of each frame in words; empty while normal. Or None.
 
     Raises:
         ValueError: If the lengths differ or there is no frame.
     """
 
-    def __init__(
-        self,
-        times_s: Sequence[float],
-        scores: Sequence[float],
-        levels: Sequence[int],
-        threshold: float,
-        num_boxes: Sequence[int] | None = None,
-        windows: Sequence[Window] = (),
-        smoothed: Sequence[float] | None = None,
-        causes: Sequence[str] | None = None,
-    ) -> None:
-        lengths = {len(times_s), len(scores), len(levels)}
-        lengths |= {len(values) for values in (num_boxes, smoothed, causes) if values is not None}
-        if len(lengths) != 1 or not len(times_s):
+    times_s: Sequence[float]
+    scores: Sequence[float]
+    levels: Sequence[int]
+    threshold: float
+    num_boxes: Sequence[int] | None = None
+    windows: Sequence[Window] = ()
+    smoothed: Sequence[float] | None = None
+    causes: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        values = (self.scores, self.levels, self.num_boxes, self.smoothed, self.causes)
+        lengths = {len(self.times_s), *(len(v) for v in values if v is not None)}
+        if len(lengths) != 1 or not len(self.times_s):
             raise ValueError(
                 f"a timeline needs as many values of each kind, at least one: {lengths}"
             )
-        self.times_s = [float(t) for t in times_s]
-        self.scores = [float(s) for s in scores]
-        self.levels = [int(level) for level in levels]
-        self.threshold = float(threshold)
-        self.num_boxes = None if num_boxes is None else [int(n) for n in num_boxes]
-        self.smoothed = None if smoothed is None else [float(s) for s in smoothed]
-        self.causes = None if causes is None else [str(cause) for cause in causes]
-        self.windows = [(float(start), float(end), str(text)) for start, end, text in windows]
 
     @property
     def period_s(self) -> float:
         """The usual time between two frames (their median)."""
-        steps = sorted(b - a for a, b in zip(self.times_s, self.times_s[1:], strict=False))
-        return steps[len(steps) // 2] if steps and steps[len(steps) // 2] > 0 else 0.1
+        steps = np.diff(self.times_s)
+        median = float(np.median(steps)) if len(steps) else 0.0
+        return median if median > 0.0 else 0.1
 
-    def score_range(self) -> tuple[float, float]:
-        """Return the lowest and the highest score that the plot shows."""
-        finite = [s for s in [*self.scores, *(self.smoothed or [])] if math.isfinite(s)]
-        top = max([_MIN_RANGE_RATIO * self.threshold, *finite])
-        return min([0.0, *finite]), (top * 1.15 if top > 0 else 1.0)
+    def ends_s(self) -> npt.NDArray[np.float64]:
+        """Returns (T,) when each frame ends: at the next one, or a period later before a gap."""
+        times = np.array(self.times_s, float)
+        following = np.append(times[1:], np.inf)
+        is_gap = following - times > 1.8 * self.period_s
+        return np.where(is_gap, times + self.period_s, following)
 
-    def spells(self, end: int) -> list[tuple[int, int, str]]:
-        """Return first frame, end and cause of each spell with the same one, before frame `end`."""
+    def spells(self) -> list[tuple[int, int, str]]:
+        """Returns first frame, end and cause of each run of frames with the same cause."""
         spells: list[tuple[int, int, str]] = []
-        for i, cause in enumerate((self.causes or [])[:end]):
+        for i, cause in enumerate(self.causes or []):
             if spells and spells[-1][1] == i and spells[-1][2] == cause:
                 spells[-1] = (spells[-1][0], i + 1, cause)
             elif cause:
@@ -101,127 +98,195 @@ class Timeline:
         return spells
 
 
-def draw_timeline(canvas: Canvas, area: Area, timeline: Timeline, now: int | None = None) -> None:
-    """Draw score, level strip and number of boxes with a common time axis.
+def render_timeline(
+    timeline: Timeline,
+    *,
+    title: str = "Entropy health",
+    note: str = "",
+    size: tuple[int, int] = (1100, 480),
+) -> Picture:
+    """Draws the health of a drive over time: score, threshold, likely causes, level and boxes.
 
     Args:
-        canvas: Where to draw.
-        area: The region to fill, axis labels included.
-        timeline: What to draw.
-        now: Index of the current frame: what follows it is left out and a cursor marks it.
+        timeline: Scores, levels and what else is known of the drive.
+        title: Text at the top left.
+        note: Smaller text at the top right.
+        size: Width and height [px].
+
+    Returns:
+        (height, width, 3) uint8 RGB.
     """
-    start, end = timeline.times_s[0], timeline.times_s[-1] + timeline.period_s
-    left, right = area.left + _GUTTER_PX, area.right
-    time = Scale(start, end, left, right)
-    axis_top = area.bottom - 20
-    boxes_height = 0.0 if timeline.num_boxes is None else 0.26 * (axis_top - area.top - 18)
-    boxes = Area(left, axis_top - boxes_height, right, axis_top)
-    gap = 12.0 if boxes_height else 0.0
-    strip = Area(left, boxes.top - gap - _STRIP_PX, right, boxes.top - gap)
-    words = Area(left, area.top + 18, right, area.top + 18 + (16 if timeline.causes else 0))
-    plot = Area(left, words.bottom, right, strip.top - 6)
-    shown = len(timeline.times_s) if now is None else now + 1
-    _draw_windows(canvas, Area(left, area.top, right, axis_top), time, timeline.windows)
-    _draw_scores(canvas, plot, time, timeline, shown)
-    _draw_causes(canvas, words, time, timeline, shown)
-    for i in range(shown):
-        begin, stop = time(timeline.times_s[i]), time(_end_of(timeline, i))
-        cell = Area(begin, strip.top, stop, strip.bottom)
-        canvas.rectangle(cell, LEVEL_COLOURS[timeline.levels[i]])
-    if timeline.num_boxes is not None:
-        _draw_counts(canvas, boxes, time, timeline, shown)
-    if now is not None:
-        x = time(timeline.times_s[now] + 0.5 * timeline.period_s)
-        canvas.line([(x, plot.top), (x, axis_top)], TEXT, 1.2)
-    canvas.line([(left, axis_top), (right, axis_top)], AXIS)
-    marks = [t for t in time.ticks(8) if t - start >= 0]
-    for t in marks:
-        canvas.line([(time(t), axis_top), (time(t), axis_top + 4)], AXIS)
-        unit = " s" if t == marks[-1] else ""
-        canvas.text(
-            (min(time(t), right - 12), axis_top + 7), label(t) + unit, _TICK_PX, MUTED, "ma"
+    with new_figure(size) as figure:
+        write_heading(figure, title, note)
+        axes = _draw_timeline(figure, timeline, top_px=HEADING_PX)
+        for part, label in zip(axes, ("Score [AP points]", "Level", "Boxes"), strict=False):
+            part.set_ylabel(label)
+            part.yaxis.set_label_coords(-40 / part.bbox.width, 0.5)
+        axes[1].yaxis.label.set(rotation=0, va="center")
+        levels = sorted(set(map(int, timeline.levels)))
+        patches = [Patch(color=hex_colour(LEVEL_COLOURS[k]), label=LEVEL_NAMES[k]) for k in levels]
+        figure.legend(
+            handles=patches, loc="lower right", ncols=4, frameon=False, handlelength=1, borderpad=0
         )
+        return pixels_of(figure)
 
 
-def _draw_windows(canvas: Canvas, area: Area, time: Scale, windows: Sequence[Window]) -> None:
-    for start, end, text in windows:
-        # A gap at the end keeps apart two windows that touch.
-        span = Area(time(start), area.top, time(end) - 1.0, area.bottom)
-        if span.width < 1.0:
-            continue  # Before the first frame or after the last.
-        canvas.rectangle(span, _WINDOW_COLOUR, 0.14)
-        canvas.rectangle(Area(span.left, span.top, span.right, span.top + 2), _WINDOW_COLOUR)
-        name = shorten(text, _TICK_PX, span.width - 8)
-        canvas.text((span.left + 5, span.top + 4), name, _TICK_PX, (200, 184, 245), "la")
+def render_timeline_strip(
+    timeline: Timeline, size: tuple[int, int]
+) -> tuple[Picture, Picture, npt.NDArray[np.int64]]:
+    """Draws a timeline for an animation, which reveals it from left to right.
+
+    Returns:
+        The whole timeline and its bare axes, (height, width, 3) uint8 RGB each, and (T,) the
+        column [px] at which each frame ends.
+    """
+    pictures = []
+    for is_bare in (False, True):
+        with new_figure(size) as figure:
+            figure.set_facecolor(hex_colour(PANEL))
+            axes = _draw_timeline(figure, timeline, top_px=12, is_bare=is_bare)[0]
+            pictures.append(pixels_of(figure))
+    ends = np.column_stack([timeline.ends_s(), np.zeros(len(timeline.times_s))])
+    columns = axes.transData.transform(ends)[:, 0]
+    return pictures[0], pictures[1], np.round(columns).astype(np.int64)
 
 
-def _draw_scores(canvas: Canvas, plot: Area, time: Scale, timeline: Timeline, shown: int) -> None:
-    scale = Scale(*timeline.score_range(), plot.bottom, plot.top)
-    canvas.text((plot.left - _GUTTER_PX, plot.top - 17), "Score", _TICK_PX, MUTED, "la")
-    for tick in scale.ticks(max(2, int(plot.height / 40))):
-        canvas.line([(plot.left, scale(tick)), (plot.right, scale(tick))], GRID)
-        canvas.text((plot.left - 8, scale(tick)), label(tick), _TICK_PX, MUTED, "rm")
-    y = scale(timeline.threshold)
-    canvas.dashed_line((plot.left, y), (plot.right, y), mix(PANEL, _THRESHOLD_COLOUR, 0.8), 1.2, 4)
-    # At the right end, above the line: readings below the threshold do not reach it there.
-    canvas.text((plot.right - 4, y - 3), "threshold", 11, _THRESHOLD_COLOUR, "rs")
-    _draw_line(canvas, time, scale, timeline, shown)
-    half = 0.5 * timeline.period_s
-    spacing = (time.end_px - time.start_px) / max(1, len(timeline.times_s))
-    radius = min(3.2, max(1.4, 0.32 * spacing))
-    for i in range(shown):
-        if math.isfinite(timeline.scores[i]):
-            centre = (time(timeline.times_s[i] + half), scale(timeline.scores[i]))
-            canvas.disc(centre, radius, LEVEL_COLOURS[timeline.levels[i]])
-
-
-def _draw_line(canvas: Canvas, time: Scale, scale: Scale, timeline: Timeline, shown: int) -> None:
-    """Draw the averaged scores as a line, or the scores themselves where there is no average."""
-    values = timeline.scores if timeline.smoothed is None else timeline.smoothed
-    run: list[tuple[float, float]] = []
-    half = 0.5 * timeline.period_s
-    for i in range(shown):
-        if math.isfinite(values[i]):
-            run.append((time(timeline.times_s[i] + half), scale(values[i])))
-        if not math.isfinite(values[i]) or i == shown - 1 or _gap_after(timeline, i):
-            if len(run) > 1:
-                canvas.line(run, mix(PANEL, TEXT, 0.5), 1.4)
-            run = []
-
-
-def _draw_causes(canvas: Canvas, area: Area, time: Scale, timeline: Timeline, shown: int) -> None:
-    """Write what the input is like over each spell that is long enough for the words."""
-    for first, end, cause in timeline.spells(shown):
-        left, right = time(timeline.times_s[first]), time(_end_of(timeline, end - 1))
-        if right - left > text_width(cause, _CAUSE_PX) + 8:
-            canvas.text((0.5 * (left + right), area.top), cause, _CAUSE_PX, TEXT, "ma")
-
-
-def _draw_counts(canvas: Canvas, area: Area, time: Scale, timeline: Timeline, shown: int) -> None:
-    counts = timeline.num_boxes or []
-    top = max([1, *counts])
-    scale = Scale(0.0, top * 1.1, area.bottom, area.top)
-    canvas.text((area.left - 8, scale(top)), label(top), _TICK_PX, MUTED, "rm")
-    canvas.text((area.left - _GUTTER_PX, area.bottom - 2), "Boxes", _TICK_PX, MUTED, "ls")
-    for i in range(shown):
-        begin, stop = time(timeline.times_s[i]), time(_end_of(timeline, i))
-        gap = 0.12 * (stop - begin) if stop - begin > 3 else 0.0
-        canvas.rectangle(
-            Area(begin + gap, scale(counts[i]), stop - gap, area.bottom), BAND_EDGE, 0.9
-        )
-
-
-def _end_of(timeline: Timeline, i: int) -> float:
-    """Return when frame `i` ends: at the next one, or a period later where that one is missing."""
-    end = timeline.times_s[i] + timeline.period_s
-    return (
-        end
-        if i + 1 == len(timeline.times_s) or _gap_after(timeline, i)
-        else timeline.times_s[i + 1]
+def _draw_timeline(figure: Any, timeline: Timeline, *, top_px: float, is_bare: bool = False) -> Any:
+    """Draws score, level and boxes over one time axis; returns their axes, bare without data."""
+    width, height = figure.get_size_inches() * figure.dpi
+    ratios = [1.0, 0.1] if timeline.num_boxes is None else [1.0, 0.1, 0.42]
+    rows = figure.subplots(
+        len(ratios),
+        1,
+        sharex=True,
+        gridspec_kw={
+            "height_ratios": ratios,
+            "hspace": 0.14,
+            "left": LEFT_PX / width,
+            "right": 1 - RIGHT_PX / width,
+            "top": 1 - top_px / height,
+            "bottom": BOTTOM_PX / height,
+        },
     )
+    starts, ends = np.array(timeline.times_s, float), timeline.ends_s()
+    rows[0].set_xlim(starts[0], max(ends[-1], starts[0] + 0.1))
+    _draw_windows(rows, timeline)
+    _draw_scores(rows[0], timeline, is_bare=is_bare)
+    colours = [hex_colour(LEVEL_COLOURS[int(level)]) for level in timeline.levels]
+    if not is_bare:
+        bar = {"align": "edge", "antialiased": False}
+        rows[1].bar(starts, 1.0, ends - starts, color=colours, **bar)
+    rows[1].set(ylim=(0, 1), yticks=[])
+    if timeline.num_boxes is not None:
+        counts, shown = np.array(timeline.num_boxes), 0 if is_bare else 1
+        gap = 0.1 * (ends - starts)
+        rows[2].bar(
+            starts + gap,
+            shown * counts,
+            ends - starts - 2 * gap,
+            align="edge",
+            color=hex_colour(BAND_EDGE),
+        )
+        rows[2].set_ylim(0, 1.1 * max(1, counts.max()))
+        rows[2].yaxis.get_major_locator().set_params(integer=True, nbins=3)
+    rows[-1].set_xlabel("Time [s]")
+    for axes in rows[:-1]:
+        axes.tick_params(bottom=False)
+    for axes in rows:
+        axes.grid(visible=False, axis="x")
+    return rows
 
 
-def _gap_after(timeline: Timeline, i: int) -> bool:
-    if i + 1 >= len(timeline.times_s):
-        return False
-    return timeline.times_s[i + 1] - timeline.times_s[i] > 1.8 * timeline.period_s
+def _draw_windows(rows: Sequence[Any], timeline: Timeline) -> None:
+    first, last = rows[0].get_xlim()
+    for start, end, text in timeline.windows:
+        start, end = max(start, first), min(end, last)
+        if end <= start:
+            continue  # before the first frame or after the last
+        for axes in rows:
+            axes.axvspan(start, end, color=hex_colour(_WINDOW_COLOUR), alpha=0.14, linewidth=0)
+        top = rows[0]
+        top.plot(
+            [start, end],
+            [1, 1],
+            transform=top.get_xaxis_transform(),
+            clip_on=False,
+            color=hex_colour(_WINDOW_COLOUR),
+            linewidth=2,
+            solid_capstyle="butt",
+        )
+        name = top.annotate(
+            text,
+            (start, 1.0),
+            xycoords=top.get_xaxis_transform(),
+            xytext=(4, -3),
+            textcoords="offset points",
+            va="top",
+            size=8.5,
+            color=hex_colour(_WINDOW_TEXT),
+            annotation_clip=False,
+        )
+        span = TransformedBbox(Bbox([[start, 0.0], [end, 1.0]]), top.get_xaxis_transform())
+        name.set_clip_on(True)
+        name.set_clip_box(span)
+
+
+def _draw_scores(axes: Any, timeline: Timeline, *, is_bare: bool) -> None:
+    """Draws each score as a dot, the average as a line, and the likely causes above them."""
+    scores = np.array(timeline.scores, float)
+    line = scores if timeline.smoothed is None else np.array(timeline.smoothed, float)
+    finite = [v for v in np.concatenate([scores, line]) if np.isfinite(v)]
+    top = max([_MIN_RANGE_RATIO * timeline.threshold, *finite])
+    bottom = min([0.0, *finite])
+    # Window names and causes have a line each at the top.
+    axes.set_ylim(bottom, bottom + ((top - bottom) or 1.0) * 1.45)
+    colour = hex_colour(_THRESHOLD_COLOUR)
+    axes.axhline(timeline.threshold, color=colour, linestyle=(0, (4, 3)), linewidth=1.2)
+    # At the right end, above the line: scores below the threshold do not reach it there.
+    axes.annotate(
+        "threshold",
+        (1.0, timeline.threshold),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(-3, 2),
+        textcoords="offset points",
+        ha="right",
+        size=8,
+        color=colour,
+    )
+    if is_bare:
+        return
+    starts, ends = np.array(timeline.times_s, float), timeline.ends_s()
+    middles = starts + 0.5 * timeline.period_s
+    # A missing frame interrupts the line, as a missing score does.
+    gaps = np.flatnonzero(ends[:-1] < starts[1:]) + 1
+    line = np.where(np.isfinite(line), line, np.nan)
+    axes.plot(
+        np.insert(middles, gaps, np.nan),
+        np.insert(line, gaps, np.nan),
+        color=hex_colour(mix(PANEL, TEXT, 0.5)),
+        linewidth=1.4,
+    )
+    colours = [hex_colour(LEVEL_COLOURS[int(level)]) for level in timeline.levels]
+    is_finite = np.isfinite(scores)
+    axes.scatter(
+        middles[is_finite],
+        scores[is_finite],
+        s=12,
+        zorder=3,
+        linewidth=0,
+        color=[c for c, shown in zip(colours, is_finite, strict=True) if shown],
+    )
+    pixels_per_s = axes.bbox.width / np.ptp(axes.get_xlim())
+    for first, end, cause in timeline.spells():
+        left, right = starts[first], ends[end - 1]
+        if (right - left) * pixels_per_s > 6.2 * len(cause):  # long enough for the words
+            axes.annotate(
+                cause,
+                (0.5 * (left + right), 1.0),
+                xycoords=axes.get_xaxis_transform(),
+                xytext=(0, -15),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                size=8.5,
+            )

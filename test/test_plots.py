@@ -15,14 +15,23 @@ from PIL import Image
 from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.errors import ConfigError
 from eloss_perception.health.monitor import HealthLevel
-from eloss_perception.plots.animation import render_frame
-from eloss_perception.plots.axes import Scale, ticks
+from eloss_perception.plots.animation import DriveAnimation, save_animation
 from eloss_perception.plots.bev import BevView, rasterise_points, render_bev
-from eloss_perception.plots.camera import render_camera
-from eloss_perception.plots.canvas import Area, Canvas, dashes
-from eloss_perception.plots.files import save_animation, save_png
-from eloss_perception.plots.health import render_profile, render_timeline
-from eloss_perception.plots.profile import Profile
+from eloss_perception.plots.boxes import dashed, outline, render_camera
+from eloss_perception.plots.charts import (
+    Curve,
+    Panel,
+    PrecisionCurve,
+    render_curves,
+    render_precision_recall,
+)
+from eloss_perception.plots.comparisons import OUTCOME_COLOURS, OutcomeBoxes, render_outcomes
+from eloss_perception.plots.health_charts import (
+    Profile,
+    render_health_table,
+    render_profile,
+    render_profiles,
+)
 from eloss_perception.plots.style import (
     CLASS_COLOURS,
     GROUND_TRUTH,
@@ -31,8 +40,9 @@ from eloss_perception.plots.style import (
     OTHER_CLASS,
     class_colour,
     point_ramp,
+    save_png,
 )
-from eloss_perception.plots.timeline import Timeline
+from eloss_perception.plots.timeline import Timeline, render_timeline
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 EXTENT = (-10.0, -20.0, 30.0, 20.0)
@@ -212,7 +222,7 @@ NAMES = ["a.0", "a.1", "b.0"]
 
 @pytest.mark.parametrize("level", list(HealthLevel))
 def test_a_profile_is_drawn_in_the_colour_of_its_level(level):
-    picture = render_profile(NAMES, [0.9, 0.5, 0.2], [0.6] * 3, [0.05] * 3, level)
+    picture = render_profile(Profile(NAMES, [0.9, 0.5, 0.2], [0.6] * 3, [0.05] * 3), level)
     assert picture.shape == (540, 900, 3)
     assert picture.dtype == np.uint8
     assert near(picture[60:], LEVEL_COLOURS[level], 4).sum() > 500
@@ -221,27 +231,27 @@ def test_a_profile_is_drawn_in_the_colour_of_its_level(level):
 
 def test_a_larger_deviation_gives_a_larger_bar():
     def height(entropy: float) -> int:
-        picture = render_profile(["a", "b"], [entropy, 0.85], [0.5] * 2, [0.05] * 2, 2)
-        column = near(picture[310:, 80:480], LEVEL_COLOURS[2], 8)
+        profile = Profile(["a", "b"], [entropy, 0.85], [0.5] * 2, [0.05] * 2)
+        column = near(render_profile(profile, 2)[310:, 80:480], LEVEL_COLOURS[2], 8)
         return int(column.any(axis=1).sum())
 
     assert 0 < height(0.62) < height(0.7) < height(0.8)
 
 
 def test_a_profile_bears_missing_readings_zero_spread_and_outliers():
-    picture = render_profile(
-        NAMES, [math.nan, 0.5, 1e6], [0.6, 0.5, 0.4], [0.05, 0.0, 1e-6], HealthLevel.ERROR
-    )
-    assert picture.shape == (540, 900, 3)
-    render_profile(["only"], [math.nan], [0.0], [0.0], 0)
-    render_profile([f"a_very_long_layer_name.{i}" for i in range(30)], *[[0.5] * 30] * 3, 0)
+    profile = Profile(NAMES, [math.nan, 0.5, 1e6], [0.6, 0.5, 0.4], [0.05, 0.0, 1e-6])
+    assert np.isnan(profile.deviations()).tolist() == [True, True, False]
+    assert render_profile(profile, HealthLevel.ERROR).shape == (540, 900, 3)
+    render_profile(Profile(["only"], [math.nan], [0.0], [0.0]), 0)
+    names = [f"a_very_long_layer_name.{i}" for i in range(30)]
+    render_profile(Profile(names, *[[0.5] * 30] * 3), 0)
 
 
 def test_a_profile_of_unequal_lengths_is_refused():
     with pytest.raises(ValueError, match="3 layer names, 2 entropies"):
-        render_profile(NAMES, [0.1, 0.2], [0.1] * 3, [0.1] * 3, 0)
+        Profile(NAMES, [0.1, 0.2], [0.1] * 3, [0.1] * 3)
     with pytest.raises(ValueError, match="at least one"):
-        render_profile([], [], [], [], 0)
+        Profile([], [], [], [])
 
 
 def drive_of(num_frames: int, **changes: object) -> Timeline:
@@ -270,17 +280,19 @@ def test_the_timeline_strip_shows_the_levels_in_order():
 
 
 def changed_columns(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.intp]:
-    return np.flatnonzero((one != other).any(axis=(0, 2)))
+    return np.flatnonzero((np.abs(one.astype(int) - other) > 24).any(axis=(0, 2)))
 
 
-def test_windows_and_boxes_change_the_timeline_where_they_are():
+LEFT, WIDTH = 62, 1100 - 62 - 18  # of a timeline's axes [px]
+
+
+def test_windows_change_the_timeline_where_they_are():
     boxes = [3] * 50
     plain = render_timeline(drive_of(50, num_boxes=boxes))
     shaded = render_timeline(drive_of(50, num_boxes=boxes, windows=[(1.0, 2.0, "Fog")]))
     columns = changed_columns(plain, shaded)
-    width = (1100 - 18 - 18 - 46) / 5.0
-    assert abs(columns[0] - (64 + width)) <= 2
-    assert abs(columns[-1] - (64 + 2 * width - 1)) <= 2  # a gap of a pixel
+    assert abs(columns[0] - (LEFT + WIDTH / 5)) <= 2
+    assert abs(columns[-1] - (LEFT + 2 * WIDTH / 5)) <= 2
     late = drive_of(50, num_boxes=boxes, windows=[(9.0, math.inf, "Late")])
     assert np.array_equal(plain, render_timeline(late))
 
@@ -288,28 +300,28 @@ def test_windows_and_boxes_change_the_timeline_where_they_are():
 def test_causes_are_written_over_the_spells_that_they_hold_for():
     causes = [""] * 10 + ["like fog"] * 20 + ["like nothing known"] + ["like fog"] * 9
     timeline = drive_of(40, causes=causes)
-    assert timeline.spells(40) == [
+    assert timeline.spells() == [
         (10, 30, "like fog"), (30, 31, "like nothing known"), (31, 40, "like fog")
     ]  # fmt: skip
-    assert timeline.spells(12) == [(10, 12, "like fog")]  # what comes later is not known yet
-    columns = changed_columns(
-        render_timeline(drive_of(40, causes=[""] * 40)),
-        render_timeline(drive_of(40, causes=causes)),
-    )
-    width = (1100 - 18 - 18 - 46) / 4.0
-    middle = 64 + 2.0 * width  # of the first spell, from second 1 to 3
+    normal = drive_of(40, causes=[""] * 40)
+    columns = changed_columns(render_timeline(normal), render_timeline(timeline))
+    middle = LEFT + 2.0 * WIDTH / 4  # of the first spell, from second 1 to 3
     assert np.count_nonzero(abs(columns - middle) < 40) > 0
-    assert np.all((abs(columns - middle) < 60) | (columns > 64 + 3.1 * width))
-    assert drive_of(40, causes=[""] * 40).spells(40) == []
+    assert np.all((abs(columns - middle) < 60) | (columns > LEFT + 3.1 * WIDTH / 4))
+    assert normal.spells() == []
 
 
 def test_the_line_follows_the_averaged_scores_and_the_dots_the_scores():
     plain = render_timeline(drive_of(40))
     averaged = render_timeline(drive_of(40, smoothed=[0.0] * 20 + [1.0] * 20))
     columns = changed_columns(plain, averaged)
-    middle = 64 + 0.5 * (1100 - 18 - 18 - 46)
-    assert columns[0] < 80  # the line has left the dots
-    assert abs(columns[-1] - middle) < 20  # and is back on them from the middle on
+    assert columns[0] < 85  # the line has left the dots
+    assert abs(columns[-1] - (LEFT + 0.5 * WIDTH)) < 20  # and is back on them from the middle on
+
+
+def test_a_frame_lasts_until_the_next_one_except_before_a_gap():
+    timeline = Timeline([0.0, 0.1, 0.2, 0.5, 0.6], *[[0] * 5] * 2, 2.0)
+    assert timeline.ends_s() == pytest.approx([0.1, 0.2, 0.3, 0.6, 0.7])
 
 
 def test_a_timeline_bears_gaps_infinities_and_a_single_frame():
@@ -330,28 +342,31 @@ def test_a_timeline_of_unequal_lengths_is_refused():
         Timeline([], [], [], 2.0)
 
 
-def demo_frame(index: int, size: tuple[int, int] = (480, 400)) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(index)
-    points = rng.uniform(-20, 20, (3000, 4)).astype(np.float32)
-    boxes = boxes_of(([10.0 + index, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0], 0.9, 0))
-    profile = Profile(NAMES, [0.5 + 0.02 * index] * 3, [0.5] * 3, [0.03] * 3)
+def demo_frames(*indices: int) -> list[NDArray[np.uint8]]:
     times = np.arange(6) * 0.1
     timeline = Timeline(times, np.arange(6.0), [0, 0, 0, 1, 2, 2], 3.0, [1] * 6)
-    return render_frame(points, boxes, CLASSES, profile, timeline, index, size=size)
+    animation = DriveAnimation(timeline, CLASSES, size=(480, 400))
+    frames = []
+    for index in indices:
+        points = np.random.default_rng(index).uniform(-20, 20, (3000, 4)).astype(np.float32)
+        boxes = boxes_of(([10.0 + index, 0.0, 0.0, 4.0, 2.0, 1.5, 0.0], 0.9, 0))
+        profile = Profile(NAMES, [0.5 + 0.02 * index] * 3, [0.5] * 3, [0.03] * 3)
+        frames.append(animation.frame(points, boxes, profile, index))
+    return frames
 
 
 def test_a_frame_shows_the_past_and_not_the_future():
-    first, last = demo_frame(0), demo_frame(5)
+    first, last = demo_frames(0, 5)
     assert first.shape == last.shape == (400, 480, 3)
-    assert near(first[-170:], LEVEL_COLOURS[2], 4).sum() == 0
-    assert near(last[-170:], LEVEL_COLOURS[2], 4).sum() > 50
+    assert near(first[-190:], LEVEL_COLOURS[2], 4).sum() == 0
+    assert near(last[-190:], LEVEL_COLOURS[2], 4).sum() > 50
     with pytest.raises(ValueError, match="frame 6"):
-        demo_frame(6)
+        demo_frames(6)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
 def test_an_animation_holds_all_frames_and_repeats_for_ever(tmp_path, suffix):
-    frames = [demo_frame(i) for i in range(6)]
+    frames = demo_frames(*range(6))
     path = tmp_path / "made" / f"demo{suffix}"
     assert save_animation(path, frames, 5.0) == (480, 400)
     with Image.open(path) as animation:
@@ -377,7 +392,7 @@ def test_a_gif_keeps_the_colours_that_carry_meaning(tmp_path):
 
 
 def test_an_animation_shrinks_until_it_fits(tmp_path):
-    frames = [demo_frame(i) for i in range(6)]
+    frames = demo_frames(*range(6))
     path = tmp_path / "demo.gif"
     save_animation(path, frames, 5.0)
     limit = path.stat().st_size // 2
@@ -432,49 +447,172 @@ def test_camera_boxes_are_drawn_around_their_projection():
     assert np.array_equal(render_camera(image, Boxes3D.empty(), CLASSES, project), image)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.0, 10.0, [0, 2, 4, 6, 8, 10]),
-        (-0.25, 0.25, [-0.2, -0.1, 0.0, 0.1, 0.2]),
-        (3.0, 3.4, [3.0, 3.1, 3.2, 3.3, 3.4]),
-        (0.0, 0.0049, [0.0, 0.001, 0.002, 0.003, 0.004]),
-    ],
-)
-def test_ticks_are_round_numbers(low, high, expected):
-    assert ticks(low, high, 5) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("high", [0.9, 1.0, 2.07, 4.9, 9.99, 123.0])
-def test_there_are_always_two_ticks(count, high):
-    values = ticks(0.0, high, count)
-    assert 2 <= len(values) <= count + 4
-    assert 0.0 <= values[0] < values[-1] <= high
-
-
-def test_scales_map_ends_to_ends_and_limit_what_is_outside():
-    linear = Scale(0.0, 10.0, 100.0, 0.0)
-    assert [linear(v) for v in (0.0, 5.0, 10.0, 99.0)] == [100.0, 50.0, 0.0, 0.0]
-    log = Scale(1.0, 100.0, 0.0, 200.0, log=True)
-    assert log(10.0) == pytest.approx(100.0)
-    assert log.ticks(4) == [1.0, 3.0, 10.0, 30.0, 100.0]
-
-
 def test_dashes_start_and_end_a_line():
-    parts = dashes((0.0, 0.0), (100.0, 0.0), 5.0)
-    assert parts[0][0] == (0.0, 0.0)
-    assert parts[-1][1] == (100.0, 0.0)
+    parts = dashed(np.array([[[0.0, 0.0], [60.0, 0.0]]]))
+    assert parts[0, 0].tolist() == [0.0, 0.0]
+    assert parts[-1, 1].tolist() == [60.0, 0.0]
     assert len(parts) == 11
-    assert dashes((1.0, 1.0), (1.0, 1.0), 5.0) == [((1.0, 1.0), (1.0, 1.0))]
+    assert dashed(np.ones((1, 2, 2))).tolist() == [[[1.0, 1.0], [1.0, 1.0]]]
+    assert outline(np.eye(2)).tolist() == [[[0, 1], [1, 0]], [[1, 0], [0, 1]]]
 
 
-def test_canvas_shapes_land_on_their_pixels():
-    canvas = Canvas(40, 30, (0, 0, 0))
-    canvas.rectangle(Area(10, 5, 20, 15), (200, 0, 0))
-    picture = canvas.picture()
-    assert picture.shape == (30, 40, 3)
-    assert (picture[5:15, 10:20, 0] > 150).all()
-    picture = picture.copy()
-    picture[5:15, 10:20] = 0
-    assert not picture.any()
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+STEPS = np.arange(5, dtype=float)
+
+
+def flat(name: str, value: float, spread: float = 0.0) -> Curve:
+    return Curve(name, STEPS, np.full(5, value), np.full(5, spread))
+
+
+def pixels(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Rows and columns (N, 2) of a colour below the legend."""
+    return np.argwhere((picture[40:] == colour).all(axis=2))
+
+
+def test_larger_values_lie_higher():
+    panel = Panel("p", "step", [flat("low", 1.0), flat("high", 2.0)])
+    picture = render_curves([panel], {"low": RED, "high": BLUE}, panel_size=(300, 200))
+    assert picture.shape == (228, 300, 3)
+    assert np.median(pixels(picture, BLUE)[:, 0]) < np.median(pixels(picture, RED)[:, 0]) - 50
+
+
+def test_a_gap_is_left_where_a_value_is_missing():
+    values = np.array([1.0, 1.0, np.nan, 1.0, 1.0])
+    panel = Panel("p", "step", [Curve("a", STEPS, values, np.zeros(5)), flat("b", 2.0)])
+    picture = render_curves([panel], {"a": RED, "b": BLUE}, panel_size=(300, 200))
+    columns = np.unique(pixels(picture, RED)[:, 1])
+    assert np.diff(columns).max() > 80  # two of the four steps between the first and last value
+    assert np.diff(np.unique(pixels(picture, BLUE)[:, 1])).max() < 20
+
+
+def test_the_band_widens_the_scale():
+    def height_of_line(spread: float) -> float:
+        curves = [flat("a", 1.0, spread), flat("b", 2.0)]
+        picture = render_curves([Panel("p", "", curves)], {"a": RED, "b": BLUE})
+        return float(np.median(pixels(picture, RED)[:, 0]))
+
+    assert height_of_line(3.0) < height_of_line(0.0) - 50
+
+
+def test_panels_fill_a_grid():
+    panels = [Panel(str(i), "", [flat("a", i)]) for i in range(3)]
+    picture = render_curves(panels, {"a": RED}, num_columns=2, panel_size=(200, 150))
+    assert picture.shape == (28 + 2 * 150, 400, 3)
+
+
+def test_nothing_to_draw_is_an_error():
+    with pytest.raises(ValueError, match="no panels"):
+        render_curves([], {})
+    with pytest.raises(ValueError, match="no finite value"):
+        render_curves([Panel("p", "", [flat("a", np.nan)])], {"a": RED})
+
+
+BEV_COLOUR = (86, 180, 233)
+
+
+def curve(precision, is_loose=False, metric="bev"):
+    return PrecisionCurve(metric, 0.5, is_loose, precision, float(np.mean(precision)))
+
+
+class TestPrecisionRecall:
+    def render(self, lines):
+        return render_precision_recall({"Car": lines}, {"Car": 7}, "title", "subtitle")
+
+    def plot(self, picture):
+        """Return the part of the plot above the legend."""
+        return picture[80:250, 60:360]
+
+    def test_a_panel_for_each_class(self):
+        one = self.render([curve([90.0] * 40)])
+        two = render_precision_recall({"Car": [], "Cyclist": []}, {}, "title")
+        assert two.shape == (one.shape[0], 2 * one.shape[1], 3)
+
+    def test_higher_precision_is_further_up(self):
+        rows = []
+        for value in (95.0, 70.0):
+            mask = near(self.plot(self.render([curve([value] * 40)])), BEV_COLOUR)
+            assert mask.sum() >= 300
+            rows.append(np.flatnonzero(mask.any(axis=1)).mean())
+        assert rows[0] + 30 < rows[1]
+
+    def test_a_line_ends_at_its_last_recall(self):
+        picture = self.render([curve([95.0] * 20 + [0.0] * 20)])
+        columns = np.flatnonzero(near(self.plot(picture), BEV_COLOUR).any(axis=0))
+        assert columns.max() < 170
+
+    def test_the_loose_overlap_is_dashed(self):
+        solid, dashed = (
+            near(self.plot(self.render([curve([90.0] * 40, loose)])), BEV_COLOUR).any(axis=0)
+            for loose in (False, True)
+        )
+        assert 0.3 * solid.sum() < dashed.sum() < 0.9 * solid.sum()
+
+    def test_nothing_found_and_no_objects(self):
+        nan = [float("nan")] * 40
+        for values in ([0.0] * 40, nan):
+            assert not near(self.plot(self.render([curve(values)])), BEV_COLOUR).any()
+        with pytest.raises(ValueError, match="no class"):
+            render_precision_recall({}, {}, "title")
+
+
+class TestOutcomes:
+    POINTS = np.zeros((0, 4), np.float32)
+    BOX = np.array([[20.0, 5.0, -1.0, 4.0, 1.8, 1.6, 0.3]], np.float32)
+
+    def render(self, **outcomes):
+        return render_outcomes(self.POINTS, outcomes, title="frame", size=(600, 600))
+
+    @pytest.mark.parametrize("name", sorted(OUTCOME_COLOURS))
+    def test_each_outcome_has_its_colour_where_the_box_is(self, name):
+        picture = self.render(**{name: OutcomeBoxes(self.BOX, ["Car"])})
+        drawn = (picture != self.render()).any(axis=2) & near(picture, OUTCOME_COLOURS[name], 30)
+        rows, columns = np.nonzero(drawn[40:560])
+        assert len(rows) > 15
+        # Left of the middle, since y is to the left.
+        assert columns.max() < 330
+        assert np.ptp(rows) < 60
+
+    def test_no_outcome_is_the_scan_alone(self):
+        picture = self.render(found=OutcomeBoxes(self.BOX[:0], []))
+        assert not near(picture[40:560], OUTCOME_COLOURS["found"], 30).any()
+
+    def test_wrong_input(self):
+        with pytest.raises(ValueError, match="one of ignored, found, false, missed"):
+            self.render(lost=OutcomeBoxes(self.BOX, [""]))
+        with pytest.raises(ValueError, match="2 texts for 1 boxes"):
+            self.render(found=OutcomeBoxes(self.BOX, ["", ""]))
+
+
+class TestHealthBenchmark:
+    """The result of `eloss health` as charts."""
+
+    @staticmethod
+    def document(texts: list[str]) -> dict:
+        row = {"auroc": {"value": 0.9}, "median": 3.0}
+        alarm = {"mean_auroc": {"value": 0.8}, "conditions": dict.fromkeys(texts, row)}
+        return {
+            "bundle": {"name": "light"},
+            "data": {"num_frames": 2, "num_objects": 3},
+            "harm": {text: {"worst_drop": 20.0, "kind": "dangerous"} for text in texts},
+            "protocols": {"as shipped": {"threshold": 4.0, "scores": {"alarm": alarm}}},
+            "profiles": {
+                "layer_names": NAMES,
+                "clean": {"mean": [0.5] * 3, "std": [0.1] * 3},
+                "conditions": {text: [0.9, None, 0.5] for text in texts},
+            },
+        }
+
+    def test_what_the_alarm_misses_is_named_and_red(self):
+        picture = render_health_table(self.document(["fog:1", "fog:5", "rain:5"]))
+        assert near(picture[:, 560:], LEVEL_COLOURS[2], 30).sum() > 10
+
+    def test_profiles_show_the_highest_severity_of_each_corruption(self):
+        one = render_profiles(self.document(["fog:1", "fog:5"]))
+        two = render_profiles(self.document(["fog:5", "rain:5"]))
+        assert (one.shape[1], two.shape[1]) == (300, 600)
+        assert near(one, LEVEL_COLOURS[2], 4).sum() > 500
+
+    @pytest.mark.parametrize("render", [render_health_table, render_profiles])
+    def test_no_condition_is_an_error(self, render):
+        with pytest.raises(ValueError, match="no conditions"):
+            render(self.document([]))
