@@ -71,9 +71,9 @@ def _run(settings: DemoSettings, console: Console, stop: StopSignal) -> int:
     from eloss_perception.replay.demo.record import read_record
     from eloss_perception.replay.demo.summary import summary_lines
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int) -> None:
         stop.raise_if_set()
-        console.progress("pictures ", done, total)
+        console.progress("pictures ", done, len(record.frames))
 
     record = read_record(output / "recording", num_sent, 1.0 / RATE_HZ, corruptions)
     pictures = DemoPictures(record, corruptions, RATE_HZ, title, output)
