@@ -20,6 +20,7 @@ _PACKAGE = __name__.rpartition(".")[0] + "."
 _MOVED = {
     "bags": "datasets.bags",
     "bags.drives": "replay.drives",
+    "bags.sink": "datasets.bags.writer",
     "commands": "cli",
     "core": "detection",
     "core.classes": "detection.boxes",
@@ -40,6 +41,9 @@ _MOVED = {
     "core.sectors": "health.sectors",
     "demo": "replay.demo",
     "kitti": "datasets.kitti",
+    "kitti.images": "datasets.kitti.layout",
+    "kitti.leaks": "datasets.kitti.check",
+    "kitti.objects": "datasets.kitti.labels",
     "model": "network",
     "model.entropy": "network.entropy_readout",
     "model.folding": "export.folding",

@@ -19,7 +19,8 @@ import yaml
 from rosbags.rosbag2.storage_mcap import zstd
 
 from eloss_perception.datasets.bags import messages
-from eloss_perception.datasets.bags.reader import BagReader, is_bag
+from eloss_perception.datasets.bags.folder import is_bag
+from eloss_perception.datasets.bags.reader import BagReader
 from eloss_perception.datasets.bags.storage import decompress
 from eloss_perception.datasets.bags.writer import BagWriter
 from eloss_perception.errors import DataError

@@ -24,7 +24,7 @@ from eloss_perception.datasets.kitti import (
     read_labels,
     write_labels,
 )
-from eloss_perception.datasets.kitti.images import read_image_size
+from eloss_perception.datasets.kitti.layout import read_image_size
 from eloss_perception.errors import DataError
 
 WIDE = "P2: 2055.5 0 939.6 0 0 2055.5 641.1 0 0 0 1 0"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from eloss_perception.calibration.checks import MIN_FRAMES
 from eloss_perception.cli.terminal import warn
+from eloss_perception.datasets.bags import CLOUD_TYPE
 from eloss_perception.datasets.kitti import KittiDataset
 from eloss_perception.detection.points import intensity_fault
 from eloss_perception.detection.sensors import SensorModel, find_sensor
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from eloss_perception.datasets.bags.reader import BagReader
 
 PointArray = npt.NDArray[np.float32]
-
-CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 
 
 def mounted_sensor(

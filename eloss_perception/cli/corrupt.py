@@ -129,7 +129,7 @@ def _windows(args: argparse.Namespace) -> list[CorruptionWindow]:
 def _is_bag(source: Path | None) -> bool:
     if source is None:
         return False
-    from eloss_perception.datasets.bags.reader import is_bag
+    from eloss_perception.datasets.bags.folder import is_bag
 
     return is_bag(source)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from eloss_perception.cli.scans import find_scans, read_scan
 from eloss_perception.cli.terminal import progress_bar, track
+from eloss_perception.datasets.bags import CLOUD_TYPE
 from eloss_perception.datasets.kitti import (
     Calibration,
     KittiDataset,
@@ -31,8 +32,6 @@ from eloss_perception.simulation.schedule import (
 
 # Where a type cannot be parsed there is no hash of it either.
 _NO_HASH = "RIHS01_" + "0" * 64
-
-CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 
 
 class SourceScan(NamedTuple):

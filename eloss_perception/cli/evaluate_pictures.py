@@ -13,7 +13,7 @@ from eloss_perception.datasets.kitti import (
     camera_view_mask,
     kitti_to_boxes,
 )
-from eloss_perception.datasets.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.evaluation import EvaluationFrame, EvaluationReport
 from eloss_perception.evaluation.outcomes import FrameOutcome, frame_outcomes
 from eloss_perception.plots.charts import PrecisionCurve, render_precision_recall

@@ -120,7 +120,7 @@ def _files(path: Path, split: str) -> list[Path]:
 def _scan_file(path: Path) -> ScanFile:
     if path.parent.name not in ("velodyne", "velodyne_reduced"):
         return ScanFile(path, None, None, None)
-    from eloss_perception.datasets.kitti.images import find_image
+    from eloss_perception.datasets.kitti.layout import find_image
 
     root = path.parent.parent
     return ScanFile(

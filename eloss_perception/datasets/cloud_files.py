@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """PCD, PLY and NumPy files as clouds that say of themselves how to read them.
 
-Only the description is worked out here; what a cloud's points are is said in one place, for files
-and messages alike (``points_from_msg``). Whatever a header claims is held against the bytes there
-are before anything is set aside for it, and nothing in a file is ever run.
+Only the description is worked out here; `points_from_msg` turns it into points, as it does with
+messages. Whatever a header claims is checked against the size of the file before memory is
+allocated for it, and nothing in a file is ever executed.
 """
 
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,19 +18,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.detection.compiled import njit
+from eloss_perception.datasets.lzf import decompress_points
 from eloss_perception.errors import CloudError, printable
 
 # sensor_msgs/PointField's number of a type; others can only be stepped over.
 _DATATYPES = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 8}
 _PLY_TYPES = {
-    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
-    **{"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"},
-    **{"float": "f4", "double": "f8", "float32": "f4", "float64": "f8"},
-}
+    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4",
+    "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4",
+    "float": "f4", "double": "f8", "float32": "f4", "float64": "f8",
+}  # fmt: skip
 _MAX_HEADER = 65536
-# The longest run that LZF can write with three bytes.
-_MAX_LZF_RUN = 264
 _MAX_COLUMNS = 64
 
 
@@ -111,7 +108,7 @@ def read_pcd(content: bytes) -> FileCloud:
         values = _numbers(body)
         return _text_cloud(values, columns, height, width, is_whole=True)
     if encoding == "binary_compressed":
-        body = _decompressed(body, columns, width * height)
+        body = decompress_points(body, [column.size for column in columns], width * height)
     elif encoding != "binary":
         raise CloudError(f"DATA {printable(encoding)}: must be ascii, binary or binary_compressed")
     return _binary_cloud(body, columns, height, width, is_bigendian=False)
@@ -270,73 +267,3 @@ def _binary_cloud(
         offset += column.size
     whole = np.frombuffer(data, np.uint8)
     return FileCloud(height, width, tuple(fields), is_bigendian, offset, width * offset, whole)
-
-
-def _decompressed(body: bytes, columns: Sequence[_Column], num_points: int) -> bytes:
-    """The points of a binary_compressed PCD, one after the other; the file has field by field."""
-    if len(body) < 8:
-        raise CloudError("the data is cut off")
-    packed_size, size = struct.unpack_from("<II", body)
-    step = sum(column.size for column in columns)
-    if size != num_points * step:
-        raise CloudError(f"{size} bytes once decompressed, {num_points} points need more or less")
-    if packed_size > len(body) - 8:
-        raise CloudError(f"{len(body) - 8} bytes of data, the header says {packed_size}")
-    if size > _MAX_LZF_RUN * packed_size:
-        raise CloudError(f"{packed_size} bytes cannot decompress to {size}")
-    packed = np.frombuffer(body, np.uint8, packed_size, 8)
-    unpacked = np.empty(size, np.uint8)
-    if _unpack_lzf(packed, unpacked) != size:
-        raise CloudError("the compressed data is damaged")
-    points = np.empty((num_points, step), np.uint8)
-    offset = 0
-    for column in columns:
-        end = offset + column.size
-        part = unpacked[num_points * offset : num_points * end]
-        points[:, offset:end] = part.reshape(num_points, column.size)
-        offset = end
-    return points.tobytes()
-
-
-@njit
-def _unpack_lzf(packed, unpacked):  # type: ignore[no-untyped-def]
-    """Decompresses LZF (Lehmann's liblzf): literal runs, and copies of what was written before.
-
-    Args:
-        packed: (P,) uint8.
-        unpacked: (U,) uint8, written.
-
-    Returns:
-        How many bytes were written; -1 where the data would read or write beyond its end.
-    """
-    at, written = 0, 0
-    while at < len(packed):
-        control = np.int64(packed[at])
-        at += 1
-        if control < 32:
-            length = control + 1
-            if at + length > len(packed) or written + length > len(unpacked):
-                return -1
-            for _ in range(length):
-                unpacked[written] = packed[at]
-                written += 1
-                at += 1
-            continue
-        length = control >> 5
-        if length == 7:
-            if at >= len(packed):
-                return -1
-            length += np.int64(packed[at])
-            at += 1
-        length += 2
-        if at >= len(packed):
-            return -1
-        source = written - ((control & 31) << 8) - np.int64(packed[at]) - 1
-        at += 1
-        if source < 0 or written + length > len(unpacked):
-            return -1
-        for _ in range(length):
-            unpacked[written] = unpacked[source]
-            written += 1
-            source += 1
-    return written

@@ -19,6 +19,7 @@ from eloss_perception.detection.compiled import njit
 from eloss_perception.detection.iou import bev_iou, check_boxes, iou_3d, nms_bev
 
 __all__ = [
+    "BOX_EDGES",
     "CLASS_NAMES",
     "IGNORED",
     "Boxes3D",
@@ -36,6 +37,11 @@ CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
 
 IGNORED = -1
 """Label of an object that is neither to be found nor background (a van, a tram)."""
+
+BOX_EDGES = (
+    (0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)
+)  # fmt: skip
+"""The twelve edges between the corners of `corners_3d`: bottom, top, uprights."""
 
 _Float = TypeVar("_Float", bound=np.floating[Any])
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.datasets.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.errors import DataError
 from eloss_perception.evaluation.average_precision import AveragePrecision, MatchedFrames
 from eloss_perception.evaluation.matching import (

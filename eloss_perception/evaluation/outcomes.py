@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.datasets.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.evaluation.evaluator import DIFFICULTIES, PrecisionEvaluator
 from eloss_perception.evaluation.matching import COUNTED, match_at
 from eloss_perception.evaluation.overlaps import EvaluationFrame

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.datasets.kitti.convert import camera_boxes
-from eloss_perception.datasets.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.detection.boxes import bev_iou, iou_3d
 
 METRICS = ("image", "bev", "3d")

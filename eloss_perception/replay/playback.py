@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from eloss_perception.datasets.bags import CLOUD_TYPE
 from eloss_perception.datasets.bags.reader import BagReader, RawMessage
 from eloss_perception.datasets.bags.storage import OnDamage
 from eloss_perception.detection.sensors import SensorModel, find_sensor
@@ -25,7 +26,6 @@ from eloss_perception.simulation.schedule import (
     is_stuck,
 )
 
-CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
 # A frame that comes later than this makes the timing of what follows it doubtful.
 LATE_NS = 10_000_000
 # A turn of a loop takes at least as long as a LiDAR's: one message alone has no period.

@@ -17,12 +17,13 @@ from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool
 
+from eloss_perception.datasets.bags import CLOUD_TYPE
 from eloss_perception.datasets.bags.reader import BagReader
 from eloss_perception.detection.sensors import find_sensor
 from eloss_perception.errors import ConfigError, DataError, printable
 from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.keyboard import Keyboard
-from eloss_perception.replay.playback import CLOUD_TYPE, DueMessage, Playback, PlaybackReport
+from eloss_perception.replay.playback import DueMessage, Playback, PlaybackReport
 from eloss_perception.replay.qos import playable_class, qos_profile
 from eloss_perception.replay.read_ahead import ReadAhead
 from eloss_perception.replay.settings import PlayerSettings

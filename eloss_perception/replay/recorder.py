@@ -38,7 +38,7 @@ def record(
     # What takes a while to load comes only now, so that a signal is heeded from the start.
     import rclpy
 
-    from eloss_perception.datasets.bags.sink import BagSink
+    from eloss_perception.datasets.bags.writer import BagSink
     from eloss_perception.replay.recorder_node import RecorderNode
     from eloss_perception.ros.middleware import start_rclpy
 

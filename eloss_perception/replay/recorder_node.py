@@ -12,8 +12,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from eloss_perception.datasets.bags.sink import BagSink
-from eloss_perception.datasets.bags.writer import offered_qos
+from eloss_perception.datasets.bags.writer import BagSink, offered_qos
 from eloss_perception.interrupts import StopSignal
 from eloss_perception.replay.qos import import_message
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.datasets.kitti.convert import boxes_to_kitti
-from eloss_perception.datasets.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.detection.sensors import lidar_model
 from eloss_perception.errors import ConfigError
 from eloss_perception.interrupts import check_interrupt

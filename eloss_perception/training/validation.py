@@ -18,7 +18,7 @@ import torch
 from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.datasets.kitti.check import check_split, require_objects
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
-from eloss_perception.datasets.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.pillars import Pillarizer, Pillars
 from eloss_perception.evaluation import (

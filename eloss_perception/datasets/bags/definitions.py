@@ -3,7 +3,7 @@
 """Definitions of message types: those that are installed, and those that a recording carries.
 
 The installed are read from the `.msg` files that every interface package installs, so that types of
-this package, vision_msgs and whatever else is sourced are recorded with their own words.
+this package, vision_msgs and whatever else is sourced are recorded with their own definitions.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def recorded_types(definitions: Mapping[str, tuple[str, str]]) -> Typestore:
                 installed.require(name)
                 for other, body in installed.typestore.fielddefs.items():
                     found.setdefault(other, body)
-    # A definition that leaves out what it is made of is worth nothing.
+    # A definition that lacks a type it consists of cannot be used.
     while lacking := [
         name
         for name, (_, fields) in found.items()

@@ -49,11 +49,7 @@ class _Entry(NamedTuple):
 
 
 class McapFile(StorageFile):
-    """An open MCAP file.
-
-    Raises:
-        DataError: It cannot be opened or does not begin as an MCAP file.
-    """
+    """An open MCAP file; raises DataError where it does not begin as one."""
 
     def __init__(self, path: Path, shown: Path | None = None) -> None:
         super().__init__(shown or path)
@@ -101,9 +97,8 @@ class McapFile(StorageFile):
         """Reads schemas, channels, index and counts behind the data; False if one is missing."""
         self._stream.seek(max(self._size - _FOOTER_BYTES, 0))
         tail = self._stream.read()
-        if not (
-            len(tail) == _FOOTER_BYTES and tail.startswith(_FOOTER_HEAD) and tail.endswith(MAGIC)
-        ):
+        has_footer = tail.startswith(_FOOTER_HEAD) and tail.endswith(MAGIC)
+        if len(tail) != _FOOTER_BYTES or not has_footer:
             return False
         start, _, crc = struct.unpack_from("<QQI", tail, 9)
         if not 0 < start <= self._size - _FOOTER_BYTES:
@@ -132,19 +127,16 @@ class McapFile(StorageFile):
             total, num_chunks = 1, 0
         # Counts without the channels, a chunk that is not listed, messages outside of chunks: the
         # summary is not all of it.
-        if (
-            num_chunks == len(self._entries)
-            and (num_chunks or not total)
-            and sum(self.counts.values()) == total
-            and self.counts.keys() <= self.channels.keys()
-        ):
+        has_chunks = num_chunks == len(self._entries) and (num_chunks or not total)
+        has_counts = sum(self.counts.values()) == total
+        if has_chunks and has_counts and self.counts.keys() <= self.channels.keys():
             return True
         self.channels, self.counts, self._schemas, self._entries = {}, {}, {}, []
         self.start_ns, self.end_ns = NEVER_NS, 0
         return False
 
     def _walk(self) -> None:
-        """Goes through all records for what a summary would say."""
+        """Collects from all records what a summary would say."""
         position, has_end = len(MAGIC), False
         while position < self._size and not has_end:
             check_interrupt()
@@ -155,14 +147,17 @@ class McapFile(StorageFile):
             opcode, size = _RECORD_HEAD.unpack(head.ljust(9, b"\xff"))
             end = position + _RECORD_HEAD.size + size
             if end > self._size or len(head) < 9:
-                self._lose(f"the file ends in the middle of a record at byte {position}")
+                self.losses.append(
+                    f"{self.path}: the file ends in the middle of a record at byte {position}"
+                )
                 if opcode == _CHUNK and len(head) == 9:
                     self._cut_at = position  # what is there of it is served
                     self._walk_entry(position)
                 break
             if not _is_opcode(opcode):
                 rest = self._size - position
-                self._lose(f"no record at byte {position}; the last {rest} bytes cannot be read")
+                what = f"no record at byte {position}; the last {rest} bytes cannot be read"
+                self.losses.append(f"{self.path}: {what}")
                 break
             if opcode in (_FOOTER, _DATA_END):
                 has_end = True
@@ -172,7 +167,7 @@ class McapFile(StorageFile):
                 try:
                     self._define(opcode, self._stream.read(size))
                 except (struct.error, UnicodeDecodeError):
-                    self._lose(f"the record at byte {position} is damaged")
+                    self.losses.append(f"{self.path}: the record at byte {position} is damaged")
             position = end
         if self._first_damage is not None and not self.channels:
             raise self._first_damage  # nobody can ask for the messages
@@ -180,7 +175,7 @@ class McapFile(StorageFile):
             self.warnings.append(f"{self.path} has no end: its recording was not closed")
 
     def _walk_entry(self, position: int) -> None:
-        """Takes down a chunk or a message."""
+        """Indexes a chunk or a message."""
         found: dict[int, int] = {}
         times: list[int] = []
         whole = True
@@ -189,7 +184,7 @@ class McapFile(StorageFile):
                 found[message.channel] = found.get(message.channel, 0) + 1
                 times.append(message.stamp_ns)
         except DataError as error:
-            whole = False  # said when the messages are read
+            whole = False  # reported when the messages are read
             self._first_damage = self._first_damage or error
         for channel, count in found.items():
             self.counts[channel] = self.counts.get(channel, 0) + count
@@ -237,7 +232,7 @@ class McapFile(StorageFile):
             raise DataError(f"{self.path} is damaged: {what} at byte {offset}: {problem}")
 
     def _define(self, opcode: int, content: bytes) -> None:
-        """Takes down a schema or a channel; other records say nothing that is needed here."""
+        """Notes a schema or a channel; other records are not needed."""
         stream = BytesIO(content)
         if opcode == _SCHEMA:
             (number,) = struct.unpack("<H", stream.read(2))
@@ -253,9 +248,6 @@ class McapFile(StorageFile):
                 qos = value if key == "offered_qos_profiles" else qos
             name, language, text = self._schemas.get(schema, ("", "", ""))
             self.channels[number] = Channel(topic, name, encoding, qos, (language, text))
-
-    def _lose(self, what: str) -> None:
-        self.losses.append(f"{self.path}: {what}")
 
 
 def _open_chunk(content: bytes) -> tuple[bytes, str]:

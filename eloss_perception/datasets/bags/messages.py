@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from rosbags.typesys import Stores, get_typestore
 
-from eloss_perception.detection.boxes import CLASS_NAMES, corners_3d
+from eloss_perception.datasets.bags import CLOUD_TYPE
+from eloss_perception.detection.boxes import BOX_EDGES, CLASS_NAMES, corners_3d
 
 # The oldest distribution supported: the types used here are the same, hash for hash, up to Jazzy.
 TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
@@ -22,12 +23,6 @@ TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 _LINE_LIST, _ADD, _DELETE_ALL = 5, 0, 3  # visualization_msgs/Marker
 
-# The twelve edges between the corners of `corners_3d`: bottom, top, uprights.
-_EDGES = (
-    *((0, 1), (1, 2), (2, 3), (3, 0)),
-    *((4, 5), (5, 6), (6, 7), (7, 4)),
-    *((0, 4), (1, 5), (2, 6), (3, 7)),
-)
 # Ground truth stays on screen until the next scan; two missing scans remove it.
 _MARKER_LIFETIME_NS = 200_000_000
 
@@ -55,7 +50,7 @@ def point_cloud(points: npt.NDArray[np.float32], stamp_ns: int, frame_id: str) -
     """
     data = np.ascontiguousarray(points, dtype="<f4").view(np.uint8).reshape(-1)
     return make(
-        "sensor_msgs/msg/PointCloud2",
+        CLOUD_TYPE,
         header=header(stamp_ns, frame_id),
         height=1,
         width=len(points),
@@ -184,7 +179,7 @@ def ground_truth_markers(
     for index, (box, corners) in enumerate(zip(boxes, corners_3d(boxes), strict=True)):
         top = corners[4:].mean(axis=0)
         ahead = top + 0.5 * box[3] * np.array([np.cos(box[6]), np.sin(box[6]), 0.0])
-        lines = [corners[list(edge)] for edge in _EDGES] + [np.stack([top, ahead])]
+        lines = [corners[list(edge)] for edge in BOX_EDGES] + [np.stack([top, ahead])]
         alpha = 0.25 if labels[index] < 0 else 0.8
         name = CLASS_NAMES[labels[index]] if labels[index] >= 0 else ""
         markers.append(_marker(stamp_ns, frame_id, index, _ADD, np.concatenate(lines), alpha, name))

@@ -2,27 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a rosbag2 (MCAP or sqlite3) without ROS; the bag brings its own message types.
 
-The one place that opens a bag. What can be read is read; what is lost, damaged or left out is said.
+The one place that opens a bag. What can be read is read; what is lost, damaged or left out is
+reported.
 """
 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import yaml
 from rosbags.interfaces import Qos
 from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys.store import Typestore
 
-from eloss_perception.datasets.bags import mcap_file, sqlite_file
 from eloss_perception.datasets.bags.definitions import recorded_types
+from eloss_perception.datasets.bags.folder import (
+    find_files,
+    open_storage,
+    read_metadata,
+    read_promises,
+)
 from eloss_perception.datasets.bags.storage import (
     LZ4_MAGIC,
     NEVER_NS,
@@ -31,13 +35,8 @@ from eloss_perception.datasets.bags.storage import (
     OnDamage,
     StorageFile,
     decompress,
-    decompress_file,
 )
 from eloss_perception.errors import DataError, ElossError, printable
-
-_SUFFIXES = (".mcap", ".db3")
-_COMPRESSED_SUFFIXES = (".zstd", ".zst", ".lz4")
-_MAX_METADATA_BYTES = 2**26
 
 
 class BagTopic(NamedTuple):
@@ -57,13 +56,6 @@ class RawMessage(NamedTuple):
     stamp_ns: int
     data: bytes
     place: str = ""
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path is to be read as a bag: a folder with metadata or storage files, or a file."""
-    if path.is_dir():
-        return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
-    return _is_storage_name(path)
 
 
 class BagReader:
@@ -90,14 +82,14 @@ class BagReader:
         self._typestore: Typestore | None = None
         with ExitStack() as stack:
             try:
-                metadata = self._read_metadata()
-                for file in self._find_files(metadata):
+                metadata = read_metadata(self.path, self.warnings)
+                for file in find_files(self.path, metadata, self.warnings):
                     self._open_file(file, stack)
             except OSError as error:
                 raise DataError(f"{error.filename or self.path}: {error.strerror}") from None
             if not self._files:
                 raise DataError(self.losses[0])
-            promised, encodings = self._promises(metadata)
+            promised, encodings = read_promises(self.path, metadata, self.warnings)
             self._collect_topics(encodings)
             if metadata:
                 self._compare_counts(promised)
@@ -215,63 +207,10 @@ class BagReader:
                 f" {message.message_type} ({type(error).__name__} on {message.topic})"
             ) from None
 
-    # ---------------------------------------------------------------------------------- opening
-
-    def _read_metadata(self) -> dict[str, Any]:
-        """The content of metadata.yaml; empty where there is none that can be used."""
-        if not self.path.exists():
-            raise DataError(f"{self.path} does not exist")
-        if not self.path.is_dir():
-            return {}
-        path = self.path / "metadata.yaml"
-        if not path.is_file():
-            if not _storage_files(self.path):
-                raise DataError(f"{self.path} is no readable rosbag2: no metadata.yaml, no storage")
-            self.warnings.append(
-                f"{self.path} has no metadata.yaml; its files are read as they are"
-            )
-            return {}
-        try:
-            with path.open(encoding="utf-8") as stream:
-                content = yaml.safe_load(stream.read(_MAX_METADATA_BYTES))
-            metadata = content["rosbag2_bagfile_information"]
-            if not isinstance(metadata, dict):
-                raise TypeError(type(metadata).__name__)
-        except (ValueError, yaml.YAMLError, TypeError, KeyError, RecursionError):
-            if not _storage_files(self.path):
-                raise DataError(f"{path} is no rosbag2 metadata, and there is no storage") from None
-            self.warnings.append(f"{path} is no rosbag2 metadata; the files are read as they are")
-            return {}
-        mode = str(metadata.get("compression_mode") or "none").lower()
-        kind = metadata.get("compression_format")
-        if mode != "none" and kind not in ("zstd", "lz4"):
-            raise DataError(f"{path}: compression {kind!r} is not supported; zstd and lz4 are")
-        return metadata
-
-    def _find_files(self, metadata: dict[str, Any]) -> list[Path]:
-        if not self.path.is_dir():
-            return [self.path]
-        names = metadata.get("relative_file_paths")
-        there = _storage_files(self.path)
-        if not isinstance(names, list) or not names:
-            if not there:
-                raise DataError(f"{self.path} is no readable rosbag2: it names and has no storage")
-            if metadata:
-                self.warnings.append(f"{self.path}/metadata.yaml names no file; all are read")
-            return there
-        # Old versions wrote the path from where the recorder was started.
-        named = [self.path / PurePath(str(name)).name for name in names]
-        self.warnings += [
-            f"{file} is left out: metadata.yaml does not name it"
-            for file in there
-            if file not in named and not any(file.name in n.name for n in named)
-        ]
-        return named
-
     def _open_file(self, path: Path, stack: ExitStack) -> None:
         """Opens a storage file; one of several that cannot be opened is a loss, no more."""
         try:
-            file = self._storage_file(path, path, stack)
+            file = open_storage(path, path, stack)
         except DataError as error:
             self.losses.append(str(error))
             return
@@ -279,42 +218,6 @@ class BagReader:
         self._files.append(file)
         self.losses += file.losses
         self.warnings += file.warnings
-
-    def _storage_file(self, path: Path, shown: Path, stack: ExitStack) -> StorageFile:
-        """Opens a file as what its first bytes say it is, whatever its name and metadata say."""
-        if not path.is_file():
-            raise DataError(f"{shown} is missing")
-        with path.open("rb") as stream:
-            head = stream.read(64)
-        if head.startswith(mcap_file.MAGIC):
-            return mcap_file.McapFile(path, shown)
-        if head.startswith(sqlite_file.MAGIC):
-            return sqlite_file.SqliteFile(path, shown)
-        if head.startswith((ZSTD_MAGIC, LZ4_MAGIC)) and path == shown:
-            return self._storage_file(_unpacked_file(path, stack), shown, stack)
-        raise DataError(f"{shown} is no rosbag2 storage: {_what_it_is(head)}")
-
-    def _promises(self, metadata: dict[str, Any]) -> tuple[Counter[str], dict[str, str]]:
-        """Messages by topic and encoding by topic, as the metadata have them."""
-        promised: Counter[str] = Counter()
-        encodings: dict[str, str] = {}
-        try:
-            for entry in metadata.get("topics_with_message_count") or ():
-                topic = str(entry["topic_metadata"]["name"])
-                promised[topic] += int(entry["message_count"])
-                encodings[topic] = str(entry["topic_metadata"].get("serialization_format") or "cdr")
-            total = int(metadata.get("message_count", promised.total()))
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{self.path}/metadata.yaml is damaged: what it says of the topics cannot be read"
-                f" ({type(error).__name__}: {error}); without that file the storage is read alone"
-            ) from None
-        if total != promised.total():
-            self.warnings.append(
-                f"{self.path}: metadata.yaml promises {total} messages in all, by topic"
-                f" {promised.total()}"
-            )
-        return promised, encodings
 
     def _collect_topics(self, encodings: dict[str, str]) -> None:
         """Lists the topics that can be read, and says why others are left out."""
@@ -375,43 +278,6 @@ def _unpacked(data: bytes) -> bytes:
     if not is_whole:
         raise DataError("the compressed data are cut off")
     return unpacked
-
-
-def _unpacked_file(path: Path, stack: ExitStack) -> Path:
-    """Unpacks a file to a place of its own.
-
-    Raises:
-        DataError: It is garbled or cut off, or there is no room.
-    """
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="eloss_bag_"))
-    name = path.stem if path.suffix in _COMPRESSED_SUFFIXES else path.name
-    decompress_file(path, Path(folder, name))
-    return Path(folder, name)
-
-
-def _what_it_is(head: bytes) -> str:
-    if not head:
-        return "it is empty"
-    if head.startswith(b"#ROSBAG"):
-        return "it is a ROS 1 bag; `rosbags-convert` makes a rosbag2 of it"
-    if head.startswith(b"version https://git-lfs"):
-        return "it only points to a file in Git LFS; `git lfs pull` gets it"
-    return f"it begins with {head[:8]!r}"
-
-
-def _is_storage_name(path: Path) -> bool:
-    name = path.name
-    for suffix in _COMPRESSED_SUFFIXES:
-        name = name.removesuffix(suffix)
-    return path.is_file() and name.endswith(_SUFFIXES)
-
-
-def _storage_files(folder: Path) -> list[Path]:
-    """The storage files of a folder, in the order of their numbers: bag_2 before bag_10."""
-    return sorted(
-        (file for file in folder.iterdir() if _is_storage_name(file)),
-        key=lambda file: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", file.name)],
-    )
 
 
 def _first_qos(profiles: str) -> Qos | None:

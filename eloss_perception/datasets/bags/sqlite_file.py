@@ -27,7 +27,7 @@ MAGIC = b"SQLite format 3\x00"
 
 # What a recorder that was killed leaves beside its file: messages, or the way back to a whole file.
 _JOURNALS = ("-wal", "-journal")
-_LOOK_EVERY = 1000  # rows between two looks for Ctrl-C
+_ROWS_PER_CHECK = 1000  # for Ctrl-C
 
 
 class SqliteFile(StorageFile):
@@ -143,7 +143,7 @@ class SqliteFile(StorageFile):
         try:
             for row, channel, stamp_ns, data in cursor.execute(query):
                 done += 1
-                if done % _LOOK_EVERY == 0:
+                if done % _ROWS_PER_CHECK == 0:
                     check_interrupt()
                 place = f"{self.path}, row {row}"
                 if isinstance(data, bytes) and isinstance(stamp_ns, int):

@@ -67,7 +67,7 @@ class StorageFile(ABC):
         counts: Messages of each channel that the file holds.
         start_ns, end_ns: Times of the first and the last message; `NEVER_NS` and 0 without any.
         losses: What the file is known to have lost, one line each.
-        warnings: What is odd about it, though nothing is lost.
+        warnings: What is irregular about it, though nothing is lost.
     """
 
     def __init__(self, path: Path) -> None:

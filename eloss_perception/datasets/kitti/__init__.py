@@ -7,7 +7,7 @@ from eloss_perception.datasets.kitti.calibration import (
     Calibration,
     camera_view_mask,
 )
-from eloss_perception.datasets.kitti.check import check_split
+from eloss_perception.datasets.kitti.check import check_split, refuse_shared_frames
 from eloss_perception.datasets.kitti.convert import (
     boxes_to_kitti,
     camera_boxes,
@@ -23,11 +23,8 @@ from eloss_perception.datasets.kitti.dataset import (
     write_image_set,
     write_kitti_frame,
 )
-from eloss_perception.datasets.kitti.images import read_calibration
-from eloss_perception.datasets.kitti.labels import read_labels, write_labels
-from eloss_perception.datasets.kitti.layout import find_layout, read_image_set
-from eloss_perception.datasets.kitti.leaks import refuse_shared_frames
-from eloss_perception.datasets.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.labels import KittiObject, read_labels, write_labels
+from eloss_perception.datasets.kitti.layout import find_layout, read_calibration, read_image_set
 
 __all__ = [
     "DEFAULT_IMAGE_SIZE",

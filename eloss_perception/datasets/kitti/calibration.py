@@ -15,14 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eloss_perception.datasets.kitti.objects import parse_number, reason
+from eloss_perception.datasets.kitti.labels import parse_number, read_lines
 from eloss_perception.errors import DataError
 
 # Width and height [px] of the rectified images of drive day 2011_09_26, most of the object set.
 DEFAULT_IMAGE_SIZE = (1242, 375)
-
-# Rectified image size by focal length [px]: one camera setting a day of the KITTI recordings, and
-# the simulator's.
+# Rectified image size by focal length [px] on each day of the KITTI recordings; the simulator's.
 _IMAGE_SIZE_BY_FOCAL_LENGTH = (
     (720.0, (1242, 375)),
     (721.5377, (1242, 375)),
@@ -34,16 +32,12 @@ _IMAGE_SIZE_BY_FOCAL_LENGTH = (
 
 # Farther [px] from the middle of the image than KITTI's principal points are: another camera.
 _MAX_OFF_CENTRE = (62.0, 38.0)
-
 # No camera has a shorter focal length [px]; the identity and zeros that stand for none do.
 _MIN_FOCAL_LENGTH = 10.0
-
-# Within this share of the image [0.1, 0.9] a camera's principal point lies, cropped or not.
+# Share of the image along its edges in which no camera's principal point lies, cropped or not.
 _PRINCIPAL_POINT_MARGIN = 0.1
-
 # A LiDAR and a camera on one vehicle are not farther apart [m].
 _MAX_TRANSLATION = 100.0
-
 # What a matrix of rounded numbers may differ from a rotation by, and the least cosine between the
 # camera's and the LiDAR's down axes with which boxes can stand upright in both frames.
 _ROTATION_TOLERANCE, _MIN_UPRIGHT = 0.02, 0.1
@@ -74,8 +68,8 @@ class Calibration:
         size_source: Where the image size comes from, in words.
 
     Raises:
-        DataError: If a matrix has another shape or is not finite, the transform is not rigid, does
-            not turn the LiDAR's axes into a camera's, or the image does not fit P2.
+        DataError: If a matrix is malformed, the transform is not rigid, does not turn the LiDAR's
+            axes into a camera's, or the image does not fit P2.
     """
 
     p2: NDArray[np.float64]
@@ -95,8 +89,7 @@ class Calibration:
 
     def _check_transform(self) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
-            matrix = self.lidar_to_camera_matrix
-            rotation = matrix[:3, :3]
+            rotation = (matrix := self.lidar_to_camera_matrix)[:3, :3]
             off = np.abs(rotation @ rotation.T - np.eye(3)).max()
         if not off < _ROTATION_TOLERANCE or np.linalg.det(rotation) < 0.0:
             raise DataError(
@@ -131,32 +124,28 @@ class Calibration:
         for axis, size in enumerate(self.image_size):
             centre = self._principal_point[axis]
             if not _PRINCIPAL_POINT_MARGIN <= centre / size <= 1.0 - _PRINCIPAL_POINT_MARGIN:
+                width, height = self.image_size
+                x, y = self._principal_point
                 raise DataError(
-                    f"calibration: the image has {self.image_size[0]} x {self.image_size[1]} px, "
-                    f"the principal point of P2 is ({self._principal_point[0]:.0f}, "
-                    f"{self._principal_point[1]:.0f}): give the images that P2 belongs to, or none"
+                    f"calibration: the image has {width} x {height} px, the principal point of P2 "
+                    f"is ({x:.0f}, {y:.0f}): give the images that P2 belongs to, or none"
                 )
 
     @classmethod
     def from_file(cls, path: str | Path) -> Calibration:
-        """Read a calibration file of the object set or of the tracking set.
+        """Reads a calibration file of the object set or of the tracking set.
 
         Raises:
             DataError: If the file is missing, or a matrix is missing or malformed.
         """
         path = Path(path)
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot read the calibration: {reason(error)}") from error
         rows: dict[str, tuple[int, list[str]]] = {}
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(read_lines(path, "calibration"), start=1):
             if tokens := line.split():
                 rows[tokens[0].rstrip(":")] = (number, tokens[1:])
         matrices = {}
         for name, (keys, shape) in _KEYS.items():
-            found = [rows[key] for key in keys if key in rows]
-            if not found:
+            if not (found := [rows[key] for key in keys if key in rows]):
                 raise DataError(f"{path}: no line {' or '.join(keys)}; {_NO_CAMERA}")
             number, tokens = found[0]
             expected = shape[0] * shape[1]
@@ -175,10 +164,10 @@ class Calibration:
 
     @classmethod
     def synthetic(cls) -> Calibration:
-        """Return the calibration of the simulator's camera.
+        """Returns the calibration of the simulator's camera.
 
-        A level pinhole camera looking along +x, 0.27 m ahead of and 0.08 m below the LiDAR, whose
-        1242 x 375 px image spans 81.5 degrees: round numbers near those of a KITTI recording.
+        A level pinhole camera that looks along +x, 0.27 m ahead of and 0.08 m below the LiDAR, and
+        spans 81.5 degrees: round numbers near those of a KITTI recording.
         """
         return cls(
             p2=np.array([[720.0, 0.0, 621.0, 0.0], [0.0, 720.0, 175.0, 0.0], [0.0, 0.0, 1.0, 0.0]]),
@@ -189,22 +178,14 @@ class Calibration:
         )
 
     def to_text(self) -> str:
-        """Return the calibration as a file of the object set, which `from_file` reads back."""
-        identity = np.eye(3, 4)
-        matrices = {
-            "P0": self.p2,
-            "P1": self.p2,
-            "P2": self.p2,
-            "P3": self.p2,
-            "R0_rect": self.r0_rect,
-            "Tr_velo_to_cam": self.tr_velo_to_cam,
-            "Tr_imu_to_velo": identity,
-        }
-        lines = [
-            f"{key}: " + " ".join(f"{value:.12e}" for value in matrix.ravel())
+        """Returns the calibration as a file of the object set, which `from_file` reads back."""
+        cameras = {f"P{number}": self.p2 for number in range(4)}
+        rest = {"R0_rect": self.r0_rect, "Tr_velo_to_cam": self.tr_velo_to_cam}
+        matrices = {**cameras, **rest, "Tr_imu_to_velo": np.eye(3, 4)}
+        return "".join(
+            f"{key}: " + " ".join(f"{value:.12e}" for value in matrix.ravel()) + "\n"
             for key, matrix in matrices.items()
-        ]
-        return "\n".join(lines) + "\n"
+        )
 
     @property
     def lidar_to_camera_matrix(self) -> NDArray[np.float64]:
@@ -215,10 +196,7 @@ class Calibration:
 
     @property
     def has_camera(self) -> bool:
-        """Whether there is an image: not where P2 is the identity or zero, as LiDAR-only sets do.
-
-        Without one nothing is cropped, and every box is in view.
-        """
+        """Whether there is an image; in LiDAR-only sets P2 is the identity or zero."""
         return bool(min(self.p2[0, 0], self.p2[1, 1]) >= _MIN_FOCAL_LENGTH)
 
     @property
@@ -235,11 +213,7 @@ class Calibration:
         return f"camera image of {width} x {height} px ({self.size_source})"
 
     def with_image_size(self, image_size: tuple[int, int], source: str) -> Calibration:
-        """Return the calibration with another size of image.
-
-        Raises:
-            DataError: If the principal point is not inside the image.
-        """
+        """Returns the calibration with another size of image, which is checked against P2."""
         return replace(self, image_size=image_size, size_source=source)
 
     @property
@@ -249,12 +223,9 @@ class Calibration:
     @property
     def _known_image_size(self) -> tuple[int, int] | None:
         for focal_length, size in _IMAGE_SIZE_BY_FOCAL_LENGTH:
-            if math.isclose(float(self.p2[0, 0]), focal_length, abs_tol=0.01) and all(
-                abs(centre - 0.5 * extent) < limit
-                for centre, extent, limit in zip(
-                    self._principal_point, size, _MAX_OFF_CENTRE, strict=True
-                )
-            ):
+            off_centre = np.abs(np.subtract(self._principal_point, 0.5 * np.array(size)))
+            is_near = math.isclose(float(self.p2[0, 0]), focal_length, abs_tol=0.01)
+            if is_near and (off_centre < _MAX_OFF_CENTRE).all():
                 return size
         return None
 
@@ -267,16 +238,15 @@ class Calibration:
         return width, height
 
     def lidar_to_camera(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Move (N, 3 or more) LiDAR points [m] to (N, 3) float64 in the rectified camera frame."""
+        """Moves (N, 3 or more) LiDAR points [m] to (N, 3) float64 in the rectified camera frame."""
         return _transform(points, self.lidar_to_camera_matrix)
 
     def camera_to_lidar(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Move (N, 3) rectified camera points [m] to (N, 3) float64 in the LiDAR frame."""
-        inverse = np.linalg.inv(self.lidar_to_camera_matrix).astype(np.float64)
-        return _transform(points, inverse)
+        """Moves (N, 3) rectified camera points [m] to (N, 3) float64 in the LiDAR frame."""
+        return _transform(points, np.linalg.inv(self.lidar_to_camera_matrix).astype(np.float64))
 
     def camera_to_image(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Project points of the rectified camera frame; see `lidar_to_image`."""
+        """Projects points of the rectified camera frame; see `lidar_to_image`."""
         camera = np.asarray(points, dtype=np.float64)
         projected = camera @ self.p2[:, :3].T + self.p2[:, 3]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -284,14 +254,13 @@ class Calibration:
         return uv, camera[:, 2].copy()
 
     def lidar_to_image(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Project LiDAR points into the left colour image.
+        """Projects LiDAR points into the left colour image.
 
         Args:
             points: (N, 3 or more) x, y, z [m], LiDAR frame.
 
         Returns:
-            (N, 2) float64 u, v [px] and (N,) float64 depth [m], the camera frame's z. A pixel means
-            something only where the depth is positive.
+            (N, 2) float64 u, v [px], valid where the depth is positive, and (N,) float64 depth [m].
         """
         return self.camera_to_image(self.lidar_to_camera(points))
 
@@ -299,14 +268,13 @@ class Calibration:
 def camera_view_mask(
     points: ArrayLike, calibration: Calibration, image_size: tuple[int, int] | None = None
 ) -> NDArray[np.bool_]:
-    """Return which points the camera sees: 0 < u < width, 0 < v < height and depth > 0.
+    """Returns which points the camera sees: 0 < u < width, 0 < v < height and depth > 0.
 
-    KITTI labels exist in this part of a scan only; detectors are trained and evaluated on it. All
-    points are in view where there is no camera.
+    KITTI labels exist in this part of a scan only; detectors are trained and evaluated on it.
 
     Args:
         points: (N, 3 or more) x, y, z [m], LiDAR frame; a non-finite point is not seen.
-        calibration: The frame's calibration.
+        calibration: The frame's; without a camera all points are in view.
         image_size: Width and height [px]; without it the calibration's.
 
     Returns:
@@ -322,12 +290,11 @@ def camera_view_mask(
 
 
 def _transform(points: ArrayLike, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Apply a (4, 4) rigid transform to the first three columns of (N, >= 3) points."""
+    """Applies a (4, 4) rigid transform to the first three columns of (N, >= 3) points."""
     array = np.asarray(points)
     if array.ndim != 2 or array.shape[1] < 3:
         raise ValueError(f"points have the shape {array.shape}, must be (N, 3) or wider")
     xyz = array[:, :3].astype(np.float64)
     # A point beyond range is a value of the sensor (REP-117), not a fault of this arithmetic.
     with np.errstate(invalid="ignore"):
-        moved: NDArray[np.float64] = xyz @ matrix[:3, :3].T + matrix[:3, 3]
-    return moved
+        return np.asarray(xyz @ matrix[:3, :3].T + matrix[:3, 3])

@@ -17,8 +17,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eloss_perception.datasets.kitti.calibration import Calibration
-from eloss_perception.datasets.kitti.objects import KittiObject
-from eloss_perception.detection.boxes import CLASS_NAMES, IGNORED, Boxes3D, corners_3d, wrap_angle
+from eloss_perception.datasets.kitti.labels import KittiObject
+from eloss_perception.detection.boxes import (
+    BOX_EDGES,
+    CLASS_NAMES,
+    IGNORED,
+    Boxes3D,
+    corners_3d,
+    wrap_angle,
+)
 from eloss_perception.errors import DataError, printable
 
 # Nearer than this [m] an edge is cut before projection: the image plane's own depth has no image.
@@ -33,10 +40,7 @@ _NO_BBOX2D = (-1.0, -1.0, -1.0, -1.0)
 # A label's 2D box that overlaps its projected 3D box less is a placeholder.
 _MIN_LABEL_OVERLAP = 0.05
 
-# The twelve edges between the corners of `corners_3d`.
-_EDGES = np.array(
-    [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7)]
-)
+_EDGES = np.array(BOX_EDGES)
 
 
 def boxes_to_kitti(
@@ -48,7 +52,7 @@ def boxes_to_kitti(
     occlusion: Sequence[int] | None = None,
     keep_unseen: bool = False,
 ) -> list[KittiObject]:
-    """Return boxes as KITTI objects, leaving out those the image does not show.
+    """Returns boxes as KITTI objects, leaving out those the image does not show.
 
     The 2D box encloses the projected corners, clipped to the image; truncation is the share of its
     area that the clipping removed. Without a camera nothing is left out, and the 2D box is -1.
@@ -106,7 +110,7 @@ def boxes_to_kitti(
 
 
 def kitti_to_boxes(objects: Sequence[KittiObject], calibration: Calibration) -> NDArray[np.float32]:
-    """Return the boxes of KITTI objects in the LiDAR frame.
+    """Returns the boxes of KITTI objects in the LiDAR frame.
 
     Args:
         objects: N labels or results, each with a 3D box: `DontCare` regions left out.
@@ -144,7 +148,7 @@ def labelled_boxes(
     calibration: Calibration,
     class_names: Sequence[str] = CLASS_NAMES,
 ) -> Boxes3D:
-    """Return the objects of a frame that have a 3D box, with class labels.
+    """Returns the objects of a frame that have a 3D box, with class labels.
 
     Args:
         objects: Labels (score 1) or results.
@@ -172,7 +176,7 @@ def labelled_boxes(
 
 
 def complete_bbox2d(objects: Sequence[KittiObject], calibration: Calibration) -> list[KittiObject]:
-    """Return labels with the projection of their 3D box in place of a 2D box that is none.
+    """Returns labels with the projection of their 3D box in place of a 2D box that is none.
 
     Sets that were labelled in the scan alone have zeros, -1 or the same placeholder everywhere. An
     object that the image does not show gets no 2D box, so that it counts at no difficulty. Nothing
@@ -194,7 +198,7 @@ def complete_bbox2d(objects: Sequence[KittiObject], calibration: Calibration) ->
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    """Return the IoU of two 2D boxes."""
+    """Returns the IoU of two 2D boxes."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0.0 or height <= 0.0:
@@ -204,10 +208,10 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 def camera_boxes(objects: Sequence[KittiObject]) -> NDArray[np.float64]:
-    """Return objects as boxes of the camera frame with its axes renamed forward, left, up.
+    """Returns objects as boxes of the camera frame with its axes renamed forward, left, up.
 
     The official evaluation measures overlap in the camera frame, whose ground plane is tilted
-    against the LiDAR's; this puts its boxes in the layout of `core.boxes` without turning them.
+    against the LiDAR's; this puts its boxes in the layout of `Boxes3D` without rotating them.
 
     Returns:
         (N, 7) float64; an object without a 3D box has size 0, which overlaps nothing.
@@ -223,7 +227,7 @@ def camera_boxes(objects: Sequence[KittiObject]) -> NDArray[np.float64]:
 
 
 def _yaw_to_rotation_y(yaw: NDArray[np.float64], calibration: Calibration) -> NDArray[np.float64]:
-    """Turn yaw about the LiDAR's up axis into rotation about the camera's down axis."""
+    """Turns yaw about the LiDAR's up axis into rotation about the camera's down axis."""
     plane = calibration.lidar_to_camera_matrix[np.ix_([0, 2], [0, 1])]
     heading = plane @ np.stack([np.cos(yaw), np.sin(yaw)])  # (2, N) x right, z forward
     rotation_y: NDArray[np.float64] = np.arctan2(-heading[1], heading[0])
@@ -233,7 +237,7 @@ def _yaw_to_rotation_y(yaw: NDArray[np.float64], calibration: Calibration) -> ND
 def _rotation_y_to_yaw(
     rotation_y: NDArray[np.float64], calibration: Calibration
 ) -> NDArray[np.float64]:
-    """Invert `_yaw_to_rotation_y`."""
+    """Inverts `_yaw_to_rotation_y`."""
     plane = calibration.lidar_to_camera_matrix[np.ix_([0, 2], [0, 1])]
     heading = np.linalg.solve(plane, np.stack([np.cos(rotation_y), -np.sin(rotation_y)]))  # (2, N)
     yaw: NDArray[np.float64] = np.arctan2(heading[1], heading[0])
@@ -243,7 +247,7 @@ def _rotation_y_to_yaw(
 def _image_box(
     corners: NDArray[np.float64], calibration: Calibration, image_size: tuple[int, int]
 ) -> tuple[tuple[float, float, float, float], float] | None:
-    """Return the clipped 2D box and the truncation of (8, 3) camera corners, or None if unseen."""
+    """Returns the clipped 2D box and the truncation of (8, 3) camera corners, or None if unseen."""
     if not calibration.has_camera:
         return None
     starts, ends = corners[_EDGES[:, 0]], corners[_EDGES[:, 1]]
@@ -258,12 +262,8 @@ def _image_box(
     left, top = (float(value) for value in uv.min(axis=0))
     right, bottom = (float(value) for value in uv.max(axis=0))
     # KITTI's own 2D boxes end at the last pixel.
-    clipped = (
-        max(left, 0.0),
-        max(top, 0.0),
-        min(right, image_size[0] - 1.0),
-        min(bottom, image_size[1] - 1.0),
-    )
+    last_x, last_y = image_size[0] - 1.0, image_size[1] - 1.0
+    clipped = (max(left, 0.0), max(top, 0.0), min(right, last_x), min(bottom, last_y))
     area = (right - left) * (bottom - top)
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1] or area <= 0.0:
         return None

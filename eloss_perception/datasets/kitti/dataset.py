@@ -12,31 +12,24 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.datasets.kitti.calibration import Calibration, camera_view_mask
-from eloss_perception.datasets.kitti.images import find_image, read_calibration
+from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.datasets.kitti.labels import (
     KittiObject,
     read_labels,
     read_tracking_labels,
     write_labels,
 )
-from eloss_perception.datasets.kitti.layout import FRAME_ID, find_layout, read_image_set
-from eloss_perception.datasets.kitti.objects import reason
+from eloss_perception.datasets.kitti.layout import (
+    FRAME_ID,
+    find_image,
+    find_layout,
+    read_calibration,
+    read_image_set,
+)
 from eloss_perception.detection.points import NEAREST_RETURN
 from eloss_perception.errors import DataError, printable
 from eloss_perception.files import write_file
 from eloss_perception.interrupts import check_interrupt
-
-__all__ = [
-    "KittiDataset",
-    "KittiFrames",
-    "KittiSequence",
-    "camera_view_mask",
-    "read_image_set",
-    "read_points",
-    "write_image_set",
-    "write_kitti_frame",
-]
 
 # x, y, z, reflectance as little-endian float32.
 _BYTES_PER_POINT = 16
@@ -45,7 +38,7 @@ _FRAME_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class KittiFrames(Protocol):
-    """What the object set and a tracking sequence have in common."""
+    """What the object set, a tracking sequence and simulated frames have in common."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -72,6 +65,9 @@ class KittiDataset:
             `find_layout` knows.
         split: Name of a list in `ImageSets/`, such as `val`.
 
+    Attributes:
+        ids: Names of the frames, in the order of the list.
+
     Raises:
         DataError: If a folder or the list is missing, or the list names no or no proper frame.
     """
@@ -80,23 +76,18 @@ class KittiDataset:
         self.root = Path(root)
         self.split = split
         self.layout = find_layout(self.root, split)
-        self._ids = read_image_set(self.root, split)
+        self.ids = read_image_set(self.root, split)
         self._label_extent: tuple[float, float] | None = None
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Names of the frames, in the order of the list."""
-        return self._ids
-
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def points(self, frame_id: str) -> NDArray[np.float32]:
-        """Read a scan; see `read_points`."""
+        """Reads a scan; see `read_points`."""
         return read_points(self.scan_path(frame_id))
 
     def calibration(self, frame_id: str) -> Calibration:
-        """Read a calibration and the size of its image.
+        """Reads a calibration and the size of its image.
 
         The size is that of the frame's image; without images that of KITTI's cameras, and for
         other cameras twice the principal point or what the 2D boxes of the split reach, whichever
@@ -109,31 +100,28 @@ class KittiDataset:
         return read_calibration(path, self.image_path(frame_id), self._find_label_extent)
 
     def objects(self, frame_id: str) -> list[KittiObject]:
-        """Read the labels; see `read_labels`."""
+        """Reads the labels; see `read_labels`."""
         return read_labels(self.layout.labels / f"{frame_id}.txt")
 
     def scan_path(self, frame_id: str) -> Path:
-        """Return where the scan is."""
+        """Returns where the scan is."""
         return self.layout.scans / f"{frame_id}.bin"
 
     def files(self, frame_id: str) -> tuple[Path, Path, Path]:
-        """Return the files that make a frame: scan, calibration and labels."""
-        name = f"{frame_id}.txt"
-        return (
-            self.scan_path(frame_id),
-            self.layout.calibrations / name,
-            self.layout.labels / name,
-        )
+        """Returns the files that make a frame: scan, calibration and labels."""
+        folders = (self.layout.calibrations, self.layout.labels)
+        calibration, labels = (folder / f"{frame_id}.txt" for folder in folders)
+        return self.scan_path(frame_id), calibration, labels
 
     def image_path(self, frame_id: str) -> Path | None:
-        """Return the left colour image, or None where the folder has none for this frame."""
+        """Returns the left colour image, None where there is none."""
         return find_image(self.layout.images, frame_id)
 
     def _find_label_extent(self) -> tuple[float, float]:
-        """Return the right and lower ends [px] of all 2D boxes of the split; read once."""
+        """Returns the right and lower ends [px] of all 2D boxes of the split; read once."""
         if self._label_extent is None:
             width = height = 0.0
-            for frame_id in self._ids:
+            for frame_id in self.ids:
                 check_interrupt()
                 path = self.layout.labels / f"{frame_id}.txt"
                 for item in read_labels(path) if path.is_file() else []:
@@ -149,74 +137,72 @@ class KittiSequence:
         root: The folder that holds `training/`.
         sequence: Name of the sequence, such as `0001`.
 
+    Attributes:
+        ids: Names of the frames, in order of time.
+
     Raises:
         DataError: If the scans, the calibration or the labels are missing or malformed.
     """
 
-    #: Time between two frames [ns]: the scanner turns ten times a second.
     PERIOD_NS = 100_000_000
+    """Time between two frames [ns]."""
 
     def __init__(self, root: str | Path, sequence: str) -> None:
         self.root = Path(root)
         self.sequence = sequence
         self._folder = self.root / "training"
         scans = self._folder / "velodyne" / sequence
-        self._ids = tuple(sorted(path.stem for path in scans.glob("*.bin")))
-        if not self._ids:
+        self.ids = tuple(sorted(path.stem for path in scans.glob("*.bin")))
+        if not self.ids:
             raise DataError(f"{scans}: no scans; expected files such as 000000.bin")
-        for frame_id in self._ids:
+        for frame_id in self.ids:
             if not _FRAME_NUMBER.fullmatch(frame_id):
                 raise DataError(
                     f"{scans}: {printable(frame_id)}.bin: a scan is named by its frame number"
                 )
         self._labels = read_tracking_labels(self._folder / "label_02" / f"{sequence}.txt")
-        images = (self.image_path(frame_id) for frame_id in self._ids)
+        images = (self.image_path(frame_id) for frame_id in self.ids)
         self._calibration = read_calibration(
             self._folder / "calib" / f"{sequence}.txt",
             next((path for path in images if path is not None), None),
             self._find_label_extent,
         )
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Names of the frames, in order of time."""
-        return self._ids
-
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def points(self, frame_id: str) -> NDArray[np.float32]:
-        """Read a scan; see `read_points`."""
+        """Reads a scan; see `read_points`."""
         return read_points(self.scan_path(frame_id))
 
     def scan_path(self, frame_id: str) -> Path:
-        """Return where the scan is."""
+        """Returns where the scan is."""
         return self._folder / "velodyne" / self.sequence / f"{frame_id}.bin"
 
     def calibration(self, frame_id: str = "") -> Calibration:
-        """Return the sequence's calibration, the same for every frame."""
+        """Returns the sequence's calibration, the same for every frame."""
         return self._calibration
 
     def objects(self, frame_id: str) -> list[KittiObject]:
-        """Return the labels of a frame."""
+        """Returns the labels of a frame."""
         return [item for _, item in self._labels.get(int(frame_id), [])]
 
     def track_ids(self, frame_id: str) -> list[int]:
-        """Return the track number of each of `objects`; -1 for a `DontCare` region."""
+        """Returns the track number of each of `objects`; -1 for a `DontCare` region."""
         return [track for track, _ in self._labels.get(int(frame_id), [])]
 
     def image_path(self, frame_id: str) -> Path | None:
-        """Return the left colour image, or None where the folder has none for this frame."""
+        """Returns the left colour image, None where there is none."""
         return find_image(self._folder / "image_02" / self.sequence, frame_id)
 
     def _find_label_extent(self) -> tuple[float, float]:
-        """Return the right and lower ends [px] of all 2D boxes."""
+        """Returns the right and lower ends [px] of all 2D boxes."""
         boxes = [item.bbox2d for items in self._labels.values() for _, item in items]
         return max((b[2] for b in boxes), default=0.0), max((b[3] for b in boxes), default=0.0)
 
 
 def read_points(path: str | Path) -> NDArray[np.float32]:
-    """Read the returns of a KITTI scan.
+    """Reads the returns of a KITTI scan.
 
     Returns:
         (N, 4) float32 x, y, z [m], LiDAR frame, and reflectance [0, 1].
@@ -228,12 +214,12 @@ def read_points(path: str | Path) -> NDArray[np.float32]:
 
 
 def read_records(path: str | Path) -> NDArray[np.float32]:
-    """Read a KITTI scan as the file holds it; see `read_points`."""
+    """Reads a KITTI scan as the file holds it; see `read_points`."""
     path = Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot read the scan: {reason(error)}") from error
+        raise DataError(f"{path}: cannot read the scan: {error.strerror}") from error
     if len(content) % _BYTES_PER_POINT:
         raise DataError(
             f"{path}: {len(content)} bytes is no multiple of {_BYTES_PER_POINT} "
@@ -243,7 +229,7 @@ def read_records(path: str | Path) -> NDArray[np.float32]:
 
 
 def without_no_returns(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Leave out points nearer than `NEAREST_RETURN`, as exporters write what had no return.
+    """Leaves out points nearer than `NEAREST_RETURN`, as exporters write what had no return.
 
     The node takes them for such, and so must whatever trains, calibrates or evaluates for it.
     KITTI's own scans have none.
@@ -264,7 +250,7 @@ def write_kitti_frame(
     objects: Sequence[KittiObject],
     calibration: Calibration,
 ) -> None:
-    """Write one frame below `root/training` in the layout of the object set.
+    """Writes one frame below `root/training` in the layout of the object set.
 
     Args:
         root: Becomes the folder that holds `training/`; `write_image_set` completes it.
@@ -289,7 +275,7 @@ def write_kitti_frame(
 
 
 def write_image_set(root: str | Path, split: str, ids: Iterable[str]) -> None:
-    """Write the list of frames of a split.
+    """Writes the list of frames of a split.
 
     Raises:
         DataError: If the file cannot be written.

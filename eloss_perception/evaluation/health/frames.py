@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames, KittiSequence
-from eloss_perception.datasets.kitti.objects import KittiObject
+from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.errors import DataError
 from eloss_perception.simulation.drive import kitti_labels, simulate_drive, simulate_scan
 from eloss_perception.simulation.lidar import SimulatedScan

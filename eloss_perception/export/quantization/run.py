@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.datasets.kitti.check import check_split, require_objects
+from eloss_perception.datasets.kitti.check import check_split, refuse_shared_frames, require_objects
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
-from eloss_perception.datasets.kitti.leaks import refuse_shared_frames
 from eloss_perception.errors import BundleError, DataError
 from eloss_perception.export.quantization.comparison import (
     Comparison,

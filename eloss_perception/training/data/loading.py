@@ -16,9 +16,8 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
-from eloss_perception.datasets.kitti.check import check_split, require_objects
+from eloss_perception.datasets.kitti.check import check_split, refuse_shared_frames, require_objects
 from eloss_perception.datasets.kitti.dataset import KittiDataset
-from eloss_perception.datasets.kitti.leaks import refuse_shared_frames
 from eloss_perception.detection.pillars import NUM_PILLAR_FEATURES, NUM_POINT_FEATURES
 from eloss_perception.errors import ConfigError, DataError, ElossError
 from eloss_perception.files import write_file
