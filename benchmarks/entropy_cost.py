@@ -40,7 +40,7 @@ from torch import nn
 
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.pillars import Pillars, pillarize
-from eloss_perception.export.folding import fold_batch_norm
+from eloss_perception.export.onnx import fold_batch_norm
 from eloss_perception.export.onnx_graph import write_onnx
 from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.network.entropy_loss import EntropyLoss, EntropyLossConfig

@@ -15,8 +15,7 @@ from health_reference_factory import make_reference
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.pillars import Pillars, pillarize
 from eloss_perception.export.onnx import export_network
-from eloss_perception.export.onnx_graph import network_inputs
-from eloss_perception.network.network import NetworkConfig, PillarNetwork
+from eloss_perception.network.network import NetworkConfig, PillarNetwork, network_inputs
 from eloss_perception.runtime.bundle import (
     FORMAT_VERSION,
     BundleFacts,

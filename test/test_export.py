@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("torch", reason="export needs torch")
 
 import onnx
+import onnx_ir
 import onnxruntime
 import torch
 
@@ -22,12 +23,10 @@ from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.heads import KITTI_ANCHORS, AnchorHead
 from eloss_perception.detection.pillars import Pillars, pillarize
 from eloss_perception.errors import BackendError, BundleError, ConfigError
-from eloss_perception.export import onnx_graph, parity
-from eloss_perception.export.folding import fold_batch_norm
-from eloss_perception.export.onnx import _on_range, export_network
-from eloss_perception.export.onnx_graph import network_inputs
-from eloss_perception.export.parity import check_half_range, check_parity
-from eloss_perception.network.network import NetworkConfig, PillarNetwork
+from eloss_perception.export import onnx_graph
+from eloss_perception.export.onnx import _on_range, export_network, fold_batch_norm
+from eloss_perception.export.onnx_graph import check_half_range, check_parity
+from eloss_perception.network.network import NetworkConfig, PillarNetwork, network_inputs
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.backends.onnxruntime_cpu import session_options
@@ -54,7 +53,9 @@ def test_equal_constants_are_stored_once() -> None:
     ]
     graph = onnx.helper.make_graph(nodes, "g", [], [], constants)
     model = onnx.helper.make_model(graph)
-    onnx_graph._share_equal_constants(model)
+    cleaned = onnx_ir.from_proto(model)
+    onnx_graph.clean(cleaned)
+    model = onnx_ir.to_proto(cleaned)
     assert [c.name for c in model.graph.initializer] == ["a", "c", "d"]
     assert [list(node.input) for node in model.graph.node] == [["a", "a"], ["c", "d"]]
 
@@ -176,11 +177,11 @@ def test_boxes_are_compared_as_sets() -> None:
     swapped = Boxes3D(boxes[::-1].copy(), both.scores, both.labels)
     one = Boxes3D(boxes[:1], both.scores[:1], both.labels[:1])
     other_class = Boxes3D(boxes, both.scores, np.ones(2, np.int64))
-    assert parity._contains(both, swapped) and parity._contains(swapped, both)
-    assert parity._contains(both, one) and not parity._contains(one, both)
-    assert not parity._contains(both, other_class)
+    assert onnx_graph._contains(both, swapped) and onnx_graph._contains(swapped, both)
+    assert onnx_graph._contains(both, one) and not onnx_graph._contains(one, both)
+    assert not onnx_graph._contains(both, other_class)
     at_the_threshold = Boxes3D(boxes, np.array([0.9, 0.1005], np.float32), both.labels)
-    assert parity._contains(one, at_the_threshold)
+    assert onnx_graph._contains(one, at_the_threshold)
 
 
 @pytest.mark.parametrize(
@@ -208,10 +209,10 @@ def test_operators_that_tensorrt_lacks_are_refused(
     )
     model = onnx.helper.make_model(graph)
     if message is None:
-        onnx_graph._check_operators(model)
+        onnx_graph.check_operators(model)
     else:
         with pytest.raises(BundleError, match=f"TensorRT 10.3 refuses.*{message}"):
-            onnx_graph._check_operators(model)
+            onnx_graph.check_operators(model)
 
 
 @pytest.mark.parametrize(

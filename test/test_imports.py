@@ -69,7 +69,7 @@ EXTERNAL = {
     "evaluation": {"numpy", "pydantic", "yaml"},
     "calibration": {"numpy", "onnx"},
     "training": {"numpy", "pydantic", "tensorboard", "torch", "tqdm", "yaml"},
-    "export": {"numpy", "onnx", "onnxruntime", "onnxscript", "pydantic", "torch", "yaml"},
+    "export": {"numpy", "onnx", "onnx_ir", "onnxruntime", "pydantic", "torch", "yaml"},
     "plots": {"PIL", "matplotlib", "numpy"},
     "replay": {
         *("PIL", "lifecycle_msgs", "numpy", "rclpy", "rosbags", "rosgraph_msgs", "std_srvs"),

@@ -15,7 +15,7 @@ import torch
 
 from eloss_perception.detection.heads import KITTI_ANCHORS, AnchorHead, CenterHead
 from eloss_perception.errors import ConfigError
-from eloss_perception.export.folding import fold_batch_norm, round_weights_to_half
+from eloss_perception.export.onnx import fold_batch_norm, round_weights_to_half
 from eloss_perception.network.network import (
     POINTPILLARS,
     NetworkConfig,

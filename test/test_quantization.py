@@ -19,12 +19,10 @@ from quantization_factory import pillars, street, write_small_bundle
 
 from eloss_perception.errors import BundleError, ConfigError
 from eloss_perception.export.quantization import writer as writer_module
-from eloss_perception.export.quantization.graph import Graph
-from eloss_perception.export.quantization.half import to_half
-from eloss_perception.export.quantization.ranges import Histogram
-from eloss_perception.export.quantization.rewrites import split_points, split_upsampling
-from eloss_perception.export.quantization.settings import QuantizationSettings
-from eloss_perception.export.quantization.writer import NetworkWriter
+from eloss_perception.export.quantization.activations import Histogram
+from eloss_perception.export.quantization.graph import Graph, split_points, split_upsampling
+from eloss_perception.export.quantization.precision import to_half
+from eloss_perception.export.quantization.writer import NetworkWriter, QuantizationSettings
 from eloss_perception.runtime.bundle import Bundle
 
 OUTPUTS = ["class_logits", "box_regression", "layer_entropy", "layer_log_rms"]
@@ -236,12 +234,12 @@ def test_a_far_value_is_cut_off_for_finer_steps() -> None:
 
 def test_half_stored_weights_are_read_as_float(bundle: Bundle, tmp_path: Path) -> None:
     model = onnx.load(str(bundle.onnx_path))
-    from eloss_perception.export.onnx_graph import _store_in_half
+    from eloss_perception.export.onnx_graph import store_in_half
 
     weight = next(c for c in model.graph.initializer if c.name == "stages.0.1.0.weight")
     rounded = numpy_helper.to_array(weight).astype(np.float16).astype(np.float32)
     weight.CopyFrom(numpy_helper.from_array(rounded, weight.name))
-    _store_in_half(model)
+    store_in_half(model)
     onnx.save(model, str(tmp_path / "half.onnx"))
     graph = Graph(tmp_path / "half.onnx")
     assert graph.constants["stages.0.1.0.weight"].dtype == np.float32

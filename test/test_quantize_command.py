@@ -21,11 +21,15 @@ from street_factory import write_kitti_root
 
 from eloss_perception.cli import quantize as command
 from eloss_perception.errors import BundleError, ConfigError, DataError
-from eloss_perception.export.quantization import run as run_module
-from eloss_perception.export.quantization.comparison import Comparison, Measured, compare
-from eloss_perception.export.quantization.health import move_to_quantized
-from eloss_perception.export.quantization.run import Data, quantize_bundle, refusal_of
-from eloss_perception.export.quantization.settings import QuantizationSettings
+from eloss_perception.export.quantization import quantize as run_module
+from eloss_perception.export.quantization.acceptance import (
+    Comparison,
+    Measured,
+    compare,
+    move_to_quantized,
+)
+from eloss_perception.export.quantization.quantize import Data, quantize_bundle, refusal_of
+from eloss_perception.export.quantization.writer import QuantizationSettings
 from eloss_perception.health.readings import check_of
 from eloss_perception.runtime.bundle import Bundle
 

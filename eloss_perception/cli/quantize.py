@@ -22,7 +22,7 @@ from eloss_perception.cli.terminal import format_table, progress_bar, say
 from eloss_perception.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eloss_perception.export.quantization.run import Quantized
+    from eloss_perception.export.quantization.quantize import Quantized
     from eloss_perception.export.quantization.writer import Progress
 
 
@@ -102,8 +102,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Quantize and say what it cost and gained."""
-    from eloss_perception.export.quantization.run import Data, quantize_bundle
-    from eloss_perception.export.quantization.settings import QuantizationSettings
+    from eloss_perception.export.quantization.quantize import Data, quantize_bundle
+    from eloss_perception.export.quantization.writer import QuantizationSettings
 
     if args.data is None and (args.split or args.val_split):
         raise ConfigError("--split and --val-split go with --data only")

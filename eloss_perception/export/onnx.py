@@ -1,22 +1,28 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint to bundle: ONNX export, verified against the network that it came from."""
+"""Checkpoint to bundle: batch norms folded, exported as ONNX, verified against the network."""
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from eloss_perception import __version__
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.pillars import Pillars, pillarize
 from eloss_perception.errors import BundleError, DataError
-from eloss_perception.export.folding import fold_batch_norm, round_weights_to_half
-from eloss_perception.export.onnx_graph import write_onnx
-from eloss_perception.export.parity import check_half_range, check_parity, with_points
+from eloss_perception.export.onnx_graph import (
+    check_half_range,
+    check_parity,
+    with_points,
+    write_onnx,
+)
 from eloss_perception.files import new_folder
 from eloss_perception.health.reference_file import HEALTH_NAME
 from eloss_perception.network.network import PillarNetwork
@@ -37,9 +43,9 @@ from eloss_perception.training.settings import GridConfig, TrainingSettings
 
 WeightPrecision = Literal["auto", "float32", "float16"]
 
-# Bundles travel in git repositories, where every version of a file stays for good: beyond this many
-# bytes the weights are stored in half precision unless the caller says otherwise. PointPillars'
-# 4.8 million weights take 19 MB in float32.
+# Bundles are kept in git repositories, which store every version of a file: beyond this many bytes
+# the weights are stored in half precision unless the caller says otherwise. PointPillars' 4.8
+# million weights take 19 MB in float32.
 MAX_FLOAT32_BYTES = 10_000_000
 
 # Settings that a bundle states elsewhere, and those that name paths of the training machine.
@@ -93,8 +99,7 @@ def export_checkpoint(
     ]
     with new_folder(out, overwrite=True) as partial:
         export_network(network, grid, scans, partial / ONNX_NAME, weights == "float16")
-        provenance = _provenance(settings, int(state["step"]), checkpoint.parent / METRICS_NAME)
-        provenance["earlier_runs"] = earlier_runs(state)
+        provenance = _provenance(settings, state, checkpoint.parent / METRICS_NAME)
         provenance |= {"weights": weights, "training_range": settings.grid.point_cloud_range}
         write_facts(
             partial,
@@ -147,6 +152,57 @@ def export_network(
     check_parity(folded if half_weights else network, path, scans, grid)
 
 
+class ChannelAffine(nn.Module):
+    """A trained batch norm over (P, C) as a factor and an offset per channel."""
+
+    def __init__(self, norm: nn.BatchNorm1d) -> None:
+        super().__init__()
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        self.scale = nn.Parameter(scale)
+        self.offset = nn.Parameter(norm.bias - norm.running_mean * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(P, C) to (P, C)."""
+        return x * self.scale + self.offset
+
+
+def fold_batch_norm(network: PillarNetwork) -> PillarNetwork:
+    """A copy of a network without batch norms, equal up to rounding.
+
+    Each norm is folded into the convolution or linear layer before it, in double precision. The
+    encoder's first one stays as a factor and an offset: it follows a maximum, with which a negative
+    factor does not commute.
+    """
+    folded = copy.deepcopy(network).eval().double()
+    for module in folded.modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        for i in range(len(module) - 1):
+            layer, norm = module[i], module[i + 1]
+            if isinstance(norm, nn.BatchNorm2d):
+                transpose = isinstance(layer, nn.ConvTranspose2d)
+                module[i] = fuse_conv_bn_eval(layer, norm, transpose)
+                module[i + 1] = nn.Identity()
+    encoder = folded.encoder
+    encoder.norm = ChannelAffine(encoder.norm)
+    if encoder.mix is not None:
+        encoder.mix = fuse_linear_bn_eval(encoder.mix, encoder.mix_norm)
+        encoder.mix_norm = nn.Identity()
+    return folded.float()
+
+
+@torch.no_grad()
+def round_weights_to_half(network: nn.Module) -> None:
+    """Rounds every weight matrix and kernel to half precision, in place.
+
+    The dtype stays float32, so that the rounded network can be run and compared. A weight beyond
+    half precision's range becomes infinite.
+    """
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            parameter.copy_(parameter.half().float())
+
+
 def _on_range(grid: GridConfig, bev_range: tuple[float, float, float, float] | None) -> GridConfig:
     """The grid on another range; its limit of pillars grows with the area."""
     if bev_range is None:
@@ -162,7 +218,7 @@ def _on_range(grid: GridConfig, bev_range: tuple[float, float, float, float] | N
     )
 
 
-def _provenance(settings: TrainingSettings, step: int, metrics: Path) -> dict[str, Any]:
+def _provenance(settings: TrainingSettings, state: dict[str, Any], metrics: Path) -> dict[str, Any]:
     """Where the network came from, without paths of the training machine."""
     values = settings.model_dump(mode="json", exclude=_NOT_PROVENANCE)
     data = (
@@ -172,11 +228,12 @@ def _provenance(settings: TrainingSettings, step: int, metrics: Path) -> dict[st
         else f"KITTI layout, split {settings.split}"
     )
     return {
-        "step": step,
+        "step": int(state["step"]),
         "data": data,
         "torch": str(torch.__version__),
         "final_losses": final_losses(metrics),
         "settings": values,
+        "earlier_runs": earlier_runs(state),
     }
 
 

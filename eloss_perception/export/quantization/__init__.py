@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks in integers or half precision: written, verified, their health reference moved."""
+"""Networks in integers or half precision, verified, with a health reference of their own."""

@@ -1,39 +1,42 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a bundle's network in integers or half precision, as the settings ask for it."""
+"""Writes a bundle's network in integers or half precision, as the settings ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eloss_perception.detection.pillars import Pillars, pillarize
-from eloss_perception.export.quantization.background import (
+from eloss_perception.export.quantization.activations import (
+    Histogram,
     add_missing_biases,
+    collect_histograms,
     correct_background,
     correct_objects,
-    run_layers,
 )
-from eloss_perception.export.quantization.graph import Graph
-from eloss_perception.export.quantization.half import to_half
-from eloss_perception.export.quantization.integers import (
+from eloss_perception.export.quantization.graph import Graph, split_points, split_upsampling
+from eloss_perception.export.quantization.precision import (
     CPU,
     CPU_7_BIT,
     TENSORRT,
     IntegerFormat,
+    choose_layers,
+    layers_of,
     quantize_layers,
+    sources_of,
+    to_half,
 )
-from eloss_perception.export.quantization.layers import choose_layers, layers_of, sources_of
-from eloss_perception.export.quantization.ranges import Histogram, collect_histograms
-from eloss_perception.export.quantization.rewrites import split_points, split_upsampling
-from eloss_perception.export.quantization.settings import QuantizationSettings
 from eloss_perception.runtime.bundle import Bundle
 
 Points = npt.NDArray[np.float32]
+Precision = Literal["int8", "float16"]
+Target = Literal["cpu", "tensorrt"]
 
 # The background is the same in every scan; what differs is how much of it is seen.
 _NUM_BACKGROUND = 2
@@ -43,15 +46,52 @@ _NUM_BACKGROUND = 2
 LADDER: tuple[tuple[str, ...], ...] = ((), ("head.*",), ("head.*", "stages.0.0.*"))
 
 
+class QuantizationSettings(BaseModel):
+    """How ``eloss quantize`` works, and the accuracy and drift that it may cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    precision: Precision = "int8"
+    target: Target = "cpu"
+    num_scans: int = Field(64, ge=1, description="scans that ranges of activations are taken from")
+    num_pairs: int = Field(
+        60,
+        ge=2,
+        description="clean simulated scans on which readings are compared, and as many "
+        "of other units of the sensor",
+    )
+    num_frames: int = Field(
+        100, ge=1, description="simulated labelled frames, where no data is given"
+    )
+    keep_float: tuple[str, ...] | None = Field(
+        None, description="patterns of layers; None tries few layers first, then more"
+    )
+    reduce_range: bool = Field(
+        False, description="weights of 7 bits, for CPUs without VNNI; see precision.py"
+    )
+    max_ap_drop: float = Field(0.5, ge=0.0, description="of Car, moderate [points]")
+    max_drift: float = Field(1.0, gt=0.0, description="of a layer's reading [spreads]")
+
+    @model_validator(mode="after")
+    def _check(self) -> QuantizationSettings:
+        if self.precision == "float16" and self.target == "cpu":
+            raise ValueError("float16 is slower than float32 on CPUs; use int8, or tensorrt")
+        if self.precision == "float16" and (self.keep_float or self.reduce_range):
+            raise ValueError("keep_float and reduce_range belong to int8")
+        if self.target == "tensorrt" and self.reduce_range:
+            raise ValueError("reduce_range belongs to the target cpu")
+        return self
+
+
 class Progress(Protocol):
-    """Told what is being done, and how far along it is."""
+    """Receives the current activity and its progress."""
 
     def __call__(self, activity: str, done: int, total: int) -> None:
         """Called after every scan, or layer."""
 
 
 class NetworkWriter:
-    """Writes a float32 bundle's network quantised, as often as it takes.
+    """Writes a float32 bundle's network quantised, once per attempt.
 
     Attributes:
         attempts: Patterns of the layers to leave in floating point, from fast to accurate.
@@ -65,7 +105,7 @@ class NetworkWriter:
         num_threads: int,
         progress: Progress,
     ) -> None:
-        """Takes the scans that ranges of activations are to be found on."""
+        """Prepares writing; ranges of activations are taken from the scans."""
         self.attempts: tuple[tuple[str, ...], ...] = LADDER
         if settings.precision == "float16":
             self.attempts = ((),)
@@ -103,14 +143,14 @@ class NetworkWriter:
                 graph, groups, self._pillars("scans, ranges of activations"), self._num_threads
             )
             self._histograms |= found
-        add_missing_biases(graph, layers_of(graph))
+        add_missing_biases(graph, [layer.node for layer in layers_of(graph)])
         few = [pillarize(points, self._bundle.grid) for points in self._scans[:_NUM_BACKGROUND]]
         outputs = [layer.node.output[0] for layer in layers]
-        expected = list(run_layers(graph, outputs, few, self._num_threads))
+        expected = list(graph.run(outputs, few, self._num_threads))
         quantize_layers(graph, layers, sources, self._histograms, self._format())
         correct_background(
             graph,
-            layers,
+            [layer.node for layer in layers],
             expected,
             few,
             self._num_threads,
@@ -123,7 +163,7 @@ class NetworkWriter:
                 graph,
                 Graph(self._bundle.onnx_path),
                 self._bundle.facts.head,
-                layer,
+                layer.node,
                 self._pillars("scans, boxes compared"),
                 self._num_threads,
             )

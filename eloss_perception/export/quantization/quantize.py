@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a float32 bundle to a quantised one: written, compared, refused or stored."""
+"""From a float32 bundle to a quantised one: written, compared, then stored or refused."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from eloss_perception.datasets.kitti.check import check_split, refuse_shared_frames, require_objects
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
 from eloss_perception.errors import BundleError, DataError
-from eloss_perception.export.quantization.comparison import (
+from eloss_perception.export.quantization.acceptance import (
     Comparison,
     Measured,
     compare,
     judged_metrics,
     measure,
+    move_to_quantized,
     network_on,
+    refusal_of,
 )
-from eloss_perception.export.quantization.health import move_to_quantized
-from eloss_perception.export.quantization.settings import QuantizationSettings
-from eloss_perception.export.quantization.writer import NetworkWriter, Progress
+from eloss_perception.export.quantization.writer import (
+    NetworkWriter,
+    Points,
+    Progress,
+    QuantizationSettings,
+)
 from eloss_perception.files import new_folder
 from eloss_perception.runtime.bundle import (
     FILE_NAMES,
@@ -40,15 +44,13 @@ from eloss_perception.simulation.drive import simulate_scan
 from eloss_perception.simulation.sensor_variants import sensor_variant
 from eloss_perception.training.validation import SimulatedDataset
 
-Points = npt.NDArray[np.float32]
-
 # Scenes that neither training nor calibration nor export parity uses.
 _RANGE_SEED, _PAIR_SEED, _FRAME_SEED = 791_000, 792_000, 793
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """What came of it.
+    """Result of a quantisation.
 
     Attributes:
         bundle: The new bundle.
@@ -74,7 +76,7 @@ class Data:
     val_split: str = "val"
 
     def scans(self, number: int) -> tuple[list[Points], str]:
-        """Clean scans to take ranges from, spread over the split, and what they are in words."""
+        """Clean scans to take ranges from, spread over the split, and their description."""
         if self.root is None:
             scans = [simulate_scan(_RANGE_SEED + i).points for i in range(number)]
             return scans, f"{number} simulated scans"
@@ -87,7 +89,7 @@ class Data:
         return points, f"{number} scans of {self.split} in KITTI's layout"
 
     def frames(self, number: int, class_names: Sequence[str]) -> tuple[KittiFrames, str]:
-        """Labelled frames, and what they are in words.
+        """Labelled frames, and their description.
 
         Raises:
             DataError: If a file is bad, or no object is of a class by which accuracy is judged.
@@ -115,9 +117,9 @@ def quantize_bundle(
         path: The float32 bundle.
         out: Folder to write; must not exist.
         data: What ranges are taken from, and what accuracy is judged on.
-        settings: How, and what it may cost.
+        settings: Precision, target and limits.
         num_threads: CPU threads.
-        progress: Told how far along it is.
+        progress: Called after every scan or layer.
 
     Raises:
         BundleError: If the bundle cannot be read, is quantised already, or the quantised network
@@ -175,22 +177,6 @@ def quantize_bundle(
     return Quantized(Bundle.load(out), facts, comparison, before, after)
 
 
-def refusal_of(comparison: Comparison, settings: QuantizationSettings) -> str | None:
-    """Why a quantised network is not good enough, in one line; None if it is."""
-    if not comparison.car_drop <= settings.max_ap_drop:
-        return (
-            f"{settings.precision} costs {comparison.car_drop:.2f} points of Car's moderate AP, "
-            f"more than {settings.max_ap_drop:g}"
-        )
-    if not comparison.largest_drift <= settings.max_drift:
-        return (
-            f"{settings.precision} moves {comparison.most_drifted} by "
-            f"{comparison.largest_drift:.2f} of its calibrated spread, more than "
-            f"{settings.max_drift:g}"
-        )
-    return None
-
-
 def _clean_scans(number: int) -> list[Points]:
     """Simulated scans, and the same places seen by other units of the sensor."""
     scans = [simulate_scan(_PAIR_SEED + index).points for index in range(number)]
@@ -205,7 +191,7 @@ def _store(
     after: Measured,
     num_pairs: int,
 ) -> None:
-    """Writes what is known of the network beside it."""
+    """Writes facts and health reference beside the network."""
     written = bundle.facts.model_copy(
         update={
             "name": f"{bundle.facts.name}_{facts.precision}_{facts.target}",

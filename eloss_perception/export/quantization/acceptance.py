@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A quantised network beside the float one: average precision and readings on the same frames."""
+"""Whether a quantised network is good enough: AP loss and drift of the readings on equal frames."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,16 @@ from eloss_perception.evaluation import (
     evaluate_detections,
     run_detector,
 )
-from eloss_perception.health.fit import resolution_of
+from eloss_perception.export.quantization.writer import QuantizationSettings
+from eloss_perception.health.fit import normal_eloss, resolution_of
 from eloss_perception.health.readings import NETWORK_CHECKS, check_of, reading_names
+from eloss_perception.health.reference import HealthReference
 from eloss_perception.interrupts import check_interrupt
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.runtime.detector import DetectionThresholds, PillarDetector
+from eloss_perception.training.validation import moderate_scores
 
 Points = npt.NDArray[np.float32]
 Readings = npt.NDArray[np.float64]
@@ -36,7 +39,7 @@ _CLASS = "car"
 
 @dataclass(frozen=True)
 class Measured:
-    """What one network does on the frames that both are compared on.
+    """Accuracy, readings and time of one network on the frames of the comparison.
 
     Attributes:
         average_precision: ``Car_bev_0.7`` and the like -> AP R40 [%] at moderate difficulty.
@@ -75,10 +78,9 @@ class Comparison:
 
 
 def network_on(bundle: Bundle, onnx_path: Path, num_threads: int) -> PillarDetector:
-    """A network in a bundle's place, on ONNX Runtime's CPU kernels.
+    """A detector with another network of a bundle, on ONNX Runtime's CPU kernels.
 
-    They compute what the graph says, which is what the networks for every target are: of TensorRT
-    too, where it is not installed.
+    They compute what the graph says for every target, also for TensorRT where it is not installed.
     """
     backend = load_backend(
         "onnxruntime_cpu", onnx_path, bundle.grid, BackendSettings(num_threads=num_threads)
@@ -96,19 +98,12 @@ def measure(
         detector: The network.
         dataset: Labelled frames.
         scans: Clean (N, 4) scans in the network frame.
-        advance: Told how many scans have been read.
+        advance: Called with the number of scans done.
     """
     ids = dataset.ids
     frames, times = run_detector(detector, dataset, ids, progress=lambda done, _: advance(done))
-    result = evaluate_detections(frames, detector.class_names)
-    scores = {}
-    for class_name, metrics in result.ap.items():
-        for metric in ("bev", "3d"):
-            for kind, by_level in metrics[metric].items():
-                value = by_level["moderate"].ap_r40
-                if not math.isnan(value):
-                    overlap = result.min_overlap[class_name][kind]
-                    scores[f"{class_name}_{metric}_{overlap:g}"] = value
+    scores = moderate_scores(evaluate_detections(frames, detector.class_names))
+    scores = {name: value for name, value in scores.items() if not math.isnan(value)}
     rows = []
     for number, points in enumerate(scans, 1):
         check_interrupt()
@@ -165,3 +160,51 @@ def compare(bundle: Bundle, before: Measured, after: Measured) -> Comparison:
         if check_of(name) in NETWORK_CHECKS
     }
     return Comparison(precision, float(np.mean(drops)), drift)
+
+
+def refusal_of(comparison: Comparison, settings: QuantizationSettings) -> str | None:
+    """Why a quantised network is not good enough, in one line; None if it is."""
+    if not comparison.car_drop <= settings.max_ap_drop:
+        return (
+            f"{settings.precision} costs {comparison.car_drop:.2f} points of Car's moderate AP, "
+            f"more than {settings.max_ap_drop:g}"
+        )
+    if not comparison.largest_drift <= settings.max_drift:
+        return (
+            f"{settings.precision} moves {comparison.most_drifted} by "
+            f"{comparison.largest_drift:.2f} of its calibrated spread, more than "
+            f"{settings.max_drift:g}"
+        )
+    return None
+
+
+def move_to_quantized(
+    reference: HealthReference, before: Readings, after: Readings, source: str
+) -> HealthReference:
+    """Recalibrates a reference for the quantised network, by the change of the readings.
+
+    The two read the same scans. So differences between streets, hundreds of times what quantisation
+    changes, cancel, and a few dozen scans suffice: the mean moves by the mean difference, the
+    spread by the ratio of the spreads. Covariances and profiles are in units of that spread; they
+    and the threshold, which took ten thousand scans to fit, stay.
+
+    Args:
+        reference: Of the float network.
+        before: (N, R) readings of clean scans by the float network.
+        after: (N, R) readings of the same scans by the quantised one.
+        source: What was done, in words; added to the reference's source.
+    """
+    of_network = np.array([check_of(name) in NETWORK_CHECKS for name in reference.reading_names])
+    resolution = resolution_of(reference.reading_names)
+    ratio = np.sqrt((after.var(axis=0) + resolution**2) / (before.var(axis=0) + resolution**2))
+    # Readings of the scan do not depend on the network.
+    moved = np.where(of_network, (after - before).mean(axis=0), 0.0)
+    stages = reference.stages
+    eloss_change = normal_eloss(after, stages) - normal_eloss(before, stages)
+    return replace(
+        reference,
+        mean=reference.mean + moved,
+        std=reference.std * np.where(of_network, ratio, 1.0),
+        eloss_normal=max(0.0, reference.eloss_normal + eloss_change),
+        source=f"{reference.source}; {source}",
+    )
