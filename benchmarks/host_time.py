@@ -34,6 +34,7 @@ import plain_messages
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2, PointField
 
+from benchmarks.speed.scans import scan_of
 from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.detection.decode import decode
 from eloss_perception.detection.pillars import Pillarizer
@@ -51,13 +52,11 @@ from eloss_perception.ros.messages import detections_to_cdr, health_to_msg
 from eloss_perception.runtime.backends.base import BackendSettings, NetworkOutputs
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 from eloss_perception.runtime.detector import Detector
-from eloss_perception.simulation.drive import simulate_scan
 
 NUM_POINTS = 120_000
 NMS_IOU, MAX_BOXES = 0.1, 200
 GAUGE_OFFSET = (0.0, 0.0, 0.0)
 PICTURES = ("markers", "gauge")
-_JITTER_M = 0.02
 
 Timed = Callable[[str, Callable[[], Any]], Any]
 
@@ -72,18 +71,6 @@ def cloud_message(points: np.ndarray) -> PointCloud2:
     ]
     msg.data = array("B", points.tobytes())
     return msg
-
-
-def scan_of(num_points: int, seed: int) -> np.ndarray:
-    """A simulated full turn in the sensor's order, thinned out or with points repeated nearby."""
-    points = simulate_scan(seed).points
-    rng = np.random.default_rng(seed)
-    whole, rest = divmod(num_points, len(points))
-    some = np.sort(rng.choice(len(points), rest, replace=False))
-    scan = np.concatenate([points] * whole + [points[some]])
-    again = slice(len(points), None)
-    scan[again, :3] += rng.normal(0.0, _JITTER_M, scan[again, :3].shape).astype(np.float32)
-    return scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +261,7 @@ def measure(
     ours, plain = Stopwatch(), Stopwatch()
     rng = np.random.default_rng(0)
     for seed in range(num_scans):
-        wire = serialize_message(cloud_message(scan_of(num_points, 5000 + seed)))
+        wire = serialize_message(cloud_message(scan_of(num_points, 5000 + seed, in_order=True)))
         outputs = path.learn(wire)
         for repeat in range(-2, repeats):  # two untimed rounds compile and warm the caches
             check_interrupt()
@@ -292,7 +279,7 @@ def measure(
 def bytes_of_a_frame(num_points: int = NUM_POINTS, num_frames: int = 3) -> dict[str, int]:
     """Most bytes that tracemalloc sees each step of a frame take, when all is warm."""
     path = HostPath(default_bundle_path())
-    wire = serialize_message(cloud_message(scan_of(num_points, 5000)))
+    wire = serialize_message(cloud_message(scan_of(num_points, 5000, in_order=True)))
     outputs = path.learn(wire)
     noise = np.zeros(len(path.reference.mean))
     for turn in range(3):

@@ -49,18 +49,25 @@ def cloud_of(points: PointArray) -> PointCloud:
     return PointCloud(array("B", points.tobytes()), len(points), 16 * len(points))
 
 
-def scan_of(num_points: int, seed: int) -> PointArray:
-    """A simulated full turn thinned out to so many points, or with points repeated nearby.
+def scan_of(num_points: int, seed: int, *, in_order: bool = False) -> PointArray:
+    """A simulated scan of all directions, thinned out to so many points or with points repeated.
+
+    Args:
+        num_points: Beyond what the sensor returns, points are repeated nearby.
+        seed: Of the street and of the choice.
+        in_order: In the sensor's order; else in none, as the share in range must not depend on the
+            number of points.
 
     Returns:
-        (num_points, 4) float32, in no order, as the share in range must not depend on the number.
+        (num_points, 4) float32.
     """
     from eloss_perception.simulation.drive import simulate_scan
 
     rng = np.random.default_rng(seed)
-    points = rng.permutation(simulate_scan(seed).points)
-    rows = np.arange(num_points) % len(points)
+    points = simulate_scan(seed).points
+    copies, places = np.divmod(np.arange(num_points), len(points))
+    rows = rng.permutation(len(points))[places]
     scan: PointArray = points[rows]
-    again = np.flatnonzero(np.arange(num_points) >= len(points))
+    again = np.flatnonzero(copies)
     scan[again, :3] += rng.normal(0.0, _JITTER_M, (len(again), 3)).astype(np.float32)
-    return scan
+    return scan[np.lexsort((rows, copies))] if in_order else scan

@@ -230,7 +230,9 @@ def _whole(text: str, what: str) -> int:
 
 def _numbers(text: bytes) -> NDArray[np.float64]:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # how NumPy says what it could not read
+        warnings.simplefilter(
+            "error", DeprecationWarning
+        )  # what NumPy raises for text that it could not read
         try:
             return np.fromstring(text, np.float64, sep=" ") if text.strip() else np.empty(0)
         except (ValueError, DeprecationWarning):

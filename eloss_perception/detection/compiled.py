@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The decorator of all compiled functions, and the folder that keeps their machine code.
+"""The decorator of all compiled functions, and the folder that caches their machine code.
 
 Compiling takes a minute, so numba keeps what it made for the next start. What it finds there it
 runs: only a folder that nobody else can write to will do. The first of these that is one is taken:
@@ -123,7 +123,7 @@ def _problem(folder: Path, owners: set[int], *, is_private: bool = False) -> str
 
 
 def _forgiving(compiled: Any) -> Any:
-    """Lets what a power cut or a full disk did to kept machine code cost no more than compiling."""
+    """Makes a damaged cache (power cut, full disk) cost no more than compiling anew."""
     cache: Any = getattr(compiled, "_cache", None)
     if cache is None:  # numba was told not to compile
         return compiled

@@ -45,7 +45,7 @@ _MAX_CANDIDATES = 1024
 def encode_residuals(
     boxes: npt.NDArray[np.floating], anchors: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.float32]:
-    """What the head should say of boxes at the anchors that are theirs.
+    """Targets of the head for boxes at the anchors that match them.
 
     Args:
         boxes: (N, 7) boxes.
@@ -159,7 +159,7 @@ def _decode_residuals(
     """Boxes (N, 7) of residuals (N, 8) at anchors (N, 7), and which are finite throughout."""
     diagonal = np.hypot(anchors[:, 3], anchors[:, 4])  # (N,)
     scale = np.stack([diagonal, diagonal, anchors[:, 5]], axis=1)  # (N, 3)
-    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # non-finite boxes are refused below
         centers = anchors[:, :3] + values[:, :3] * scale
         log_sizes = np.log(anchors[:, 3:6]) + values[:, 3:6]
         sizes = np.exp(np.clip(log_sizes, np.log(MIN_SIZE), np.log(MAX_SIZE)))

@@ -146,7 +146,7 @@ def _decode_cells(
     """Boxes (N, 7) of the given head cells and which of them are finite throughout."""
     width = box_regression.shape[2]
     values = box_regression.reshape(NUM_BOX_CHANNELS, -1)[:, cells].astype(np.float64)  # (9, N)
-    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # non-finite boxes are refused below
         x = x_min + (cells % width + 0.5 + values[0]) * cell_x
         y = y_min + (cells // width + 0.5 + values[1]) * cell_y
         sizes = np.exp(np.clip(values[3:6], np.log(MIN_SIZE), np.log(MAX_SIZE)))  # (3, N)

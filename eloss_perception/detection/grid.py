@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eloss_perception.errors import ConfigError
 
-# Kernels number cells with 32 bits; a whole turn of 100 m at 5 cm has 16 million.
+# Kernels number cells with 32 bits; a full scan of 100 m around at 5 cm has 16 million.
 _MAX_CELLS = 2**26
 # 268 MB of points a frame; the largest published networks take 20.
 _MAX_POINTS = 2**24

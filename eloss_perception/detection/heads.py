@@ -33,7 +33,7 @@ class CenterHead(_Head):
 
 
 class Anchor(BaseModel):
-    """A box that stands in every head cell, with the IoU that makes it an object's or nobody's."""
+    """A box that stands in every head cell, with the IoU limits that match it to objects."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -41,7 +41,7 @@ class Anchor(BaseModel):
     size: tuple[float, float, float] = Field(description="length, width, height [m]")
     z: float = Field(description="height of the centre [m] in the network frame")
     yaw: float = Field(description="[rad]")
-    positive_iou: float = Field(gt=0, le=1, description="BEV IoU from which it is an object's")
+    positive_iou: float = Field(gt=0, le=1, description="BEV IoU from which it matches an object")
     negative_iou: float = Field(gt=0, le=1, description="BEV IoU below which it is background")
 
     @model_validator(mode="after")

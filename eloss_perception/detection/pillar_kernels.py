@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiled steps of the pillarizer, in the order in which ``detection/pillars.py`` takes them.
 
-A counting sort brings the points of a cell together, so that each pillar is drawn from one piece of
-memory. Indices are unsigned where it counts: signed ones would be checked for counting from the
-end.
+A counting sort makes the points of a cell contiguous. Indices are unsigned where speed matters:
+numba checks signed ones for counting from the end.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def list_occupied(cell_counts, occupied):  # type: ignore[no-untyped-def]
 
     Args:
         cell_counts: (C,) int32.
-        occupied: (C + 1,) int32, written: one place more, for what is written in vain.
+        occupied: (C + 1,) int32, written; the last place is scratch.
     """
     num_occupied = np.uintp(0)
     for cell in range(len(cell_counts)):
@@ -209,7 +208,7 @@ def _draw(by_cell, hashes, first, count, num, members):  # type: ignore[no-untyp
     end = first + count
     is_drawn = False
     if count <= np.uintp(_MAX_RANKED) * num:
-        # A point's place is the number of smaller hashes: no branch that none could foresee.
+        # A point's place is the number of smaller hashes: no unpredictable branch.
         places = np.uintp(0)
         for i in range(first, end):
             place, own = np.uintp(0), hashes[i]

@@ -3,8 +3,8 @@
 """Points to pillars: the one pillarizer, used by training and onboard alike.
 
 The result does not depend on the order of the points, bit for bit. Drivers, decoders and threads
-reorder points; if that moved the network's input, the entropy readings would jitter on a scene that
-does not change. Three rules bring it about:
+reorder points; if that changed the network's input, the entropy readings would jitter on a scene
+that does not change. Three rules ensure it:
 
 * pillars are listed in row-major cell order;
 * within a pillar, points are ordered by a hash of their own coordinates, and a pillar with more
@@ -12,7 +12,7 @@ does not change. Three rules bring it about:
 * sums run over the kept points in that order.
 
 A frame that fills more pillars than the grid allows keeps those nearest to the sensor (ties by cell
-index), because a distant object lost is the lesser harm. Whatever is dropped is counted.
+index), because losing a distant object is less dangerous. Whatever is dropped is counted.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ NUM_PILLAR_FEATURES = 6
 
 @dataclass(frozen=True, slots=True)
 class PointCounts:
-    """What became of the points of one frame; the first four add up to ``num_input_points``.
+    """How many points of one frame were kept; the first four add up to ``num_input_points``.
 
     Attributes:
         num_points: Points that reached a pillar and were kept.
-        num_dropped_points: Points in range that a full pillar or a full grid had no room for.
+        num_dropped_points: Points in range that a full pillar or a full grid could not hold.
         num_out_of_range: Finite points outside ``point_cloud_range``.
         num_non_finite: Points with a NaN or an infinity in any column (REP-117).
         num_input_points: Points given.
@@ -95,9 +95,9 @@ def pillarize(points: npt.NDArray[np.float32], grid: PillarGrid) -> Pillars:
 
 
 class Pillarizer:
-    """Sorts a stream of scans into the pillars of one grid, in the same memory every time.
+    """Sorts a stream of scans into the pillars of one grid.
 
-    What it needs grows with the largest scan so far, and is taken but once.
+    Its buffers are reused, and grow with the largest scan so far.
     """
 
     def __init__(self, grid: PillarGrid) -> None:
@@ -134,7 +134,7 @@ class Pillarizer:
         grid, num_input_points = self.grid, len(points)
         flat = np.ascontiguousarray(points).reshape(-1)  # (4 N,)
         if len(self._point_cells) < num_input_points:
-            self._make_room_for_points(num_input_points)
+            self._allocate_points(num_input_points)
         point_cells = self._point_cells[:num_input_points]
         self._cell_counts.fill(0)
         num_non_finite, num_out_of_range = kernels.assign_cells(
@@ -160,7 +160,7 @@ class Pillarizer:
             cells, counts, firsts = cells[kept], counts[kept], firsts[kept]
         num_pillars = len(cells)
         if len(self._features) < num_pillars:
-            self._make_room_for_pillars(num_pillars)
+            self._allocate_pillars(num_pillars)
         pillar_points, features = self._pillar_points[:num_pillars], self._features[:num_pillars]
         num_kept = kernels.fill_pillars(
             self._by_cell,
@@ -188,12 +188,12 @@ class Pillarizer:
         )
         return Pillars(pillar_points, features, self._cell_to_pillar, point_counts)
 
-    def _make_room_for_points(self, num_points: int) -> None:
+    def _allocate_points(self, num_points: int) -> None:
         self._point_cells = np.empty(num_points, np.int32)
         self._by_cell = np.empty((num_points, NUM_POINT_FEATURES), np.float32)
         self._hashes = np.empty(num_points, np.uint64)
 
-    def _make_room_for_pillars(self, num_pillars: int) -> None:
+    def _allocate_pillars(self, num_pillars: int) -> None:
         self._pillar_points = np.empty((num_pillars, *self._pillar_points.shape[1:]), np.float32)
         self._features = np.empty((num_pillars, NUM_PILLAR_FEATURES), np.float32)
 

@@ -96,7 +96,7 @@ def are_finished(points):  # type: ignore[no-untyped-def]
 
 
 def intensity_fault(points: NDArray[np.float32], sensor: SensorModel) -> str:
-    """What is wrong with the intensities of a scan, for whoever set the sensor up.
+    """What is wrong with the intensities of a scan, for whoever configured the sensor.
 
     Args:
         points: (N, 4) float32 points in the network frame, or a sample of them.
@@ -145,7 +145,7 @@ class Sampler:
         """
         if len(points) > len(self._buffer):
             self._buffer = np.empty((len(points), 4), np.float32)
-        flat = np.ascontiguousarray(points).reshape(-1)  # (4 N,): no index has to be worked out
+        flat = np.ascontiguousarray(points).reshape(-1)  # (4 N,), which is indexed faster
         return self._buffer[: _sample(flat, flat.view(np.uint32), self._buffer)]
 
 
@@ -154,7 +154,7 @@ def _sample(flat, bits, sample):  # type: ignore[no-untyped-def]
     """Fills the first rows of ``sample``; their number."""
     one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     num_drawn = np.uintp(0)
-    # Without a branch, which none could foresee: all are written, and most are written over.
+    # Without an unpredictable branch: all are written, and most are overwritten.
     for i in range(np.uintp(len(flat) // 4)):
         start = four * i
         x, y = bits[start], bits[start + one]

@@ -24,7 +24,7 @@ from eloss_perception.errors import ConfigError
 NETWORK_SENSOR_HEIGHT = 1.73
 
 NO_INTENSITY = "none"
-"""Stands in for the name of a field where there is none to be read."""
+"""Name of the intensity field where none is to be read."""
 
 # What points get that come without intensity: that of a clean road scene's median point.
 NEUTRAL_INTENSITY = 0.3
@@ -87,15 +87,14 @@ class LidarModel:
 
 @dataclass(frozen=True, slots=True)
 class SensorModel:
-    """What has to be known of a LiDAR before its points can be given to the network.
+    """What must be known of a LiDAR before the network can take its points.
 
     Attributes:
         intensity_fields: Names under which drivers publish the intensity, in order of preference.
             Empty: none is looked for, and every point has `NEUTRAL_INTENSITY`.
         intensity_scale: Raw intensity that counts as 1; points carry raw / scale within [0, 1].
         mounting_height: Origin of the sensor frame above the ground [m].
-        forward_yaw: Direction of the vehicle's forward axis in the sensor frame [rad], counter-
-            clockwise from the sensor's x axis.
+        forward_yaw: Direction of the vehicle's forward axis in the sensor frame [rad], ccw from x.
         num_file_columns: float32 values a point has in a raw `.bin` scan (x, y, z, intensity, ...).
         field_scales: Fields whose scale is another one.
         lidar: How it scans, where the simulator can simulate it.
@@ -121,10 +120,7 @@ class SensorModel:
         return dict(self.field_scales).get(field.lower(), self.intensity_scale)
 
     def find_intensity(self, fields: Sequence[str]) -> str | None:
-        """Which of a cloud's fields is the intensity; None where none is.
-
-        Case decides only between names that are the same otherwise.
-        """
+        """Which of a cloud's fields is the intensity; None where none is. An exact name wins."""
         for name in self.intensity_fields:
             if name in fields:
                 return name
@@ -299,6 +295,6 @@ def sensor_boxes(boxes: Boxes3D, sensor: SensorModel) -> Boxes3D:
 
 
 def _cos_sin(angle: float) -> tuple[np.float32, np.float32]:
-    # Rounded so that quarter turns swap axes exactly: 0 * inf of a tiny cosine would spread NaN,
-    # and y forward would leak 4e-8 of one axis into the other.
+    # Rounded so that right angles swap axes exactly: a cosine of 4e-8 would leak one axis into the
+    # other, and spread NaN where it meets an infinite coordinate.
     return np.float32(round(math.cos(angle), 12)), np.float32(round(math.sin(angle), 12))

@@ -44,7 +44,7 @@ def simulate_scan(
     Raises:
         ConfigError: Unknown sensor or impossible limits.
     """
-    check_interrupt()  # whoever simulates many should be able to stop
+    check_interrupt()  # many scans take long
     model = lidar_model(lidar)
     rng = np.random.default_rng([seed, 1])
     behind = 75.0 if max(abs(limit) for limit in azimuth_limits_deg) > 90.0 else 8.0

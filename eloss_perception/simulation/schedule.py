@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""When a drive's sensor degrades: `fog:3@5s-10s` is fog from second 5 to 10."""
+"""When the sensor of a recording is degraded: `fog:3@5s-10s` is fog from second 5 to 10."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEFAULT_SEVERITY = 3
 
 @dataclass(frozen=True, slots=True)
 class CorruptionWindow:
-    """One corruption and when it is there.
+    """One corruption and when it applies.
 
     Attributes:
         name: One of ``CORRUPTIONS``.
@@ -68,7 +68,7 @@ def parse_corruption_window(text: str) -> CorruptionWindow:
     """Reads ``NAME[:SEVERITY][@STARTs-ENDs]``: severity 3 and the whole recording by default.
 
     Raises:
-        ConfigError: Anything else; the text says what was expected and which names are valid.
+        ConfigError: Anything else; the message names what was expected.
     """
     match = _WINDOW.fullmatch(text.strip())
     if match is None:
@@ -109,5 +109,5 @@ def corrupt_on_schedule(
 
 
 def is_stuck(windows: Sequence[CorruptionWindow], time_s: float) -> bool:
-    """Whether at this time a driver repeats an old scan, so that no newer one becomes previous."""
+    """Whether an old scan is repeated at this time, so that no newer one becomes `previous`."""
     return any(w.holds(time_s) and CORRUPTIONS[w.name].needs_previous for w in windows)

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clean scans as another unit of the sensor on another vehicle would deliver them.
 
-A reference that is shipped does not know the sensor that it will meet: how it was mounted, how its
-intensity is calibrated, how noisy it is, what of its own vehicle it sees. The spread of what it
-takes for clean has to hold all of that, until it is moved to the vehicle's own scans.
+A shipped health reference does not know the sensor it will be used with: how it is mounted, how its
+intensity is calibrated, how noisy it is, what of its own vehicle it sees. So its spread of clean
+readings has to include all of that, until it is recalibrated on the vehicle's own scans.
 """
 
 from __future__ import annotations
@@ -63,10 +63,8 @@ def sensor_variant(points: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np
 
 def _tilt(pitch: float, roll: float) -> npt.NDArray[np.float64]:
     """Rotation about y, then about x."""
-    cos_pitch, sin_pitch, cos_roll, sin_roll = (
-        *(math.cos(pitch), math.sin(pitch)),
-        *(math.cos(roll), math.sin(roll)),
-    )
+    cos_pitch, sin_pitch = math.cos(pitch), math.sin(pitch)
+    cos_roll, sin_roll = math.cos(roll), math.sin(roll)
     about_y = np.array([[cos_pitch, 0, sin_pitch], [0, 1, 0], [-sin_pitch, 0, cos_pitch]])
     about_x = np.array([[1, 0, 0], [0, cos_roll, -sin_roll], [0, sin_roll, cos_roll]])
     return np.asarray(about_x @ about_y)

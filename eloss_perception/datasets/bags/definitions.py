@@ -65,10 +65,10 @@ def _parse(message_type: str) -> dict[str, Any]:
 
 
 def recorded_types(definitions: Mapping[str, tuple[str, str]]) -> Typestore:
-    """Returns the types of a recording, as far as they can be made out.
+    """Returns the types of a recording, as far as they are known.
 
-    A type is what the recording says; where that says nothing that can be parsed, what is
-    installed; else what it was in Humble. Where two definitions differ, the first one counts.
+    A type is defined by the recording; where that has nothing that can be parsed, by what is
+    installed; else by Humble. Where two definitions differ, the first one counts.
 
     Args:
         definitions: Language and text of the definition of each type, empty where there is none.

@@ -141,7 +141,7 @@ def _unpacked_file(path: Path, stack: ExitStack) -> Path:
     """Unpacks a file to a place of its own.
 
     Raises:
-        DataError: It is garbled or cut off, or there is no room.
+        DataError: It is garbled or cut off, or the disk is full.
     """
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="eloss_bag_"))
     name = path.stem if path.suffix in _COMPRESSED_SUFFIXES else path.name

@@ -128,7 +128,7 @@ class BagReader:
 
         Args:
             topics: Those to read; all if None.
-            on_damage: Called with what turns out to be damaged; reading goes on behind it.
+            on_damage: Called with each damage found; reading goes on behind it.
 
         Raises:
             DataError: Something is damaged that is not among `losses`, and there is no `on_damage`.
@@ -170,7 +170,7 @@ class BagReader:
 
     @property
     def typestore(self) -> Typestore:
-        """The types of this bag: as it defines them itself, else the installed, else the usual."""
+        """The types of this bag; see `recorded_types`."""
         if self._typestore is None:
             self._typestore = recorded_types(
                 {c.message_type: c.definition for f in self._files for c in f.channels.values()}
@@ -183,7 +183,7 @@ class BagReader:
         return next((c.definition[1] for c in channels if c.topic == topic), "")
 
     def prepare(self, message_type: str) -> None:
-        """Generates the code that takes messages of a type apart, so that none waits for it."""
+        """Generates the code that deserialises messages of a type, so that none waits for it."""
         if message_type in self.typestore.fielddefs:
             self.typestore.get_msgdef(message_type)
 
@@ -195,10 +195,10 @@ class BagReader:
         """Returns the message as an object with the fields of its type.
 
         Raises:
-            DataError: Its bytes are not of its type, or nobody defines the type.
+            DataError: Its bytes are not of its type, or the type is not defined.
         """
         if message.message_type not in self.typestore.fielddefs:
-            raise DataError(f"{message.topic}: nobody defines {message.message_type}")
+            raise DataError(f"{message.topic}: no definition of {message.message_type} is known")
         try:
             return self.typestore.deserialize_cdr(message.data, message.message_type)
         except Exception as error:  # what generated code raises on garbage is not promised
@@ -220,7 +220,7 @@ class BagReader:
         self.warnings += file.warnings
 
     def _collect_topics(self, encodings: dict[str, str]) -> None:
-        """Lists the topics that can be read, and says why others are left out."""
+        """Lists the topics that can be read, and warns of those left out."""
         for file in self._files:
             for number, channel in file.channels.items():
                 kind = re.sub(r"^(\w+)/(\w+)$", r"\1/msg/\2", channel.message_type)
@@ -283,5 +283,7 @@ def _unpacked(data: bytes) -> bytes:
 def _first_qos(profiles: str) -> Qos | None:
     try:
         return next(iter(parse_qos(profiles)), None)
-    except Exception:  # another version's words: the topic is played without a profile of its own
+    except (
+        Exception
+    ):  # of a version that is not known: the topic is played without a profile of its own
         return None

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a rosbag2 sqlite3 file of any version, and what its write-ahead log holds beyond it."""
+"""Reads a rosbag2 sqlite3 file of any version, and what its write-ahead log holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from eloss_perception.interrupts import check_interrupt
 
 MAGIC = b"SQLite format 3\x00"
 
-# What a recorder that was killed leaves beside its file: messages, or the way back to a whole file.
+# What a recorder that was killed leaves beside its file: messages, or a rollback journal.
 _JOURNALS = ("-wal", "-journal")
 _ROWS_PER_CHECK = 1000  # for Ctrl-C
 
@@ -151,7 +151,7 @@ class SqliteFile(StorageFile):
                 else:
                     on_damage(DataError(f"{place} is damaged: it holds no message"))
         except sqlite3.DatabaseError as error:
-            if not self._is_damaged:  # else it was said, and who counts will see if there is more
+            if not self._is_damaged:  # else it is among the losses
                 on_damage(DataError(f"{self.path} is damaged: {error} after {done} messages"))
         finally:
             cursor.close()

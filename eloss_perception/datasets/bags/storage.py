@@ -32,7 +32,7 @@ OnDamage = Callable[[DataError], None]
 
 
 class Channel(NamedTuple):
-    """What a storage file says of a topic.
+    """A topic as a storage file describes it.
 
     Attributes:
         topic: Its name.

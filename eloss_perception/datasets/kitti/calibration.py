@@ -64,7 +64,7 @@ class Calibration:
         r0_rect: (3, 3) float64 rotation of the camera frame into the rectified one.
         tr_velo_to_cam: (3, 4) float64 rigid transform of the LiDAR frame into the camera frame [m].
         image_size: Width and height [px] of the image; (0, 0) where there is no camera. Left out,
-            it is what P2 lets one guess: KITTI's own sizes, else twice the principal point.
+            it is guessed from P2: KITTI's own sizes, else twice the principal point.
         size_source: Where the image size comes from, in words.
 
     Raises:

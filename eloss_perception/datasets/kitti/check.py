@@ -36,7 +36,7 @@ _MAX_COORDINATE = 1000.0
 # No labelled object is larger [m], a tram included; a car's height is more in centimetres.
 _MAX_SIZE = 100.0
 
-# A whole turn [rad], for sets that count from 0 to 2 pi; degrees go beyond, and so does -10, which
+# 2 pi [rad], for sets that count from 0 to 2 pi; degrees go beyond, and so does -10, which
 # stands for unknown.
 _MAX_ROTATION = 6.3
 
@@ -105,7 +105,7 @@ def check_split(
 
 
 def require_objects(num_objects: Mapping[str, int], class_names: Sequence[str], where: str) -> None:
-    """Refuses labels that hold nothing of what is to be found, by which nothing would be measured.
+    """Refuses labels without any object of the classes, by which nothing could be measured.
 
     Raises:
         DataError: If no object is of one of the classes, names compared without case.

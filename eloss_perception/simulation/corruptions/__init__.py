@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What weather, failing hardware and mistaken drivers do to a scan, each at five severities.
+"""Scans degraded by weather, failing hardware or wrong drivers, each at five severities.
 
 Every corruption takes points (N, 4) float32 (x, y, z in metres in the LiDAR frame, intensity in [0,
 1]), a severity of 1 to 5 and a seed, and returns new points. The input is never written to, and the

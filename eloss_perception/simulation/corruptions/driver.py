@@ -60,7 +60,7 @@ def wrong_frame(points: PointArray, severity: int, rng: Rng) -> PointArray:
 def stale_scan(
     points: PointArray, severity: int, rng: Rng, previous: PointArray | None = None
 ) -> PointArray:
-    """The previous scan once more, bit for bit: a driver that publishes a buffer nobody fills.
+    """The previous scan once more, bit for bit: a driver publishes a buffer that is never refilled.
 
     Such a driver stamps what it publishes, so a repeated scan carries the stamp that the new one
     would have had.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Flakes and drops in the beam: which of them outshines the target, and what they take from it.
+"""Flakes and drops in the beam: which echo is stronger than the target's, and the attenuation.
 
 Hahner et al., *LiDAR Snowfall Simulation for Robust 3D Object Detection* (CVPR 2022), place flakes
 in the plane of each beam and follow the pulse. Here the same question is answered by its
@@ -159,7 +159,7 @@ def with_particles(
         points: (N, 4) float32.
         particles: What falls.
         rng: Draws them.
-        gain: What the cover lets through, there and back.
+        gain: Two-way transmission of the cover.
 
     Returns:
         (M, 4) float32, M <= N: targets and particles, in the order of the targets.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a LiDAR itself gets wrong: lasers, receiver, another sensor's echo, its own motion."""
+"""Faults of the LiDAR itself: lasers, receiver, another sensor's echo, its own motion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eloss_perception.simulation.corruptions.scan import (
 HDL64E_ELEVATION = np.radians(
     np.concatenate([2.0 - np.arange(32) / 3.0, -8.83 - 0.5 * np.arange(32)])
 )
-# A scan line of fewer points is jitter at the seam between two turns.
+# A scan line of fewer points is jitter at the seam between two revolutions.
 MIN_POINTS_PER_ROW = 32
 # A line that does not go all around jumps back by at least this much where it ends [rad].
 MIN_RETURN_STEP = 0.5
@@ -96,7 +96,7 @@ def incomplete_echo(points: PointArray, severity: int, rng: Rng) -> PointArray:
 
 
 def motion_blur(points: PointArray, severity: int, rng: Rng) -> PointArray:
-    """The sensor drives and turns during its sweep, and nobody takes that out again.
+    """The vehicle drives and turns during the sweep, and the motion is not compensated.
 
     The sweep goes clockwise, as Velodynes turn, and its time is that of looking straight ahead, so
     that what lies behind is off by half a sweep's motion.
@@ -118,7 +118,7 @@ def beam_indices(points: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
 
     Scans stored one scan line after another (KITTI's are) show a seam where the azimuth passes its
     start; counting seams gives exact rows. In any other order the nearest nominal elevation of the
-    HDL-64E has to do: near the sensor it is off by a row or two, because the real lasers do not
+    HDL-64E is used: near the sensor it is off by a row or two, because the real lasers do not
     start from one point.
 
     Args:
@@ -139,7 +139,7 @@ def beam_indices(points: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
 def _rows_in_storage_order(
     azimuth: npt.NDArray[np.float32], elevation: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.intp] | None:
-    """Numbers scan lines by the seams between turns; None if not stored line by line."""
+    """Numbers scan lines by the seams between revolutions; None if not stored line by line."""
     if len(azimuth) < MIN_POINTS_PER_ROW:
         return None
     step = np.diff(azimuth)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 # Kinds of parts.
 BOX, ELLIPSOID, CYLINDER, POLYHEDRON = 0, 1, 2, 3
 
-# One solid, in metres and radians in the frame of the object that it belongs to; what the material
-# columns mean is told by `SceneBuilder.add_part`. numba compiles for the very columns listed here.
+# One solid, in metres and radians in the frame of the object that it belongs to; for the
+# material columns see `SceneBuilder.add_part`. numba compiles for exactly these columns.
 _PART_FLOATS = (
     "x y z yaw pitch roll half_x half_y half_z reflectivity opacity absorb free_path exponent"
 )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pedestrians and cyclists out of limbs."""
+"""Pedestrians and cyclists, built of limbs."""
 
 from __future__ import annotations
 

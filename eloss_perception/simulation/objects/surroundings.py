@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Everything along a road that a detector must not take for an object."""
+"""Scenery along a road: what a detector must not take for an object."""
 
 from __future__ import annotations
 

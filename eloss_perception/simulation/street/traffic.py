@@ -101,7 +101,7 @@ def add_vehicle(
     motion: Motion = STILL,
     large: float = 0.05,
 ) -> None:
-    """Adds some vehicle, if there is room.
+    """Adds some vehicle, if the place is free.
 
     Args:
         turn: Heading relative to the road [rad].
@@ -150,7 +150,7 @@ def add_pedestrians(plan: StreetPlan, left: Side, right: Side, mean: float) -> N
 
 
 def _add_person(plan: StreetPlan, x: float, lateral: float, turn: float) -> None:
-    """Adds somebody who walks, stands or, seldom, sits, if there is room."""
+    """Adds a person who walks, stands or, seldom, sits, if the place is free."""
     x, y, z, heading = plan.place(x, lateral, turn)
     pose = (x, y, z, heading + plan.normal(0.25))
     if math.hypot(x, y - plan.ground.centre_at(0.0)) <= 2.0:  # where the ego vehicle is
