@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +13,7 @@ import rclpy
 from cloud_factory import Cloud
 from diagnostic_msgs.msg import DiagnosticArray
 from fake_detector import FakeDetector
+from processes import HANG_S, wait_for
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -24,12 +23,9 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from eloss_perception.msg import EntropyHealth, ProcessingTime
-from eloss_perception.replay.demo import processes
+from eloss_perception.replay.demo.processes import ReservedDomain
 from eloss_perception.ros.node import DetectorNode
 from eloss_perception.ros.node_settings import DetectorNodeSettings
-
-# After this long something hangs. A busy machine that has to compile the kernels takes a minute.
-HANG_S = 300.0
 
 OUTPUTS = {
     "output/detections": Detection3DArray,
@@ -54,25 +50,14 @@ def cloud_msg(cloud: Cloud, stamp_ns: int = 0, frame_id: str = "velodyne") -> Po
     return msg
 
 
-def wait_for(condition: Callable[[], Any], timeout: float = HANG_S) -> bool:
-    """Waits until a condition holds; returns whether it did in time."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return bool(condition())
-
-
 class Harness:
     """A `DetectorNode` with a detector, by default a fake one, and everything it published."""
 
     def __init__(self, detector: Any = None, **parameters: Any) -> None:
         # A domain of its own: nodes of earlier tests, hung ones above all, are still in theirs.
-        domain = processes.reserve_domain()
-        self._reservation = processes._reserved.pop()
+        self._domain = ReservedDomain()
         self.context = Context()
-        rclpy.init(args=[], context=self.context, domain_id=domain)
+        rclpy.init(args=[], context=self.context, domain_id=self._domain.number)
         self.detector = detector or FakeDetector()
         self.failed = threading.Event()
         try:
@@ -84,7 +69,7 @@ class Harness:
             )
         except BaseException:
             self.context.try_shutdown()
-            self._reservation.close()
+            self._domain.release()
             raise
         self.listener = Node("listener", context=self.context)
         self.received: dict[str, list[Any]] = defaultdict(list)
@@ -151,4 +136,4 @@ class Harness:
         self.node.destroy_node()
         self.listener.destroy_node()
         self.context.try_shutdown()
-        self._reservation.close()
+        self._domain.release()

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from processes import wait_for
 
 from eloss_perception.errors import BackendError
 from eloss_perception.runtime.backend_recovery import RecoveringBackend, state_of
@@ -97,13 +96,6 @@ def fail(backend: RecoveringBackend, count: int) -> list[str]:
     return reasons
 
 
-def wait_for(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def is_loading(backend: RecoveringBackend) -> bool:
     return any(slot.loading is not None and slot.loading.is_alive() for slot in backend._slots)
 
@@ -136,7 +128,7 @@ def test_without_a_fallback_frames_fail_with_the_reason_until_it_is_loaded_again
     fail(backend, 5)  # a load that takes long holds no frame up: the gate is still closed
     assert loader.num_calls == 2
     loader.gate.set()
-    wait_for(lambda: not is_loading(backend))
+    assert wait_for(lambda: not is_loading(backend))
     assert frame(backend) == "gpu 1"
     assert backend.state.fault == ""
     assert backend.state.num_reloads == 1
@@ -158,7 +150,7 @@ def test_pauses_grow_to_a_minute_while_loading_fails_and_shrink_when_it_is_well(
                 clock.now += 0.5
                 fail(backend, 1)
             found.append(clock.now - start)
-            wait_for(lambda: not is_loading(backend))
+            assert wait_for(lambda: not is_loading(backend))
             fail(backend, 1)  # sees the outcome
         return found
 
@@ -168,7 +160,7 @@ def test_pauses_grow_to_a_minute_while_loading_fails_and_shrink_when_it_is_well(
     del loader.errors["gpu"]
     clock.now += 60.0
     fail(backend, 1)
-    wait_for(lambda: not is_loading(backend))
+    assert wait_for(lambda: not is_loading(backend))
     for _ in range(100):
         assert frame(backend) == "gpu 1"
     loader.made[1].error = BackendError("device lost")
@@ -193,7 +185,7 @@ def test_the_fallback_takes_over_and_gives_back(loader: Loader, clock: Clock) ->
     assert [frame(backend) for _ in range(3)] == ["cpu 1"] * 3  # meanwhile the other is loaded
     assert loader.num_calls == 3
     loader.gate.set()
-    wait_for(lambda: not is_loading(backend))
+    assert wait_for(lambda: not is_loading(backend))
     assert frame(backend) == "gpu 2"
     assert (backend.state.name, backend.state.fault) == ("gpu", "")
     assert not cpu.is_closed
@@ -211,7 +203,7 @@ def test_both_may_fail_and_both_come_back(loader: Loader, clock: Clock) -> None:
     clock.now += 1.0
     for _ in range(2):  # one is loaded after the other
         fail(backend, 1)
-        wait_for(lambda: not is_loading(backend))
+        assert wait_for(lambda: not is_loading(backend))
     assert frame(backend) == "cpu 2"
     assert backend.state.fault == "running on cpu: gpu failed: no device"
 
@@ -223,7 +215,7 @@ def test_a_frame_stays_where_it_was_begun(loader: Loader, clock: Clock) -> None:
     fail(backend, 1)
     clock.now += 1.0
     pillars = backend.pillarize(POINTS)
-    wait_for(lambda: not is_loading(backend))
+    assert wait_for(lambda: not is_loading(backend))
     assert backend.run(pillars) == "cpu 1"
     assert frame(backend) == "gpu 2"
 
@@ -240,7 +232,7 @@ def test_a_failure_to_pillarize_counts_and_a_bug_is_none(loader: Loader, clock: 
     loader.errors["gpu"] = ZeroDivisionError("a bug")
     clock.now += 1.0
     fail(backend, 1)
-    wait_for(lambda: not is_loading(backend))
+    assert wait_for(lambda: not is_loading(backend))
     with pytest.raises(ZeroDivisionError):
         frame(backend)
 
@@ -275,7 +267,7 @@ def test_a_backend_that_hangs_is_left_behind_and_loaded_again(loader: Loader, cl
     assert not loader.made[0].is_closed  # somebody is in it
     clock.now += 1.0
     fail(backend, 1)
-    wait_for(lambda: not is_loading(backend))
+    assert wait_for(lambda: not is_loading(backend))
     assert frame(backend) == "gpu 1"
 
     gate.set()
@@ -331,7 +323,7 @@ def test_closing_frees_all_and_also_what_is_still_being_loaded(
     backend.close()
     assert not any(fake.name == "gpu" for fake in loader.made[2:])
     loader.gate.set()
-    wait_for(lambda: len(loader.made) == 3 and loader.made[2].is_closed)
+    assert wait_for(lambda: len(loader.made) == 3 and loader.made[2].is_closed)
     assert len(loader.made) == 3
     assert all(fake.is_closed for fake in loader.made)
 
@@ -352,7 +344,7 @@ def test_what_auto_chose_is_what_is_loaded_again(clock: Clock) -> None:
     fail(backend, 1)
     clock.now += 1.0
     fail(backend, 1)
-    wait_for(lambda: not is_loading(backend))
+    assert wait_for(lambda: not is_loading(backend))
     assert frame(backend) == "cpu 2"
     assert asked == ["auto", "cpu", "cpu"]
 

@@ -21,31 +21,51 @@ _LOG_LINE_PREFIXES = ("[INFO]",)
 
 # Those above need UDP ports that Linux gives to anybody.
 _NUM_DOMAINS = 100
-_reserved: list[socket.socket] = []
+
+
+class ReservedDomain:
+    """A ROS domain of this process's own, kept until it is released or the process ends.
+
+    Whoever shares a domain hears the others' scans and answers their service calls. Domain 0, where
+    robots are, is never taken.
+
+    Attributes:
+        number: Of the domain.
+
+    Raises:
+        ProcessError: All domains are in use.
+    """
+
+    def __init__(self) -> None:
+        start = os.getpid()
+        for domain in (1 + (start + i) % _NUM_DOMAINS for i in range(_NUM_DOMAINS)):
+            # A name that holds for all users and goes with the process, however that ends.
+            name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                name.bind(f"\0eloss_perception/domain/{domain}")
+                # Where participants listen: all of them, and each of the first ten.
+                for offset in (0, *range(10, 30, 2)):
+                    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+                        port.bind(("", 7400 + 250 * domain + offset))
+            except OSError:
+                name.close()
+                continue
+            self.number, self._name = domain, name
+            return
+        raise ProcessError(f"all ROS domains from 1 to {_NUM_DOMAINS} are in use on this machine")
+
+    def release(self) -> None:
+        """Lets others have the domain."""
+        self._name.close()
+
+
+_kept: list[ReservedDomain] = []
 
 
 def reserve_domain() -> int:
-    """Returns a ROS domain in which nothing on this machine speaks, kept until the process ends.
-
-    Whoever shares a domain hears the others' scans and answers their service calls. Domain 0, where
-    robots are, is never returned.
-    """
-    start = os.getpid()
-    for domain in (1 + (start + i) % _NUM_DOMAINS for i in range(_NUM_DOMAINS)):
-        # A name that holds for all users and goes with the process, however that ends.
-        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            name.bind(f"\0eloss_perception/domain/{domain}")
-            # Where participants listen: all of them, and each of the first ten.
-            for offset in (0, *range(10, 30, 2)):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
-                    port.bind(("", 7400 + 250 * domain + offset))
-        except OSError:
-            name.close()
-            continue
-        _reserved.append(name)
-        return domain
-    raise ProcessError(f"all ROS domains from 1 to {_NUM_DOMAINS} are in use on this machine")
+    """Returns the number of a ROS domain of this process's own, kept until the process ends."""
+    _kept.append(ReservedDomain())
+    return _kept[-1].number
 
 
 class ProcessError(ElossError):
