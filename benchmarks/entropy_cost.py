@@ -1,22 +1,21 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What Entropy Loss costs a training step of the light network, and the readout an onboard network.
+"""What Entropy Loss costs a training step of the light network, and what each measure costs.
 
 The steps are the trainer's (forward, losses, backward, clipping, AdamW) on simulated scans, with
 Entropy Loss off and with each variant, in turns on the same batches. `ours` has terms in every
 second step and takes two further backward passes every `measure_every` steps; such steps are timed
-apart, and their mean over a run is a line of its own.
+apart, and their mean over a run is a line of its own. CPU time of the process is given beside
+wall-clock time: on a machine that does other things it is steadier.
 
-The readout is that of the exported networks in ONNX Runtime, as the node runs them: the shipped
-light one, and PointPillars with random weights. Each runs a simulated scan in turns with the same
-graph without the operators that only its readings need; the share is the median of the pairs'
-differences over the median without.
+The measures run on maps of the shape that the papers tap: the first block of PointPillars on KITTI,
+4 maps of 64 channels and 248 x 216 cells, filled with noise whose channels differ in strength. The
+published measure is timed twice: as a matrix product, and as the loop that its papers and logs
+describe: for every frame and channel, in Python, the distances to all channels over all pixels.
 
-CPU time of the process is given beside wall-clock time: on a machine that does other things it is
-the steadier of the two. That of more than one thread is none where these share a core.
+What the readout costs an exported network: `eloss benchmark --only entropy_readout`.
 
-    ./run python benchmarks/entropy_cost.py --json entropy_cost.json
-    ./run python benchmarks/entropy_cost.py --only readout --threads 1 --json readout_cost.json
+    ./run python benchmarks/entropy_cost.py --threads 1 --json entropy_cost.json
 """
 
 from __future__ import annotations
@@ -27,37 +26,25 @@ import os
 import platform
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
-import onnx
 import torch
-import yaml
-from torch import nn
+from torch import Tensor, nn
 
-from eloss_perception.detection.grid import PillarGrid
-from eloss_perception.detection.pillars import Pillars, pillarize
-from eloss_perception.export.onnx import fold_batch_norm
-from eloss_perception.export.onnx_graph import write_onnx
+from benchmarks.research_measures import MEASURES
+
 from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.network.entropy_loss import EntropyLoss, EntropyLossConfig
-from eloss_perception.network.network import POINTPILLARS, PillarNetwork
-from eloss_perception.runtime.backends import load_backend
-from eloss_perception.runtime.backends.base import BackendSettings
-from eloss_perception.runtime.bundle import ONNX_NAME, YAML_NAME, default_bundle_path
-from eloss_perception.simulation.drive import simulate_scan
+from eloss_perception.network.entropy_readout import renyi2_entropy
+from eloss_perception.network.network import PillarNetwork
 from eloss_perception.training.data.loading import load_batches
 from eloss_perception.training.data.samples import Batch
 from eloss_perception.training.losses import detection_losses
 from eloss_perception.training.settings import TrainingSettings
 
 VARIANTS = ("off", "published", "ours")
-
-# Where a session's memory happens to lie makes a percent of difference: so many are started.
-NUM_SESSIONS = 10
 
 
 def milliseconds(call: Callable[[], object]) -> tuple[float, float]:
@@ -122,78 +109,6 @@ def time_steps(settings: TrainingSettings, rounds: int) -> dict[str, list[tuple[
     return times
 
 
-def without_readings(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The network with zeros for its readings, and without what only these need."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    graph = bare.graph
-    zeros = onnx.numpy_helper.from_array(np.zeros((1, 1), np.float32))
-    readings = [output.name for output in graph.output if output.name.startswith("layer_")]
-    nodes = [onnx.helper.make_node("Constant", [], [name], value=zeros) for name in readings]
-    needed = {output.name for output in graph.output} - set(readings)
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            nodes.append(node)
-            needed.update(node.input)
-    constants = [constant for constant in graph.initializer if constant.name in needed]
-    for field, kept in ((graph.node, nodes[::-1]), (graph.initializer, constants)):
-        del field[:]
-        field.extend(kept)
-    del graph.value_info[:]
-    for output in graph.output:
-        output.type.tensor_type.ClearField("shape")
-    return bare
-
-
-def time_readout(
-    path: Path, grid: PillarGrid, pillars: Pillars, num_threads: int, rounds: int
-) -> dict[str, float]:
-    """Times of an exported network on one frame, without and with its readings."""
-    model = onnx.load(str(path))
-    settings = BackendSettings(num_threads=num_threads)
-    times: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
-    with tempfile.TemporaryDirectory() as folder:
-        bare = Path(folder) / "bare.onnx"
-        onnx.save(without_readings(model), str(bare))
-        for _ in range(NUM_SESSIONS):
-            backends = [load_backend("onnxruntime_cpu", p, grid, settings) for p in (bare, path)]
-            for i in range(-3, max(1, rounds // NUM_SESSIONS)):  # the first ones warm up
-                check_interrupt()
-                for k in ((0, 1), (1, 0))[i % 2]:
-                    time_taken = milliseconds(lambda k=k: backends[k].run(pillars))  # type: ignore[misc]
-                    if i >= 0:
-                        times[k].append(time_taken)
-    (wall, cpu), (wall_with, cpu_with) = medians(times[0]), medians(times[1])
-    differences = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(*times, strict=True)]
-    wall_more, cpu_more = medians(differences)
-    return {
-        **{"wall_ms": round(wall, 2), "wall_with_readout_ms": round(wall_with, 2)},
-        **{"cpu_ms": round(cpu, 2), "cpu_with_readout_ms": round(cpu_with, 2)},
-        **{"wall_share": round(wall_more / wall, 4), "cpu_share": round(cpu_more / cpu, 4)},
-        "nodes_of_readout": len(model.graph.node) - len(without_readings(model).graph.node) + 2,
-        "threads": num_threads,
-    }
-
-
-def light_readout(num_threads: int, rounds: int) -> dict[str, float]:
-    """Readout of the shipped bundle."""
-    path = default_bundle_path()
-    grid = PillarGrid(**yaml.safe_load((path / YAML_NAME).read_text())["grid"])
-    pillars = pillarize(simulate_scan(3).points, grid)
-    return time_readout(path / ONNX_NAME, grid, pillars, num_threads, rounds)
-
-
-def full_readout(num_threads: int, rounds: int) -> dict[str, float]:
-    """Readout of PointPillars as published, with random weights."""
-    grid = PillarGrid((0.0, -39.68, -3.0, 69.12, 39.68, 1.0), (0.16, 0.16), 16000, 32)
-    network = PillarNetwork(POINTPILLARS, grid.num_y, grid.num_x).eval()
-    pillars = pillarize(simulate_scan(3).points, grid)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / ONNX_NAME
-        write_onnx(fold_batch_norm(network), pillars, path, half_weights=False)
-        return time_readout(path, grid, pillars, num_threads, rounds)
-
-
 def medians(values: Iterable[tuple[float, float]]) -> tuple[float, float]:
     """Median wall-clock and CPU time."""
     walls, cpus = zip(*values, strict=True)
@@ -218,6 +133,63 @@ def training_table(arguments: argparse.Namespace) -> dict[str, tuple[float, floa
     return steps
 
 
+ENTROPY_MEASURES = {"renyi2": renyi2_entropy, **MEASURES}
+CHANNELS, NUM_Y, NUM_X = 64, 248, 216
+
+
+def loop_as_published(features: Tensor) -> Tensor:
+    """One map's published measure, summed over the batch as published.
+
+    Args:
+        features: (B, C, H, W).
+
+    Returns:
+        Scalar H = log(1 + Σ over frames and channels of the K-th smallest distance).
+    """
+    total = features.new_zeros(())
+    rank = features.shape[1] // 10
+    for frame in features:
+        samples = frame.flatten(1)  # (C, D): samples are channels, dimensions pixels
+        for sample in samples:
+            squared = (samples - sample).square().sum(dim=1)  # (C,)
+            total = total + squared.clamp(min=1e-12).sqrt().sort().values[rank]
+    return torch.log1p(total)
+
+
+def summed_over_batch(features: Tensor, active: Tensor) -> Tensor:
+    """The same number from our measure, which is per frame."""
+    per_frame = ENTROPY_MEASURES["reference"](features, active)  # (B,)
+    return torch.log1p(torch.expm1(per_frame).sum())
+
+
+def measures_table(num_maps: int, repeats: int) -> dict[str, float]:
+    """Median milliseconds of each measure, and how the published loop compares with `reference`."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, CHANNELS, NUM_Y, NUM_X)
+    strength = torch.rand((1, CHANNELS, 1, 1), generator=generator)
+    maps = [torch.randn(shape, generator=generator).relu() * strength for _ in range(num_maps)]
+    active = (torch.rand((1, 1, NUM_Y, NUM_X), generator=generator) > 0.8).float()
+
+    difference = max(
+        abs(float(loop_as_published(m)) - float(summed_over_batch(m, active))) for m in maps
+    )
+    times: dict[str, list[float]] = {"loop as published": []}
+    times |= {name: [] for name in ENTROPY_MEASURES}
+    for _ in range(repeats):
+        check_interrupt()
+        # Map by map in turns, so that what else the machine does falls on all of them alike.
+        for values in times.values():
+            values.append(0.0)
+        for m in maps:
+            times["loop as published"][-1] += milliseconds(lambda: loop_as_published(m))[0]
+            for name, measure in ENTROPY_MEASURES.items():
+                times[name][-1] += milliseconds(lambda: measure(m, active))[0]
+    median = {name: statistics.median(values) for name, values in times.items()}
+
+    ratio = median["loop as published"] / median["reference"]
+    return median | {"loop / reference": ratio, "largest difference": difference}
+
+
 def main() -> None:
     """Measures, prints the tables and writes the JSON."""
     parser = argparse.ArgumentParser(
@@ -227,9 +199,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=4, help="different batches (default 4)")
     parser.add_argument("--batch-size", type=int, default=4, help="frames a batch (default 4)")
     parser.add_argument("--threads", type=int, default=2, help="threads (default 2)")
-    parser.add_argument("--frames", type=int, default=200, help="timed frames, light (default 200)")
-    parser.add_argument("--full-frames", type=int, default=30, help="the same, full (default 30)")
-    parser.add_argument("--only", choices=("training", "readout"), help="one of the two")
+    parser.add_argument("--maps", type=int, default=4, help="tapped layers (default 4)")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of the measures (default 5)")
+    parser.add_argument("--only", choices=("training", "measures"), help="one of the two")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -239,7 +211,7 @@ def main() -> None:
         f"{torch.__version__}, load average {os.getloadavg()[0]:.1f}"
     )
     figures: dict[str, dict[str, float]] = {}
-    if arguments.only != "readout":
+    if arguments.only != "measures":
         table = training_table(arguments)
         base = table["off"]
         title = f"training step, batch of {arguments.batch_size}"
@@ -253,17 +225,10 @@ def main() -> None:
                 "cpu_ratio": round(cpu / base[1], 4),
             }
     if arguments.only != "training":
-        print(
-            f"{'network in ONNX Runtime':28}{'wall ms':>10}{'share':>8}{'CPU ms':>10}{'share':>8}"
-        )
-        for name, measure, rounds in (
-            ("light", light_readout, arguments.frames),
-            ("PointPillars", full_readout, arguments.full_frames),
-        ):
-            found = figures[f"readout, {name}"] = measure(arguments.threads, rounds)
-            wall, cpu = found["wall_ms"], found["cpu_ms"]
-            shares = f"{found['wall_share']:8.2%}{cpu:10.1f}{found['cpu_share']:8.2%}"
-            print(f"{name:28}{wall:10.1f}{shares}")
+        figures["measures, ms"] = measures_table(arguments.maps, arguments.repeats)
+        print(f"measure on {arguments.maps} maps of {CHANNELS} x {NUM_Y} x {NUM_X}, median ms")
+        for name, value in figures["measures, ms"].items():
+            print(f"{name:28}{value:10.3g}")
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 

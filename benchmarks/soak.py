@@ -3,10 +3,10 @@
 """Runs the live node on full scans for an hour: does its memory grow, is every scan accounted for?
 
 Player and node are processes of their own, as on a vehicle; this one listens. A simulated drive of
-whole turns is played in a loop. The slope of the node's resident memory is fitted to its medians of
+full sweeps is played in a loop. The slope of the node's resident memory is fitted to its medians of
 each minute, the warm-up left out. Exits with 1 where a bar is missed: the slope (judged from half
 an hour on), an exception in the node, a scan that is neither answered nor dropped by name, boxes
-that the node published and nobody got.
+that the node published and that did not arrive here.
 
     ./run python benchmarks/soak.py
     ./run python benchmarks/soak.py --minutes 2 --bundle models/pillars_light_360
@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.speed.processes import rss_mb
+from benchmarks.speed.machine import rss_mb
 from benchmarks.speed.ros_run import RosRun
-from benchmarks.speed.settings import BenchmarkSettings
+from benchmarks.speed.rows import BenchmarkSettings
 from eloss_perception.errors import ElossError
 from eloss_perception.interrupts import StopSignal, check_interrupt
 from eloss_perception.runtime.bundle import default_bundle_path
@@ -40,7 +40,7 @@ _SAY_EVERY_S = 10.0
 
 @dataclass
 class Soak:
-    """What came of it; times in seconds, memory in MB.
+    """The result; times in seconds, memory in MB.
 
     Attributes:
         num_sent: Scans that the player published.

@@ -17,17 +17,21 @@ from benchmarks.speed import (
     entropy_readout,
     full_network,
     gpu,
-    host_growth,
+    host_rows,
     machine,
-    memory,
-    report,
+    ros_rows,
     suite,
 )
-from benchmarks.speed.networks import NetworkTimes
-from benchmarks.speed.row import Benchmark, NotMeasuredError, Row, Value
+from benchmarks.speed.full_network import NetworkTimes
+from benchmarks.speed.rows import (
+    QUICK,
+    Benchmark,
+    BenchmarkSettings,
+    NotMeasuredError,
+    Row,
+    Value,
+)
 from benchmarks.speed.scans import cloud_of, scan_of
-from benchmarks.speed.scripts import run_script
-from benchmarks.speed.settings import QUICK, BenchmarkSettings
 from eloss_perception.cli import build_parser, main
 from eloss_perception.detection.sensors import SENSORS
 from eloss_perception.errors import ConfigError, DataError
@@ -120,9 +124,9 @@ def outcomes() -> dict[str, Row | Exception]:
 def test_the_document(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     document = run_with(monkeypatch, outcomes())
     path = tmp_path / "new" / "benchmark.json"
-    report.write_document(path, document)
+    suite.write_document(path, document)
     again = json.loads(path.read_text())
-    assert again["format_version"] == report.FORMAT_VERSION
+    assert again["format_version"] == suite.FORMAT_VERSION
     assert set(again) == {"format_version", "machine", "settings", "rows"}
     assert again["machine"]["python"] == platform.python_version()
     for row in again["rows"]:
@@ -144,9 +148,9 @@ def test_no_names_of_places_and_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_text_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     document = run_with(monkeypatch, outcomes())
-    table = report.table_lines(document["rows"])
-    lines = [line for row in document["rows"] for line in report.row_lines(row)]
-    lines += table + report.machine_lines(document["machine"])
+    table = suite.table_lines(document["rows"])
+    lines = [line for row in document["rows"] for line in suite.row_lines(row)]
+    lines += table + suite.machine_lines(document["machine"])
     assert max(map(len, lines)) <= 100
     assert any(line.startswith("absent") and "no GPU here" in line for line in table)
     assert table[0].split() == ["row", "measured", "bar", "met"]
@@ -225,12 +229,12 @@ def test_a_scan_has_as_many_points_as_asked_for(num_points: int) -> None:
 
 def test_a_line_through_host_times() -> None:
     counts = np.array([1e4, 1e5, 1e6])
-    fixed_ms, slope = host_growth.fit_line(counts, 1.5 + 3e-5 * counts)
+    fixed_ms, slope = host_rows.fit_line(counts, 1.5 + 3e-5 * counts)
     assert (fixed_ms, slope) == pytest.approx((1.5, 3e-5))
 
 
 def test_host_growth() -> None:
-    row = host_growth.measure(TINY, silent)
+    row = host_rows.measure_host_growth(TINY, silent)
     found = values_of(row)
     assert all(found[f"{count} points"] > 0.0 for count in TINY.point_counts)
     assert found["working memory at the most points"] > 0.0
@@ -324,44 +328,25 @@ def test_memory_is_judged_by_level_and_growth(growth_mb: float, level_mb: float,
     start = -100.0 * (seconds < 20.0)  # pools fill in the beginning: no growth
     noise = np.random.default_rng(0).normal(0.0, 0.5, len(seconds))
     memory_mb = level_mb + start + noise + growth_mb * seconds / 600.0
-    row = memory.row_of(seconds.tolist(), memory_mb.tolist(), 6000, 10.0, "a backend")
+    row = ros_rows.memory_row(seconds.tolist(), memory_mb.tolist(), 6000, 10.0, "a backend")
     assert row.met is met
     assert row.note == ""
     assert values_of(row)["slope"] == pytest.approx(growth_mb / 10.0, abs=0.2)
 
 
 def test_what_memory_was_not_tried_for_is_said() -> None:
-    row = memory.row_of([0.5, 1.0, 60.0], [100.0, 100.0, 100.0], 300, 10.0, "a backend")
+    row = ros_rows.memory_row([0.5, 1.0, 60.0], [100.0, 100.0, 100.0], 300, 10.0, "a backend")
     assert row.note.startswith("shorter than") and row.note.endswith("only 5.0 of 10 scans a second"
                                                                      " answered")  # fmt: skip
 
 
 def test_entropy_readout() -> None:
     figures = {"cpu_ms": 10.0, "cpu_with_readout_ms": 10.15, "cpu_share": 0.015, "wall_share": 0.03}
-    both = {"readout, light": figures, "readout, PointPillars": figures}
-    assert entropy_readout.row_of(both).met is True
-    assert entropy_readout.row_of(both | {"readout, light": figures | {"cpu_share": 0.03}}).met is (
+    both = {"light": figures, "PointPillars": figures}
+    assert entropy_readout.readout_row(both).met is True
+    assert entropy_readout.readout_row(both | {"light": figures | {"cpu_share": 0.03}}).met is (
         False
     )
-
-
-def test_scripts_of_the_source_tree(tmp_path: Path) -> None:
-    def script(name: str, text: str) -> None:
-        (tmp_path / name).write_text(f"import json, sys\n{text}\n")
-
-    script("good.py", "open(sys.argv[-1], 'w').write(json.dumps({'given': sys.argv[1]}))")
-    script("bad.py", "sys.exit('out of luck')")
-    script("lacking.py", "import no_such_package")
-    script("mute.py", "")
-    assert run_script("good.py", ["this"], tmp_path) == {"given": "this"}
-    with pytest.raises(DataError, match="status 1: out of luck"):
-        run_script("bad.py", [], tmp_path)
-    with pytest.raises(NotMeasuredError, match="no_such_package"):
-        run_script("lacking.py", [], tmp_path)
-    with pytest.raises(DataError, match="no figures"):
-        run_script("mute.py", [], tmp_path)
-    with pytest.raises(NotMeasuredError, match="source tree only"):
-        run_script("none.py", [], tmp_path)
 
 
 def test_settings_are_checked() -> None:

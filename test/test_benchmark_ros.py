@@ -15,12 +15,11 @@ pytest.importorskip("onnx", reason="the tiny bundle is written with it")
 
 from tiny_bundle import write_tiny_bundle
 
-from benchmarks.speed import end_to_end, sustained_rate
+from benchmarks.speed import ros_rows
 from benchmarks.speed.listener import Answers
-from benchmarks.speed.processes import cpu_seconds, rss_mb
+from benchmarks.speed.machine import cpu_seconds, rss_mb
 from benchmarks.speed.ros_run import Played
-from benchmarks.speed.row import Row
-from benchmarks.speed.settings import BenchmarkSettings
+from benchmarks.speed.rows import BenchmarkSettings, Row
 from eloss_perception.errors import ElossError
 from eloss_perception.replay.demo.record import STAGES
 
@@ -45,7 +44,7 @@ def values_of(row: Row) -> dict[str, Any]:
     [(played(600), True), (played(600, 1), False), (played(600, 0, 120.0), False)],
 )
 def test_the_bar_end_to_end(run: Played, met: bool) -> None:
-    row = end_to_end.row_of(run, BenchmarkSettings())
+    row = ros_rows.end_to_end_row(run, BenchmarkSettings())
     assert row.met is met
     found = values_of(row)
     assert found["scans dropped"] == run.num_dropped
@@ -54,18 +53,20 @@ def test_the_bar_end_to_end(run: Played, met: bool) -> None:
 
 
 def test_what_ends_the_rise_of_the_rate() -> None:
-    assert sustained_rate.why_too_fast(played(1000, 9, rate_hz=50.0), 50.0) == ""
-    dropped = sustained_rate.why_too_fast(played(1000, 10, rate_hz=50.0), 50.0)
+    assert ros_rows.why_too_fast(played(1000, 9, rate_hz=50.0), 50.0) == ""
+    dropped = ros_rows.why_too_fast(played(1000, 10, rate_hz=50.0), 50.0)
     assert dropped == "1.0% dropped at 50 Hz"
-    slow = sustained_rate.why_too_fast(played(400, rate_hz=40.0), 50.0)
+    slow = ros_rows.why_too_fast(played(400, rate_hz=40.0), 50.0)
     assert slow == "the player sent 40 scans a second when asked for 50"
 
 
 def test_the_row_of_the_highest_rate() -> None:
     runs = {40.0: played(400, rate_hz=40.0), 20.0: played(200, rate_hz=20.0)}
-    row = sustained_rate.row_of(runs, 40.0, "", "a backend")
+    row = ros_rows.sustained_rate_row(runs, 40.0, "", "a backend")
     assert row.met is True and values_of(row)["20 Hz: dropped"] == 0.0
-    nothing = sustained_rate.row_of({20.0: played(200, 200)}, 0.0, "100.0% dropped at 20 Hz", "x")
+    nothing = ros_rows.sustained_rate_row(
+        {20.0: played(200, 200)}, 0.0, "100.0% dropped at 20 Hz", "x"
+    )
     assert nothing.met is False
 
 
@@ -87,7 +88,7 @@ def test_end_to_end_through_dds(tmp_path: Path) -> None:
         output=tmp_path / "output",
     )
     told: list[str] = []
-    row = end_to_end.measure(settings, told.append)
+    row = ros_rows.measure_end_to_end(settings, told.append)
     found = values_of(row)
     assert found["scans sent"] >= 1
     # The machine may be busy, but answers come, and what came is complete.

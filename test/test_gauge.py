@@ -15,11 +15,11 @@ from builtin_interfaces.msg import Time
 from fake_detector import REFERENCE
 from health_reference_factory import ENTROPY_STD, disturbed_readings
 from marker_rules import check_marker_rules
-from plain import plain_messages
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from benchmarks.speed import naive_messages
 from eloss_perception.detection.pillars import PointCounts
 from eloss_perception.health.monitor import HealthLevel, HealthMonitor
 from eloss_perception.msg import EntropyHealth
@@ -46,7 +46,7 @@ def read_health(*sigmas: float) -> EntropyHealth:
 def gauge_markers(health: EntropyHealth, offset: tuple[float, float, float]) -> MarkerArray:
     """The gauge as a subscriber gets it, which is what rosidl's own objects would say."""
     received = gauge_to_cdr(health, offset)
-    plain = serialize_message(plain_messages.gauge_message(health, offset))
+    plain = serialize_message(naive_messages.gauge_message(health, offset))
     assert len(received) == len(plain)
     array = deserialize_message(received, MarkerArray)
     assert array == deserialize_message(plain, MarkerArray)

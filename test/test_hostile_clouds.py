@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +19,8 @@ from cloud_factory import hostile_cloud, random_points, xyzi_cloud
 from node_harness import Harness, cloud_msg, wait_for
 from tiny_bundle import write_tiny_bundle
 
+from benchmarks.hostile_clouds import Report, Target, kind_of, throw_all
 from eloss_perception.runtime.bundle import default_bundle_path
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-from hostile_clouds import Report, Target, kind_of, throw_all
 
 # Indices are checked in `.ci/run`, where these tests run a second time and everything takes longer.
 NUM_REAL = 5_000 if numba.config.BOUNDSCHECK else 20_000

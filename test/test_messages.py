@@ -17,12 +17,12 @@ from builtin_interfaces.msg import Time
 from fake_detector import REFERENCE
 from health_reference_factory import clean_readings, disturbed_readings
 from marker_rules import check_marker_rules
-from plain import plain_messages
 from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
+from benchmarks.speed import naive_messages
 from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.detection.pillars import PointCounts
 from eloss_perception.health.monitor import HealthLevel, HealthMonitor
@@ -180,8 +180,8 @@ def test_bytes_say_what_plainly_made_messages_say(num_boxes: int, frame_id: str)
     )
     header = Header(stamp=Time(sec=-3, nanosec=2**32 - 1), frame_id=frame_id)
     for received, plain in (
-        (detections_to_cdr, plain_messages.detections_message),
-        (box_markers_to_cdr, plain_messages.markers_message),
+        (detections_to_cdr, naive_messages.detections_message),
+        (box_markers_to_cdr, naive_messages.markers_message),
     ):
         ours = received(boxes, ODD_NAMES, header)
         message = plain(boxes, ODD_NAMES, header)

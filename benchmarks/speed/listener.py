@@ -98,7 +98,7 @@ class Listener:
             self._executor.spin_once(timeout_sec=min(remaining_s, 0.05))
 
     def pause_player(self, timeout_s: float) -> bool:
-        """Makes the player hold its breath; returns whether it said that it does."""
+        """Pauses the player; returns whether it confirmed."""
         if not self._pause.wait_for_service(timeout_sec=timeout_s):
             return False
         answer = self._pause.call_async(SetBool.Request(data=True))

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The machine that a benchmark ran on, as far as it says; no names of hosts, people or folders.
+"""The machine that a benchmark runs on, and what its kernel says of a process.
 
-Nothing in here fails: what cannot be read is left out.
+The description holds no names of hosts, people or folders, and leaves out what cannot be read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from eloss_perception import __version__
+from eloss_perception.errors import ElossError
 
 _PACKAGES = (
     *("numpy", "numba", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"),
@@ -187,3 +188,35 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+def use_cores(num_cores: int) -> None:
+    """Restricts this process and its children to its first cores; 0 restricts nothing.
+
+    Call it before anything starts a thread: a running thread keeps its cores.
+    """
+    if num_cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:num_cores])
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far, all threads together; 0 once it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    # Fields 14 and 15 of proc(5), counted from the state, which is the third.
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process [MB].
+
+    Raises:
+        ElossError: It has ended.
+    """
+    try:
+        num_pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        raise ElossError("the detector has ended") from None
+    return num_pages * os.sysconf("SC_PAGE_SIZE") / 1e6

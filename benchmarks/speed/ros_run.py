@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.speed.processes import cpu_seconds
-from benchmarks.speed.row import NotMeasuredError, Progress, Value, milliseconds
-from benchmarks.speed.settings import BenchmarkSettings
+from benchmarks.speed.machine import cpu_seconds
+from benchmarks.speed.rows import (
+    BenchmarkSettings,
+    NotMeasuredError,
+    Progress,
+    Value,
+    milliseconds,
+)
 from eloss_perception.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,7 +44,7 @@ _SLICE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """One run of the player and what came of it.
+    """One run of the player and its answers.
 
     Attributes:
         num_sent: Scans that the player published.

@@ -1,25 +1,41 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The rows by name, and the loop that measures them. Nothing slow is imported here."""
+"""The rows by name, the loop that measures them, and the result as JSON and as text.
+
+Nothing slow is imported here. The text is for a terminal of 100 columns.
+"""
 
 from __future__ import annotations
 
+import json
+import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.machine import describe_machine
-from benchmarks.speed.report import make_document
-from benchmarks.speed.row import Benchmark, NotMeasuredError, Progress, Row
-from benchmarks.speed.settings import BenchmarkSettings
+from benchmarks.speed.rows import Benchmark, BenchmarkSettings, NotMeasuredError, Progress, Row
 from eloss_perception.errors import ConfigError, ElossError
+from eloss_perception.files import write_file
 
-BENCHMARKS = (
-    *("host_time", "host_growth", "full_network", "end_to_end", "sustained_rate"),
-    *("entropy_readout", "start", "memory", "gpu"),
-)
-"""Each is a module of this package with a `BENCHMARK`, in the order in which they are measured."""
+BENCHMARKS = {
+    "host_time": "host_rows",
+    "host_growth": "host_rows",
+    "full_network": "full_network",
+    "end_to_end": "ros_rows",
+    "sustained_rate": "ros_rows",
+    "entropy_readout": "entropy_readout",
+    "start": "ros_rows",
+    "memory": "ros_rows",
+    "gpu": "gpu",
+}
+"""Row -> the module of this package that has it in its `BENCHMARKS`, in the order measured."""
+
+FORMAT_VERSION = 1
+_WIDTH = 100
+_MET = {True: "yes", False: "NO", None: "-"}
 
 
 def find_benchmark(name: str) -> Benchmark:
@@ -30,7 +46,7 @@ def find_benchmark(name: str) -> Benchmark:
     """
     if name not in BENCHMARKS:
         raise ConfigError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
-    found: Benchmark = import_module(f"benchmarks.speed.{name}").BENCHMARK
+    found: Benchmark = import_module(f"benchmarks.speed.{BENCHMARKS[name]}").BENCHMARKS[name]
     return found
 
 
@@ -49,7 +65,7 @@ def run_benchmarks(
         on_row: Given the whole document after each row, so that an interruption loses one row.
 
     Returns:
-        The document, see `report.make_document`.
+        The document, see `make_document`.
 
     Raises:
         ConfigError: A name is unknown.
@@ -62,6 +78,8 @@ def run_benchmarks(
             row = benchmark.measure(settings, _prefixed(progress, name))
         except NotMeasuredError as error:
             row = Row(measured="not measured", note=str(error))
+        except ModuleNotFoundError as error:
+            row = Row(measured="not measured", note=f"needs {error.name}, which is not installed")
         except ElossError as error:
             row = Row(measured="FAILED", note=str(error), met=False)
         document["rows"].append(_entry(name, benchmark, row, time.monotonic() - start))
@@ -87,3 +105,82 @@ def _entry(name: str, benchmark: Benchmark, row: Row, seconds: float) -> dict[st
             {"name": value.name, "value": value.value, "unit": value.unit} for value in row.values
         ],
     }
+
+
+def make_document(
+    machine: Mapping[str, str | int | float], settings: BenchmarkSettings
+) -> dict[str, Any]:
+    """Returns a document without rows.
+
+    It holds `format_version`; `machine`, as `machine.describe_machine` tells; `settings`; and
+    `rows`, each with name, what, against, bar, measured (text), met (true, false or null where that
+    cannot be said), note, took_s and values (name, value, unit).
+    """
+    # A folder's own name says which bundle; where it lies is nobody's business.
+    named = settings.model_dump()
+    named |= {key: value.name for key, value in named.items() if isinstance(value, Path)}
+    return {
+        "format_version": FORMAT_VERSION,
+        "machine": dict(machine),
+        "settings": named,
+        "rows": [],
+    }
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes the document as JSON.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    write_file(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def machine_lines(machine: Mapping[str, str | int | float]) -> list[str]:
+    """The machine in a few lines."""
+    text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in machine.items())
+    return textwrap.wrap(text, _WIDTH)
+
+
+def row_lines(row: Mapping[str, Any]) -> list[str]:
+    """One row with all of its figures."""
+    title = f"{row['name']}: {row['what']}, against {row['against']} ({row['took_s']:g} s)"
+    lines = textwrap.wrap(title, _WIDTH, subsequent_indent="  ")
+    for text in (f"{row['measured']}; bar {row['bar']}: {_MET[row['met']]}", row["note"]):
+        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    figures = [
+        f"{value['name']} {value['value']:g} {value['unit']}".rstrip()
+        if isinstance(value["value"], float | int)
+        else f"{value['name']} {value['value']}"
+        for value in row["values"]
+    ]
+    text = "; ".join(figure.replace(" ", "\N{NO-BREAK SPACE}") for figure in figures)
+    wrapped = textwrap.wrap(text, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return lines + [line.replace("\N{NO-BREAK SPACE}", " ") for line in wrapped]
+
+
+def table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All rows, one or two lines each."""
+    name_width = max([len(row["name"]) for row in rows] + [4])
+    bar_width, met_width = 34, 4
+    measured_width = _WIDTH - name_width - bar_width - met_width - 6
+    widths = (name_width, measured_width, bar_width, met_width)
+
+    def line(cells: Sequence[str]) -> str:
+        pairs = zip(cells, widths, strict=True)
+        return "  ".join(cell.ljust(width) for cell, width in pairs).rstrip()
+
+    lines = [line(("row", "measured", "bar", "met")), line(["-" * width for width in widths])]
+    for row in rows:
+        measured = row["measured"]
+        if row["met"] is None and row["note"]:
+            measured += f": {row['note']}"
+        columns = [
+            [row["name"]],
+            textwrap.wrap(measured, measured_width),
+            textwrap.wrap(row["bar"], bar_width),
+            [_MET[row["met"]]],
+        ]
+        for i in range(max(map(len, columns))):
+            lines.append(line([column[i] if i < len(column) else "" for column in columns]))
+    return lines

@@ -21,7 +21,7 @@ from eloss_perception.cli.terminal import say
 from eloss_perception.errors import ConfigError
 
 if TYPE_CHECKING:
-    from benchmarks.speed.settings import BenchmarkSettings
+    from benchmarks.speed.rows import BenchmarkSettings
 
 EXIT_FAILED = 1
 
@@ -84,14 +84,15 @@ def run(args: argparse.Namespace) -> int:
         )
     if str(checkout) not in sys.path:
         sys.path.append(str(checkout))
-    from benchmarks.speed.cores import use_cores
-    from benchmarks.speed.report import (
+    from benchmarks.speed.machine import use_cores
+    from benchmarks.speed.suite import (
+        BENCHMARKS,
         machine_lines,
         row_lines,
+        run_benchmarks,
         table_lines,
         write_document,
     )
-    from benchmarks.speed.suite import BENCHMARKS, run_benchmarks
     from eloss_perception.replay.demo.console import Console
 
     settings = _settings(args)
@@ -105,14 +106,14 @@ def run(args: argparse.Namespace) -> int:
         if args.json is not None:
             write_document(args.json, document)
 
-    document = run_benchmarks(args.only or BENCHMARKS, settings, console.status, on_row)
+    document = run_benchmarks(args.only or list(BENCHMARKS), settings, console.status, on_row)
     say("\n" + "\n".join(table_lines(document["rows"])))
     return EXIT_FAILED if any(row["measured"] == "FAILED" for row in document["rows"]) else 0
 
 
 def _settings(args: argparse.Namespace) -> BenchmarkSettings:
     """Return the settings that the command line changes, checked."""
-    from benchmarks.speed.settings import QUICK, BenchmarkSettings
+    from benchmarks.speed.rows import QUICK, BenchmarkSettings
 
     names = (
         *("bundle", "full_bundle", "full_int8_bundle", "full_float16_bundle"),

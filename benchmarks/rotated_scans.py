@@ -3,11 +3,11 @@
 """How well a bundle that sees all around finds objects in every direction.
 
 KITTI labels only what its forward camera sees. Here each scan is turned about the vertical axis
-before detection and what is found is turned back, so that the labelled part lies ahead, to the
+before detection and the boxes are rotated back, so that the labelled part lies ahead, to the
 left, behind and to the right in turn; everything else is as in `eloss evaluate`.
 
-    ./run python benchmarks/full_turn.py --bundle models/pillars_light_360 --data KITTI_ROOT
-    ./run python benchmarks/full_turn.py ... --picture turn.webp --frame 000114
+    ./run python benchmarks/rotated_scans.py --bundle models/pillars_light_360 --data KITTI_ROOT
+    ./run python benchmarks/rotated_scans.py ... --picture sweep.webp --frame 000114
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from eloss_perception.runtime.detector import Detections, Detector
 _DIRECTIONS = {"ahead": 0, "left": 90, "behind": 180, "right": 270}
 
 
-class TurnedDetector:
+class RotatedDetector:
     """Sees what is ahead in another direction."""
 
     def __init__(self, detector: Detector, angle_deg: float) -> None:
@@ -43,16 +43,16 @@ class TurnedDetector:
         self._angle = np.deg2rad(angle_deg)
 
     def detect(self, points: np.ndarray) -> Detections:
-        """Turns the points, detects, turns the boxes back."""
-        found = self._detector.detect(_turned(points, self._angle))
-        boxes = _turned(found.boxes.boxes, -self._angle)
+        """Rotates the points, detects, rotates the boxes back."""
+        found = self._detector.detect(_rotated(points, self._angle))
+        boxes = _rotated(found.boxes.boxes, -self._angle)
         boxes[:, 6] = wrap_angle(boxes[:, 6] - np.float32(self._angle))
         turned_back = Boxes3D(boxes, found.boxes.scores, found.boxes.labels)
         return dataclasses.replace(found, boxes=turned_back)
 
 
-def _turned(rows: np.ndarray, angle: float) -> np.ndarray:
-    """Rows whose first two columns are x and y, turned counter-clockwise."""
+def _rotated(rows: np.ndarray, angle: float) -> np.ndarray:
+    """Rows whose first two columns are x and y, rotated counter-clockwise."""
     cos, sin = np.cos(angle), np.sin(angle)
     turned = rows.copy()
     turned[:, :2] = rows[:, :2] @ np.array([[cos, sin], [-sin, cos]], np.float32)
@@ -69,7 +69,7 @@ def draw(path: Path, bundle: Path, dataset: KittiDataset, frame: str) -> None:
         detector.class_names,
         extent=(-62.0, -40.0, 62.0, 40.0),
         size=(800, 1240),
-        title=f"KITTI {frame}, the whole turn",
+        title=f"KITTI {frame}, the whole sweep",
         with_scores=False,
     )
     Image.fromarray(picture).save(path, quality=82)
@@ -99,7 +99,7 @@ def main() -> None:
     for name, angle in _DIRECTIONS.items():
         with progress_bar(num_frames, f"frames, {name}") as advance:
             report, _ = evaluate_splits(
-                TurnedDetector(detector, angle),
+                RotatedDetector(detector, angle),
                 arguments.data,
                 arguments.split,
                 settings=settings,

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's messages written plainly: rosidl's objects, made new for each box.
+"""The node's messages as rosidl objects, made new for each box.
 
 What `ros/messages.py`, `ros/markers.py` and `ros/gauge.py` say as bytes, said the usual way; the
-tests hold them equal field by field, and `host_time.py` compares what both cost.
+tests hold them equal field by field, and `host_path.py` compares what both cost.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The host's steps around the network, written plainly: what `host_time.py` compares with.
+"""The node's steps around the network in naive NumPy, which `host_path.py` compares with.
 
-What a competent person writes in numpy, and Python ROS detectors mostly do: fields read one by one
-from a structured array, as `sensor_msgs_py.point_cloud2` gives it; pillars by sorting points by
-cell and a loop that fills one pillar after the other (a loop over points, as in the first Python
-voxelisers, takes several times as long); peaks, boxes and rotated NMS in numpy, with polygons
-clipped in a loop over pairs; the same readings from numpy's histograms. The messages are in
-`plain_messages.py`. Pillars draw the first points of a cell, not those of the smallest hash.
+What Python ROS detectors mostly do: fields read one by one from a structured array, as
+`sensor_msgs_py.point_cloud2` gives it; pillars by sorting points by cell and a loop over pillars
+(a loop over points, as in the first Python voxelisers, takes several times as long); peaks, boxes
+and rotated NMS in NumPy, with polygons clipped in a loop over pairs; the same readings from NumPy's
+histograms. Pillars take the first points of a cell, not those of the smallest hash.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def read_points(msg: object) -> np.ndarray:
 def make_pillars(
     points: np.ndarray, grid: PillarGrid
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, PointCounts]:
-    """Points (P, K, 4), features (P, 6) and cell_to_pillar, and what became of the points."""
+    """Points (P, K, 4), features (P, 6) and cell_to_pillar, and the counts of points."""
     low, high = np.array(grid.point_cloud_range[:3]), np.array(grid.point_cloud_range[3:])
     finite = np.isfinite(points).all(axis=1)
     inside = finite & (points[:, :3] >= low).all(axis=1) & (points[:, :3] < high).all(axis=1)
