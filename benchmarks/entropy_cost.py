@@ -34,7 +34,6 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.research_measures import MEASURES
-
 from eloss_perception.interrupts import check_interrupt, run_script
 from eloss_perception.network.entropy_loss import EntropyLoss, EntropyLossConfig
 from eloss_perception.network.entropy_readout import renyi2_entropy
