@@ -232,7 +232,7 @@ def measure(
     ours, naive = Stopwatch(), Stopwatch()
     rng = np.random.default_rng(0)
     for seed in range(num_scans):
-        wire = serialize_message(cloud_message(scan_of(num_points, 5000 + seed)))
+        wire = serialize_message(cloud_message(scan_of(num_points, 5000 + seed, in_order=True)))
         outputs = path.learn(wire)
         for repeat in range(-2, repeats):  # two untimed rounds compile and warm the caches
             check_interrupt()
@@ -250,7 +250,7 @@ def measure(
 def bytes_of_a_frame(num_points: int = NUM_POINTS, num_frames: int = 3) -> dict[str, int]:
     """Most bytes that tracemalloc sees each step of a frame take, when all is warm."""
     path = HostPath(default_bundle_path())
-    wire = serialize_message(cloud_message(scan_of(num_points, 5000)))
+    wire = serialize_message(cloud_message(scan_of(num_points, 5000, in_order=True)))
     outputs = path.learn(wire)
     noise = np.zeros(len(path.reference.mean))
     for number in range(3):
