@@ -97,7 +97,7 @@ def fail(backend: RecoveringBackend, count: int) -> list[str]:
 
 
 def is_loading(backend: RecoveringBackend) -> bool:
-    return any(slot.loading is not None and slot.loading.is_alive() for slot in backend._slots)
+    return any(slot.loading is not None and not slot.loading.done() for slot in backend._slots)
 
 
 def test_a_single_failed_frame_costs_that_frame_only(loader: Loader, clock: Clock) -> None:

@@ -16,8 +16,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,11 +34,8 @@ _LOG = logging.getLogger(__name__)
 # Lack of memory passes in a second, the replacement of a driver in minutes.
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
-
 # Frames in a row after which a backend counts as healthy again.
 _NUM_HEALTHY_FRAMES = 100
-
-_LOADER_NAME = "backend loader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class RecoveringBackend:
 
     @property
     def state(self) -> BackendState:
-        """What runs now; may be read from any thread."""
+        """What runs now, for any thread."""
         return self._state
 
     @property
@@ -158,7 +157,7 @@ class RecoveringBackend:
         """Frees the networks; one that is being loaded is freed when that is done."""
         for slot in self._slots:
             if slot.loading is not None:
-                slot.loading.abandon()
+                slot.loading.add_done_callback(partial(_close_loaded, slot.name))
             slot.unload()
 
     @contextmanager
@@ -196,12 +195,12 @@ class RecoveringBackend:
     def _recover(self) -> None:
         """Takes over what has been loaded, and starts loading what is due."""
         for slot in self._slots:
-            if slot.loading is None or slot.loading.is_alive():
+            if slot.loading is None or not slot.loading.done():
                 continue
             self._num_reloads += 1
             try:
                 slot.backend = slot.loading.result()
-            except BackendError as error:
+            except BackendError as error:  # any other error is a bug, and is raised
                 slot.reason = str(error)
                 slot.wait(self._clock())
                 self._change(f"{slot.name} cannot be loaded again")
@@ -212,7 +211,7 @@ class RecoveringBackend:
             return
         for slot in self._slots:
             if slot.backend is None and self._clock() >= slot.due:
-                slot.loading = _Loading(self._load, slot.name)
+                slot.loading = _load_in_thread(self._load, slot.name)
                 return
 
     def _change(self, event: str) -> None:
@@ -251,7 +250,7 @@ class _Slot:
     def __init__(self, name: str, backend: Backend) -> None:
         self.name = name
         self.backend: Backend | None = backend
-        self.loading: _Loading | None = None
+        self.loading: Future[Backend] | None = None
         self.reason = ""
         self.due = 0.0
         self.num_failures = 0
@@ -284,49 +283,21 @@ def _close(name: str, backend: Backend) -> None:
         _LOG.warning("%s could not be closed: %s", name, error)
 
 
-class _Loading:
-    """A backend being loaded in a thread; an abandoned one is closed."""
+def _load_in_thread(load: Callable[[str], Backend], name: str) -> Future[Backend]:
+    future: Future[Backend] = Future()
 
-    def __init__(self, load: Callable[[str], Backend], name: str) -> None:
-        self._backend: Backend | None = None
-        self._error: BaseException | None = None
-        self._is_abandoned = False
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(
-            target=self._work, args=(load, name), name=_LOADER_NAME, daemon=True
-        )
-        self._thread.start()
-
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def result(self) -> Backend:
-        """Returns the backend.
-
-        Raises:
-            BackendError: If it could not be loaded. Any other error was a bug, and is raised too.
-        """
-        if self._error is not None:
-            raise self._error
-        if self._backend is None:
-            raise BackendError("it was not loaded")
-        return self._backend
-
-    def abandon(self) -> None:
-        with self._lock:
-            self._is_abandoned = True
-            backend, self._backend = self._backend, None
-        if backend is not None:
-            backend.close()
-
-    def _work(self, load: Callable[[str], Backend], name: str) -> None:
+    def work() -> None:
         try:
             backend = load(name)
         except BaseException as error:
-            self._error = error
-            return
-        with self._lock:
-            if not self._is_abandoned:
-                self._backend = backend
-                return
-        backend.close()
+            future.set_exception(error)
+        else:
+            future.set_result(backend)
+
+    threading.Thread(target=work, name="backend loader", daemon=True).start()
+    return future
+
+
+def _close_loaded(name: str, loading: Future[Backend]) -> None:
+    if loading.exception() is None:
+        _close(name, loading.result())
