@@ -34,9 +34,9 @@ from eloss_perception.datasets.kitti.calibration import camera_view_mask
 from eloss_perception.datasets.kitti.convert import boxes_to_kitti
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
 from eloss_perception.evaluation import EvaluationFrame, match_cars
+from eloss_perception.evaluation.criteria import EVALUATION_SCORE
 from eloss_perception.evaluation.health.frames import simulated_frames
 from eloss_perception.evaluation.health.statistics import auroc
-from eloss_perception.evaluation.settings import EVALUATION_SCORE
 from eloss_perception.health.fit import move_reference
 from eloss_perception.health.readings import NETWORK_CHECKS, check_of
 from eloss_perception.health.reference import HealthReference

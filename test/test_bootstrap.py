@@ -16,7 +16,7 @@ from eloss_perception.evaluation import (
     EvaluationFrame,
     PrecisionEvaluator,
 )
-from eloss_perception.evaluation.bootstrap import ap_intervals, draw_frames
+from eloss_perception.evaluation.average_precision import ap_intervals, draw_frames
 
 
 def match(frames, difficulty="hard"):

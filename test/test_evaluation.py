@@ -34,7 +34,7 @@ from eloss_perception.evaluation import (
 )
 from eloss_perception.evaluation.detectors import load_bundle
 from eloss_perception.evaluation.outcomes import frame_outcomes
-from eloss_perception.evaluation.result import EvaluationResult
+from eloss_perception.evaluation.report import EvaluationResult
 
 CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
 

@@ -17,8 +17,7 @@ from eloss_perception.evaluation import (
     EvaluationFrame,
     PrecisionEvaluator,
 )
-from eloss_perception.evaluation.box_errors import box_errors
-from eloss_perception.evaluation.outcomes import frame_outcomes
+from eloss_perception.evaluation.outcomes import box_errors, frame_outcomes
 
 EASY = DIFFICULTIES["easy"]
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 
 import numpy as np
@@ -15,42 +14,35 @@ from health_reference_factory import clean_readings, disturbed_readings, make_re
 from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.errors import DataError
 from eloss_perception.evaluation import EvaluationFrame, match_cars
-from eloss_perception.evaluation.health.collected import Collected, join, stack
-from eloss_perception.evaluation.health.conditions import (
+from eloss_perception.evaluation.health.collect import Collected, join, stack
+from eloss_perception.evaluation.health.frames import (
     CLEAN,
     Condition,
+    FrameSource,
     apply_condition,
     list_conditions,
-    source_of,
-)
-from eloss_perception.evaluation.health.confusion import (
-    confusion,
-    confusion_lines,
-    kinds_of,
-)
-from eloss_perception.evaluation.health.frames import (
-    FrameSource,
     simulated_drives,
     simulated_frames,
 )
 from eloss_perception.evaluation.health.harm import evaluation_frames, measure_harm
 from eloss_perception.evaluation.health.protocols import (
+    confusion,
+    confusion_lines,
     fold_numbers,
+    kinds_of,
     recalibrated_scores,
     shipped_scores,
 )
 from eloss_perception.evaluation.health.readout import (
+    RANGE_EDGES,
     columns_of,
     fork,
     host_checks,
+    morans_i,
     play,
+    range_histogram,
     restricted,
     without_profiles,
-)
-from eloss_perception.evaluation.health.scan_features import (
-    RANGE_EDGES,
-    morans_i,
-    range_histogram,
 )
 from eloss_perception.evaluation.health.sequences import (
     PreparedSequence,
@@ -63,7 +55,6 @@ from eloss_perception.evaluation.health.sequences import (
 from eloss_perception.evaluation.health.settings import SequenceSettings
 from eloss_perception.evaluation.health.statistics import draw_counts, draw_indices
 from eloss_perception.health.monitor import HealthMonitor
-from eloss_perception.simulation.corruptions import precipitation
 
 FOG = Condition("fog", 5)
 STALE = Condition("stale_scan", 5)
@@ -123,12 +114,6 @@ def test_each_frame_is_corrupted_for_itself_but_what_persists() -> None:
     assert np.array_equal(apply("beam_missing", 1), apply("beam_missing", 2))
     alone = [apply("beam_missing", index, in_sequence=False) for index in (1, 2)]
     assert not np.array_equal(*alone)
-
-
-def test_what_was_kept_of_a_condition_depends_on_its_source_text() -> None:
-    assert source_of(CLEAN) == ""
-    assert "def fog" in source_of(FOG)
-    assert inspect.getsource(precipitation) in source_of(Condition("snow", 1))
 
 
 def test_morans_i_tells_a_scene_from_noise() -> None:

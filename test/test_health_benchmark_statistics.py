@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eloss_perception.evaluation.health.comparison import paired_difference
-from eloss_perception.evaluation.health.normal import Normal, shrunk_correlation
 from eloss_perception.evaluation.health.sequences import poisson_limit
 from eloss_perception.evaluation.health.statistics import (
+    Normal,
     auroc,
     auroc_resamples,
     average_ranks,
@@ -24,6 +24,7 @@ from eloss_perception.evaluation.health.statistics import (
     fpr_at_tpr,
     fpr_resamples,
     share_interval,
+    shrunk_correlation,
     spearman,
 )
 

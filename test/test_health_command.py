@@ -13,9 +13,9 @@ import pytest
 
 from eloss_perception import cli
 from eloss_perception.errors import ConfigError
-from eloss_perception.evaluation.health.bars import judge
+from eloss_perception.evaluation.health.acceptance import judge
 from eloss_perception.evaluation.health.collect import Collector
-from eloss_perception.evaluation.health.compare import compare_results
+from eloss_perception.evaluation.health.comparison import compare_results
 from eloss_perception.evaluation.health.report import load_report
 from eloss_perception.evaluation.health.table import format_report
 

@@ -19,7 +19,7 @@ from eloss_perception.calibration.network_faults import profile_faults, write_da
 from eloss_perception.datasets.kitti.calibration import Calibration, camera_view_mask
 from eloss_perception.datasets.kitti.convert import boxes_to_kitti
 from eloss_perception.evaluation import EvaluationFrame, match_cars
-from eloss_perception.evaluation.settings import EVALUATION_SCORE
+from eloss_perception.evaluation.criteria import EVALUATION_SCORE
 from eloss_perception.health.fit import Condition, ProfileReadings
 from eloss_perception.health.words import NETWORK_FAULT
 from eloss_perception.runtime.backends import load_backend

@@ -22,7 +22,7 @@ from eloss_perception.cli.terminal import progress_bar, say
 
 if TYPE_CHECKING:
     from eloss_perception.evaluation import EvaluationSettings
-    from eloss_perception.evaluation.run import AnyDetector
+    from eloss_perception.evaluation.evaluate import AnyDetector
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -20,8 +20,8 @@ from eloss_perception.cli.parsing import (
 from eloss_perception.cli.terminal import progress_bar, say
 
 if TYPE_CHECKING:
+    from eloss_perception.evaluation.health.benchmark import Workload
     from eloss_perception.evaluation.health.document import BenchmarkData
-    from eloss_perception.evaluation.health.run import Workload
     from eloss_perception.evaluation.health.settings import HealthBenchmarkSettings
 
 # What one frame takes on one core of a laptop, scan and corruption included [s]: for the estimate
@@ -145,8 +145,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the tables and write the files; or compare two results."""
     if args.compare is not None:
         return _compare(*args.compare)
-    from eloss_perception.evaluation.health.numbers import write_json
-    from eloss_perception.evaluation.health.run import HealthBenchmark
+    from eloss_perception.evaluation.health.benchmark import HealthBenchmark
+    from eloss_perception.evaluation.health.statistics import write_json
     from eloss_perception.evaluation.health.table import format_report
     from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 
@@ -233,7 +233,7 @@ def _settings(args: argparse.Namespace) -> HealthBenchmarkSettings:
 
 def _compare(first: Path, second: Path) -> int:
     """Print how the scores of two networks differ."""
-    from eloss_perception.evaluation.health.compare import comparison_lines
+    from eloss_perception.evaluation.health.comparison import comparison_lines
     from eloss_perception.evaluation.health.report import load_report
 
     documents = [load_report(path) for path in (first, second)]

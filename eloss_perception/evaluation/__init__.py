@@ -4,26 +4,30 @@
 
 from __future__ import annotations
 
+from eloss_perception.evaluation.criteria import (
+    EVALUATION_SCORE,
+    MIN_OVERLAPS,
+    EvaluationSettings,
+    evaluated_classes,
+)
+from eloss_perception.evaluation.evaluate import (
+    evaluate_detections,
+    evaluate_splits,
+    run_detector,
+)
 from eloss_perception.evaluation.evaluator import (
     DIFFICULTIES,
     DistanceBin,
     PrecisionEvaluator,
     match_cars,
 )
-from eloss_perception.evaluation.overlaps import METRICS, EvaluationFrame
-from eloss_perception.evaluation.result import EvaluationReport, EvaluationResult
-from eloss_perception.evaluation.run import (
-    evaluate_detections,
-    evaluate_splits,
-    run_detector,
+from eloss_perception.evaluation.matching import METRICS, EvaluationFrame
+from eloss_perception.evaluation.report import (
+    EvaluationReport,
+    EvaluationResult,
+    format_report,
+    format_result,
 )
-from eloss_perception.evaluation.settings import (
-    EVALUATION_SCORE,
-    MIN_OVERLAPS,
-    EvaluationSettings,
-    evaluated_classes,
-)
-from eloss_perception.evaluation.table import format_report, format_result
 
 __all__ = [
     "DIFFICULTIES",

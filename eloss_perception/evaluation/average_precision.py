@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.detection.compiled import njit
+from eloss_perception.interrupts import check_interrupt
 
 _NUM_SAMPLES = 41
 
@@ -204,3 +205,65 @@ def _mean_r11(precision: NDArray[np.float64]) -> float:
 
 def _mean_r40(precision: NDArray[np.float64]) -> float:
     return 100.0 * float(precision[1:].mean())
+
+
+class Interval(NamedTuple):
+    """The middle share of a score's resamples; NaN where no resample had an object."""
+
+    low: float
+    high: float
+
+
+def draw_frames(
+    num_frames: int, num_resamples: int, block_length: int, seed: int
+) -> NDArray[np.int64]:
+    """Draw frames with replacement.
+
+    Args:
+        num_frames: Frames there are, in order of time where they are a sequence.
+        num_resamples: How often to draw as many.
+        block_length: Consecutive frames drawn together; the last is followed by the first.
+        seed: Equal seeds draw equally.
+
+    Returns:
+        (num_resamples, num_frames) how often each frame was drawn; rows sum to `num_frames`.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((num_resamples, num_frames), dtype=np.int64)
+    if not num_frames:
+        return counts
+    num_blocks = -(-num_frames // block_length)
+    for row in counts:
+        starts = rng.integers(num_frames, size=num_blocks)
+        drawn = (starts[:, None] + np.arange(block_length)).ravel()[:num_frames] % num_frames
+        row[:] = np.bincount(drawn, minlength=num_frames)
+    return counts
+
+
+def ap_intervals(
+    matched: MatchedFrames, draws: NDArray[np.int64], confidence: float
+) -> dict[str, Interval]:
+    """Return the intervals of `ap_r40` and `ap_exact`.
+
+    Args:
+        matched: The frames of one class, metric and difficulty.
+        draws: (R, F) how often each frame counts in each resample.
+        confidence: Share of the resamples within the interval.
+    """
+    scores = []
+    for weights in draws:
+        check_interrupt()
+        scores.append(matched.average_precision(weights))
+    return {
+        "ap_r40": _interval([score.ap_r40 for score in scores], confidence),
+        "ap_exact": _interval([score.ap_exact for score in scores], confidence),
+    }
+
+
+def _interval(values: list[float], confidence: float) -> Interval:
+    finite = np.array(values)[np.isfinite(values)]
+    if not len(finite):
+        return Interval(float("nan"), float("nan"))
+    tail = 50.0 * (1.0 - confidence)
+    low, high = np.percentile(finite, [tail, 100.0 - tail])
+    return Interval(float(low), float(high))

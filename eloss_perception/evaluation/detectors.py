@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eloss_perception.evaluation.settings import EVALUATION_SCORE
+from eloss_perception.evaluation.criteria import EVALUATION_SCORE
 
 if TYPE_CHECKING:  # Imported when used: scoring result files needs neither runtime nor torch.
     from eloss_perception.runtime.detector import Detector

@@ -20,20 +20,18 @@ from numpy.typing import NDArray
 from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.errors import DataError
 from eloss_perception.evaluation.average_precision import AveragePrecision, MatchedFrames
+from eloss_perception.evaluation.criteria import MIN_OVERLAPS
 from eloss_perception.evaluation.matching import (
     COUNTED,
     IGNORED,
+    METRICS,
     UNSEEN,
+    EvaluationFrame,
     MatchingProblem,
     count_steps,
-)
-from eloss_perception.evaluation.overlaps import (
-    METRICS,
-    EvaluationFrame,
     dont_care_shares,
     frame_overlaps,
 )
-from eloss_perception.evaluation.settings import MIN_OVERLAPS
 
 _NEIGHBOURS = {"car": "van", "pedestrian": "person_sitting"}
 

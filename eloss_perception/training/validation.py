@@ -27,7 +27,7 @@ from eloss_perception.evaluation import (
     evaluated_classes,
     run_detector,
 )
-from eloss_perception.evaluation.result import EvaluationResult
+from eloss_perception.evaluation.report import EvaluationResult
 from eloss_perception.network.network import NetworkConfig, PillarNetwork, network_inputs
 from eloss_perception.runtime.backends.base import NetworkOutputs
 from eloss_perception.runtime.detector import DetectionThresholds, PillarDetector

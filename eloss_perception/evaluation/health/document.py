@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from eloss_perception.errors import BundleError, DataError
 from eloss_perception.evaluation import match_cars
-from eloss_perception.evaluation.health.collected import Collected
+from eloss_perception.evaluation.health.collect import Collected
 from eloss_perception.evaluation.health.comparison import ScorePair, compare_scores
-from eloss_perception.evaluation.health.conditions import CLEAN, Condition
-from eloss_perception.evaluation.health.frames import FrameSource
+from eloss_perception.evaluation.health.frames import CLEAN, Condition, FrameSource
 from eloss_perception.evaluation.health.harm import (
     Harm,
     evaluation_frames,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames, KittiSequence
 from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.errors import DataError
+from eloss_perception.simulation.corruptions import CORRUPTIONS, corrupt
 from eloss_perception.simulation.drive import kitti_labels, simulate_drive, simulate_scan
 from eloss_perception.simulation.lidar import SimulatedScan
 
@@ -195,3 +197,84 @@ def _scenes(num_frames: int, seed: int, stream: int, keep: bool = True) -> Simul
 
 def _listing(ids: Sequence[str]) -> str:
     return f"({len(ids)} frames, {ids[0]} to {ids[-1]})"
+
+
+PointArray = NDArray[np.float32]
+
+# The one severity of a mistake without degree.
+_ONLY_SEVERITY = 5
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Condition:
+    """What is done to the scans; severity 0 is nothing.
+
+    Attributes:
+        name: Key of `CORRUPTIONS`, or `clean`.
+        severity: 1 to 5; 0 for clean.
+    """
+
+    name: str
+    severity: int
+
+    @property
+    def label(self) -> str:
+        """Such as `fog:3`, the notation of the player."""
+        return f"{self.name}:{self.severity}" if self.severity else self.name
+
+
+CLEAN = Condition("clean", 0)
+
+
+def list_conditions(
+    names: Sequence[str], severities: Sequence[int], in_sequence: bool = False
+) -> list[Condition]:
+    """Return clean and the conditions that can be seen.
+
+    A corruption without degree has one condition whatever severities are asked for; one that shows
+    only between scans has none where each scan stands for itself.
+    """
+    conditions = [CLEAN]
+    for name in names:
+        corruption = CORRUPTIONS[name]
+        if corruption.needs_previous and not in_sequence:
+            continue
+        chosen = severities if corruption.has_degree else (_ONLY_SEVERITY,)
+        conditions += [Condition(name, severity) for severity in chosen]
+    return conditions
+
+
+def is_repetition(condition: Condition) -> bool:
+    """Return whether a condition is the scan before, over and over."""
+    return condition.severity > 0 and CORRUPTIONS[condition.name].needs_previous
+
+
+def apply_condition(
+    condition: Condition,
+    points: PointArray,
+    seed: int,
+    source: str,
+    index: int,
+    previous: PointArray | None = None,
+    in_sequence: bool = False,
+) -> PointArray:
+    """Return the scan under a condition.
+
+    Args:
+        condition: What to do.
+        points: (N, 4) float32 clean scan.
+        seed: Of the benchmark.
+        source: Name of the frame's source; no two are corrupted alike.
+        index: Of the frame; each is corrupted differently, but for what persists in a sequence.
+        previous: The clean scan before it, in a sequence.
+        in_sequence: Whether the frames follow each other.
+    """
+    if condition.severity == 0:
+        return points
+    if in_sequence and CORRUPTIONS[condition.name].is_persistent:
+        index = 0
+    # Python's own hash of a string differs from run to run.
+    names = (zlib.crc32(text.encode()) for text in (source, condition.name))
+    key = [seed, *names, condition.severity, index]
+    drawn = int(np.random.SeedSequence(key).generate_state(1)[0])
+    return corrupt(points, condition.name, condition.severity, drawn, previous)

@@ -14,9 +14,8 @@ from eloss_perception.datasets.kitti.calibration import camera_view_mask
 from eloss_perception.datasets.kitti.convert import boxes_to_kitti
 from eloss_perception.evaluation import EvaluationFrame
 from eloss_perception.evaluation.average_precision import MatchedFrames
-from eloss_perception.evaluation.health.collected import Collected
-from eloss_perception.evaluation.health.conditions import CLEAN, Condition
-from eloss_perception.evaluation.health.frames import FrameSource
+from eloss_perception.evaluation.health.collect import Collected
+from eloss_perception.evaluation.health.frames import CLEAN, Condition, FrameSource
 from eloss_perception.evaluation.health.statistics import Estimate, estimate
 
 

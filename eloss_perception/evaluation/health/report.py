@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 
 from eloss_perception.errors import DataError
-from eloss_perception.evaluation.health.collected import Collected
+from eloss_perception.evaluation.health.collect import Collected
 from eloss_perception.evaluation.health.comparison import (
     ScorePair,
     ScoreResult,
     paired_difference,
 )
-from eloss_perception.evaluation.health.conditions import CLEAN, Condition
-from eloss_perception.evaluation.health.confusion import confusion, kinds_of
+from eloss_perception.evaluation.health.frames import CLEAN, Condition
 from eloss_perception.evaluation.health.harm import Harm
-from eloss_perception.evaluation.health.numbers import interval, number, numbers
-from eloss_perception.evaluation.health.protocols import ProtocolScores
+from eloss_perception.evaluation.health.protocols import ProtocolScores, confusion, kinds_of
 from eloss_perception.evaluation.health.scores import SCORES, UNSEEN_WHAT
 from eloss_perception.evaluation.health.sequences import (
     CleanOutcome,
@@ -39,6 +37,9 @@ from eloss_perception.evaluation.health.statistics import (
     draw_indices,
     estimate,
     fpr_at_tpr,
+    interval,
+    number,
+    numbers,
     share_interval,
 )
 from eloss_perception.simulation.corruptions import CORRUPTIONS

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.evaluation.health.collected import Collected
-from eloss_perception.evaluation.health.normal import Features, Normal
+from eloss_perception.evaluation.health.collect import Collected
 from eloss_perception.evaluation.health.readout import (
     columns_of,
     host_checks,
     restricted,
 )
+from eloss_perception.evaluation.health.statistics import Features, Normal
 from eloss_perception.health.entropy import eloss
 from eloss_perception.health.reference import HealthReference
 

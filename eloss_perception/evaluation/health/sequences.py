@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.errors import DataError
-from eloss_perception.evaluation.health.conditions import CLEAN, Condition, is_repetition
+from eloss_perception.evaluation.health.frames import CLEAN, Condition, is_repetition
 from eloss_perception.evaluation.health.readout import Readings, Replay, fork, play
 from eloss_perception.evaluation.health.settings import SequenceSettings
 from eloss_perception.health.monitor import HealthLevel, HealthMonitor

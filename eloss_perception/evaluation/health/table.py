@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from eloss_perception.evaluation.health.bars import judge
-from eloss_perception.evaluation.health.confusion import (
+from eloss_perception.evaluation.health.acceptance import judge
+from eloss_perception.evaluation.health.protocols import (
     NONE,
     Confusion,
     confusion_lines,

@@ -22,4 +22,15 @@ from eloss_perception.simulation.corruptions.table import (
     corrupt,
 )
 
-__all__ = ["CORRUPTIONS", "KINDS", "SEVERITIES", "Corruption", "PointArray", "corrupt"]
+CORRUPTIONS_VERSION = 1
+"""To be raised with any change of what a corruption does: what is kept of one is made anew."""
+
+__all__ = [
+    "CORRUPTIONS",
+    "CORRUPTIONS_VERSION",
+    "KINDS",
+    "SEVERITIES",
+    "Corruption",
+    "PointArray",
+    "corrupt",
+]

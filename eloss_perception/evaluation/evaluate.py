@@ -20,23 +20,23 @@ from eloss_perception.datasets.kitti.convert import boxes_to_kitti, complete_bbo
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
 from eloss_perception.detection.boxes import CLASS_NAMES
 from eloss_perception.errors import DataError
-from eloss_perception.evaluation.bootstrap import Interval, ap_intervals, draw_frames
-from eloss_perception.evaluation.box_errors import box_errors
+from eloss_perception.evaluation.average_precision import Interval, ap_intervals, draw_frames
+from eloss_perception.evaluation.criteria import (
+    EvaluationSettings,
+    evaluated_classes,
+    min_overlaps,
+)
 from eloss_perception.evaluation.evaluator import (
     DIFFICULTIES,
     DistanceBin,
     PrecisionEvaluator,
 )
-from eloss_perception.evaluation.overlaps import METRICS, EvaluationFrame
-from eloss_perception.evaluation.result import (
+from eloss_perception.evaluation.matching import METRICS, EvaluationFrame
+from eloss_perception.evaluation.outcomes import box_errors
+from eloss_perception.evaluation.report import (
     DistanceScore,
     EvaluationReport,
     EvaluationResult,
-)
-from eloss_perception.evaluation.settings import (
-    EvaluationSettings,
-    evaluated_classes,
-    min_overlaps,
 )
 from eloss_perception.interrupts import check_interrupt
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eloss_perception.evaluation.health.collect import Collector
-from eloss_perception.evaluation.health.collected import join
-from eloss_perception.evaluation.health.conditions import (
-    CLEAN,
-    Condition,
-    is_repetition,
-    list_conditions,
-)
+from eloss_perception.evaluation.health.collect import Collector, join
 from eloss_perception.evaluation.health.document import (
     BenchmarkData,
     CollectedData,
     build_document,
 )
-from eloss_perception.evaluation.health.frames import FrameSource, calibration_frames
+from eloss_perception.evaluation.health.frames import (
+    CLEAN,
+    Condition,
+    FrameSource,
+    calibration_frames,
+    is_repetition,
+    list_conditions,
+)
 from eloss_perception.evaluation.health.settings import HealthBenchmarkSettings
 from eloss_perception.runtime.bundle import Bundle
 
