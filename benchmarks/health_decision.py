@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From scores to a level: which rule over time alarms soon, clears soon and is quiet otherwise?
+"""From scores to a level: which rule over time alarms early, clears early and is quiet otherwise?
 
 Simulated drives are read clean and under corruptions that last for their second third. The score of
 each frame is the health monitor's; the rules under comparison turn it into an alarm: an
@@ -53,16 +53,16 @@ def average(weight: float) -> Rule:
 
 
 def confirmed_average(weight: float) -> Rule:
-    """The same, on only with two odd frames in a row or one at the cap: the monitor's."""
+    """The same, on only with two anomalous frames in a row or one at the cap: the monitor's."""
 
     def rule(scores: np.ndarray, threshold: float) -> np.ndarray:
-        smoothed, on, was_odd, alarms = 0.0, False, False, []
+        smoothed, on, was_anomalous, alarms = 0.0, False, False, []
         for score in scores:
             smoothed += weight * (min(score, _CAP) - smoothed)
-            is_odd = score >= threshold
-            may_rise = (is_odd and was_odd) or score >= _CAP
+            is_anomalous = score >= threshold
+            may_rise = (is_anomalous and was_anomalous) or score >= _CAP
             on = smoothed >= threshold * 0.8 if on else smoothed >= threshold and may_rise
-            was_odd = is_odd
+            was_anomalous = is_anomalous
             alarms.append(on)
         return np.array(alarms)
 
@@ -101,7 +101,7 @@ RULES: dict[str, Rule] = {
     "average, weight 1 (no memory)": average(1.0),
     "average, weight 0.6": average(0.6),
     "average, weight 0.4": average(0.4),
-    "average, weight 0.4, two odd frames (chosen)": confirmed_average(0.4),
+    "average, weight 0.4, two anomalous frames (chosen)": confirmed_average(0.4),
     "average, weight 0.2": average(0.2),
     "3 frames to raise, 5 to clear": in_a_row(3, 5),
     "2 frames to raise, 3 to clear": in_a_row(2, 3),
@@ -168,13 +168,13 @@ def main() -> None:
     with np.load(arguments.cache) as file:
         clean, corrupted = file["clean"], file["corrupted"]
     profiles = reference.profiles
-    harm = dict(
+    ap_loss = dict(
         zip(zip(profiles.names, profiles.severities, strict=True), profiles.harm, strict=True)
     )
     clean_scores = [scores_of(reference, drive) for drive in clean]
     courses: dict[str, list[np.ndarray]] = {"dangerous": [], "harmless": []}
     for index, condition in enumerate(conditions()):
-        cost = harm.get(condition, 0.0)
+        cost = ap_loss.get(condition, 0.0)
         kind = "dangerous" if cost >= _DANGEROUS else "harmless" if cost <= _HARMLESS else ""
         for drive, rows in zip(clean, corrupted, strict=True):
             if kind:
