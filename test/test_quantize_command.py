@@ -77,7 +77,9 @@ def test_a_bundle_of_its_own_says_how_it_was_made(
     assert found.onnx_path.stat().st_size < source.onnx_path.stat().st_size
     moved, reference = found.require_health(), source.require_health()
     assert moved.threshold == reference.threshold
-    assert moved.source == ("made up for tests; moved to int8 by 4 scans read by both networks")
+    assert moved.source == (
+        "made up for tests; recalibrated for int8 by 4 scans read by both networks"
+    )
     of_layers = [check_of(name) in ("entropy", "scale") for name in moved.reading_names]
     assert (moved.mean[of_layers] != reference.mean[of_layers]).all()
     others = np.logical_not(of_layers)
@@ -121,7 +123,7 @@ def test_what_is_refused_says_why_in_one_line() -> None:
     fine = Comparison({}, 0.5, {"entropy.a": 0.2, "scale.a": 1.0})
     assert refusal_of(fine, settings) is None
     drifted = refusal_of(replace(fine, drift={"entropy.a": 0.2, "scale.a": 1.3}), settings)
-    assert drifted == "int8 moves scale.a by 1.30 of its calibrated spread, more than 1"
+    assert drifted == "int8 shifts scale.a by 1.30 of its calibrated spread, more than 1"
     assert "Car's moderate AP" in str(refusal_of(replace(fine, car_drop=0.51), settings))
     # A network that answers NaN has drifted as far as can be.
     assert refusal_of(replace(fine, drift={"entropy.a": float("nan")}), settings) is not None

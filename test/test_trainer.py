@@ -311,7 +311,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_is_whole(
         real(state, file)
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(DataError, match=r"No space left.*the one before is kept") as caught:
+    with pytest.raises(DataError, match=r"No space left.*the previous one is kept") as caught:
         trainer.train(run)
     assert "\n" not in str(caught.value)
     assert load_checkpoint(run.run_dir / "checkpoint.pt")["step"] == 2

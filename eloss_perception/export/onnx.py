@@ -73,8 +73,7 @@ def export_checkpoint(
         bev_range: ``(x_min, y_min, x_max, y_max)`` [m] that the bundle's network covers, in cells
             of the size it was trained on; the checkpoint's where none is given. The network is
             convolutional: one trained on the front half runs all around as well.
-        weights: How they are stored; ``auto`` is float32 up to ``MAX_FLOAT32_BYTES``. The network
-            computes in float32 in any case, with weights that float16 has rounded.
+        weights: How they are stored (rounded); ``auto`` is float32 up to ``MAX_FLOAT32_BYTES``.
         overwrite: Replace a calibrated bundle too.
 
     Raises:
@@ -94,9 +93,8 @@ def export_checkpoint(
     if weights == "auto":
         num_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
         weights = "float32" if num_bytes <= MAX_FLOAT32_BYTES else "float16"
-    scans = [
-        pillarize(simulate_scan(_PARITY_SEED + i).points, grid) for i in range(_NUM_PARITY_SCANS)
-    ]
+    seeds = range(_PARITY_SEED, _PARITY_SEED + _NUM_PARITY_SCANS)
+    scans = [pillarize(simulate_scan(seed).points, grid) for seed in seeds]
     with new_folder(out, overwrite=True) as partial:
         export_network(network, grid, scans, partial / ONNX_NAME, weights == "float16")
         provenance = _provenance(settings, state, checkpoint.parent / METRICS_NAME)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an anchor head should have said: which anchors are an object's, and their residuals.
+"""Targets of an anchor head: which anchors belong to an object, and their residuals.
 
 The assignment of PointPillars (section 4.2, after SECOND and SSD). An anchor and an object of its
 class are compared by the bird's-eye IoU of their *nearest axis-aligned* footprints: each box is
@@ -28,7 +28,7 @@ from eloss_perception.detection.heads import AnchorHead
 from eloss_perception.training.data.frames import Frame
 
 # Positives are listed, not drawn as a map: a map of residuals would be ten megabytes of zeros per
-# frame. A crowded full turn (100 objects) has about a thousand; beyond the limit the worst fit.
+# frame. A crowded sweep (100 objects) has about a thousand; beyond the limit the worst are dropped.
 MAX_POSITIVES = 2048
 
 _BACKGROUND, _NOT_JUDGED = -1, -2
@@ -65,20 +65,35 @@ def make_anchor_targets(
         (x_min <= boxes[:, 0]) & (boxes[:, 0] < x_max)
         & (y_min <= boxes[:, 1]) & (boxes[:, 1] < y_max)
     )  # fmt: skip
+    anchor_labels = np.array([k.label for k in kinds], np.int64)
+    origin = np.array([x_min, y_min], np.float64)
+    cell = np.array(grid.voxel_size, np.float64) * head.stride
     owners, ious = _assign(
         boxes,
         footprints,
         frame.labels.astype(np.int64),
         in_grid & ~not_judged,
-        not_judged,
         anchor_footprints,
-        np.array([k.label for k in kinds], np.int64),
+        anchor_labels,
         np.array([[k.negative_iou, k.positive_iou] for k in kinds], np.float64),
-        np.array([x_min, y_min], np.float64),
-        np.array(grid.voxel_size, np.float64) * head.stride,
+        origin,
+        cell,
         height,
         width,
     )
+    _hide(owners, boxes[not_judged], frame.labels[not_judged], anchor_labels, origin, cell)
+    return _listed(owners, ious, boxes, head, grid)
+
+
+def _listed(
+    owners: npt.NDArray[np.int32],
+    ious: npt.NDArray[np.float32],
+    boxes: npt.NDArray[np.float64],
+    head: AnchorHead,
+    grid: PillarGrid,
+) -> dict[str, npt.NDArray[Any]]:
+    """The targets of :func:`make_anchor_targets`, from the (A, H, W) owner of each anchor."""
+    shape, num_cells = owners.shape, owners[0].size
     owners = owners.ravel()
     positives = np.flatnonzero(owners >= 0)
     if len(positives) > MAX_POSITIVES:
@@ -88,15 +103,15 @@ def make_anchor_targets(
     listed = np.full(MAX_POSITIVES, -1, np.int64)
     listed[: len(positives)] = positives
     residuals = np.zeros((MAX_POSITIVES, NUM_ANCHOR_CHANNELS), np.float32)
-    anchors, cells = np.divmod(positives, height * width)
-    for index in range(len(kinds)):
+    anchors, cells = np.divmod(positives, num_cells)
+    for index in range(len(head.anchors)):
         own = np.flatnonzero(anchors == index)
         residuals[own] = encode_residuals(
             boxes[owners[positives[own]]], anchor_boxes(head, grid, index, cells[own])
         )
     anchor_class = np.where(owners >= 0, 1, np.where(owners == _BACKGROUND, 0, -1))
     return {
-        "anchor_class": anchor_class.astype(np.int8).reshape(len(kinds), height, width),
+        "anchor_class": anchor_class.astype(np.int8).reshape(shape),
         "positives": listed,
         "residuals": residuals,
     }
@@ -116,7 +131,6 @@ def _assign(
     footprints: Any,
     labels: Any,
     wanted: Any,
-    hidden: Any,
     anchor_footprints: Any,
     anchor_labels: Any,
     limits: Any,
@@ -125,7 +139,7 @@ def _assign(
     height: int,
     width: int,
 ) -> Any:
-    """The object of every anchor, or background or not judged, and the IoU with it."""
+    """Index of the object of every anchor, or background or not judged, and the IoU with it."""
     num_anchors = len(anchor_footprints)
     owners = np.full((num_anchors, height, width), _BACKGROUND, np.int32)
     ious = np.zeros((num_anchors, height, width), np.float32)
@@ -163,9 +177,14 @@ def _assign(
                         elif iou > 0.0 and iou == best_of_object[i]:
                             owners[a, row, column] = i
                             ious[a, row, column] = iou
+    return owners, ious
+
+
+@njit
+def _hide(owners: Any, boxes: Any, labels: Any, anchor_labels: Any, origin: Any, cell: Any) -> None:
+    """Marks anchors at ignored objects, which no other object owns, as not judged."""
+    num_anchors, height, width = owners.shape
     for i in range(len(boxes)):
-        if not hidden[i]:
-            continue
         cos, sin = np.cos(boxes[i, 6]), np.sin(boxes[i, 6])
         reach = 0.5 * np.hypot(boxes[i, 3], boxes[i, 4])
         columns = _window(boxes[i, 0] - origin[0], reach, cell[0], width)
@@ -183,7 +202,6 @@ def _assign(
                         labels[i] == IGNORED or labels[i] == anchor_labels[a]
                     ):
                         owners[a, row, column] = _NOT_JUDGED
-    return owners, ious
 
 
 @njit

@@ -20,12 +20,12 @@ from eloss_perception.training.settings import TrainingSettings, parse_settings
 CHECKPOINT_NAME = "checkpoint.pt"
 CHECKPOINT_FORMAT = 2
 
-# Settings that a run may be continued with in another value: they change where and how fast it is
-# computed and what is written beside it, not what is learned (a device: up to rounding).
+# Settings that may change when a run is continued: they affect where and how fast it is computed,
+# and what else is written, not what is learned (a device: up to rounding).
 _FREE_SETTINGS = {
-    *("name", "output", "device", "num_workers", "num_threads", "compile", "checkpoint_every"),
-    *("log_every", "profile_every", "tensorboard", "validation", "initial_weights"),
-}
+    "name", "output", "device", "num_workers", "num_threads", "compile", "checkpoint_every",
+    "log_every", "profile_every", "tensorboard", "validation", "initial_weights",
+}  # fmt: skip
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -37,8 +37,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     try:
         with new_file(path) as file:
             torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
-    except (DataError, RuntimeError) as error:  # torch's writer may hide what the disk said
-        kept = "; the one before is kept, and the same command goes on from it"
+    except (DataError, RuntimeError) as error:  # torch's writer may hide the disk's error
+        kept = "; the previous one is kept, and the same command continues from it"
         raise DataError(
             f"cannot write a checkpoint: {str(error).splitlines()[0]}"
             f"{kept if path.exists() else ''}"
@@ -139,7 +139,7 @@ def rng_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_rng_state(states: dict[str, Tensor], device: torch.device) -> None:
-    """Puts back what :func:`rng_state` gave, as far as this device has such a generator."""
+    """Restores the state of :func:`rng_state`, for the generators that this device has."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
@@ -157,7 +157,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of format 1 as far as its weights go: enough to export and to fine-tune."""
+    """A checkpoint of format 1 with the weights only: enough to export and to fine-tune."""
     settings = json.loads(state["settings"])
     settings.get("entropy_loss", {}).pop("steadiness", None)
     if "bfloat16" in settings:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The detection losses of both heads; Entropy Loss lives in ``model/``."""
+"""The detection losses of both heads; Entropy Loss is in ``network/entropy_loss.py``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _SMOOTH_L1_CORNER = 1.0 / 9.0
 _ANCHOR_CLASS_WEIGHT, _ANCHOR_BOX_WEIGHT, _ANCHOR_HEADING_WEIGHT = 1.0, 2.0, 0.2
 
 
-# A batch's count of positives -> what the sum of a loss is divided by. With several processes the
-# count is taken over all of them, so that the loss does not depend on how frames are dealt out.
+# A batch's count of positives -> divisor of a summed loss. With several processes the count is over
+# all of them, so that the loss does not depend on how frames are dealt out.
 Normalizer = Callable[[Tensor], Tensor]
 
 
@@ -48,7 +48,7 @@ def detection_losses(
     Args:
         head: The network's head.
         class_logits, box_regression: Its outputs for B frames, float32.
-        targets: What ``make_targets`` drew for them, stacked.
+        targets: Of ``make_targets``, stacked.
         normalizer: Turns a count of positives into the divisor of a summed loss.
 
     Returns:
@@ -141,9 +141,9 @@ def anchor_losses(
     anchor = torch.div(place, maps.shape[3], rounding_mode="floor")
     prediction = maps[frame, anchor, :, place % maps.shape[3]]  # (B, M, 8)
     expected = targets["residuals"]
-    # The sine of the difference of yaw: zero for a box that is turned around (SECOND, eq. 3).
-    turn = torch.sin(prediction[..., 6:7] - expected[..., 6:7])
-    difference = torch.cat([prediction[..., :6] - expected[..., :6], turn], dim=-1)  # (B, M, 7)
+    # The sine of the yaw difference: zero for a reversed box (SECOND, eq. 3).
+    yaw_diff = torch.sin(prediction[..., 6:7] - expected[..., 6:7])
+    difference = torch.cat([prediction[..., :6] - expected[..., :6], yaw_diff], dim=-1)  # (B, M, 7)
     regression = functional.smooth_l1_loss(
         difference, torch.zeros_like(difference), beta=_SMOOTH_L1_CORNER, reduction="none"
     ).sum(dim=-1)

@@ -80,19 +80,19 @@ def make_center_targets(
     stride = head.stride
     height, width = grid.num_y // stride, grid.num_x // stride
     cell_x, cell_y = grid.voxel_size[0] * stride, grid.voxel_size[1] * stride
-    center_x = grid.point_cloud_range[0] + (np.arange(width, dtype=np.float32) + 0.5) * cell_x
-    center_y = grid.point_cloud_range[1] + (np.arange(height, dtype=np.float32) + 0.5) * cell_y
+    x_min, y_min = grid.point_cloud_range[:2]
+    center_x = x_min + (np.arange(width, dtype=np.float32) + 0.5) * cell_x
+    center_y = y_min + (np.arange(height, dtype=np.float32) + 0.5) * cell_y
     heatmap = np.zeros((num_classes, height, width), np.float32)
     heatmap_weight = np.ones_like(heatmap)
     boxes = np.zeros((NUM_BOX_CHANNELS, height, width), np.float32)
     box_weight = np.zeros((height, width), np.float32)
 
     for box, label, hidden in zip(frame.boxes, frame.labels, not_judged, strict=True):
-        column = int((box[0] - grid.point_cloud_range[0]) // cell_x)
-        row = int((box[1] - grid.point_cloud_range[1]) // cell_y)
+        column = int((box[0] - x_min) // cell_x)
+        row = int((box[1] - y_min) // cell_y)
         reach = int(np.ceil(0.5 * np.hypot(box[3], box[4]) / min(cell_x, cell_y))) + 3
-        rows = slice(max(row - reach, 0), max(min(row + reach + 1, height), 0))
-        columns = slice(max(column - reach, 0), max(min(column + reach + 1, width), 0))
+        rows, columns = _around(row, reach, height), _around(column, reach, width)
         dx = center_x[columns][None, :] - box[0]
         dy = center_y[rows][:, None] - box[1]
         if hidden:
@@ -116,12 +116,13 @@ def make_center_targets(
         box_weight[row, column] = 1.0
     # An object outweighs the ignored one that it stands beside.
     heatmap_weight[heatmap > _MIN_BOX_WEIGHT] = 1.0
-    return {
-        "heatmap": heatmap,
-        "heatmap_weight": heatmap_weight,
-        "boxes": boxes,
-        "box_weight": box_weight,
-    }
+    maps = {"heatmap": heatmap, "heatmap_weight": heatmap_weight}
+    return maps | {"boxes": boxes, "box_weight": box_weight}
+
+
+def _around(index: int, reach: int, count: int) -> slice:
+    """The cells within reach of one, cut to the grid."""
+    return slice(max(index - reach, 0), max(min(index + reach + 1, count), 0))
 
 
 def _to_box_axes(

@@ -54,6 +54,10 @@ _LOG = logging.getLogger(__name__)
 _STEPS_TO_SEE_AN_OBJECT = 50
 
 
+# Attributes of a run whose state a checkpoint holds.
+_PARTS = ("network", "averaged", "optimizer", "schedule", "scaler", "entropy_loss", "metrics")
+
+
 def train(settings: TrainingSettings) -> Path:
     """Trains a network, continuing the run's checkpoint where there is one.
 
@@ -116,16 +120,6 @@ class _Run:
         self.validation: Validation | None = None
         self.checkpoint = settings.run_dir / CHECKPOINT_NAME
         self.ancestors: list[dict[str, Any]] = []
-        # What a checkpoint holds, by name.
-        self.parts = {
-            "network": self.network,
-            "averaged": self.averaged,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-            "scaler": self.scaler,
-            "entropy_loss": self.entropy_loss,
-            "metrics": self.metrics,
-        }
 
     def restore(self) -> int:
         """Continues the run's checkpoint or starts from initial weights; returns the steps done."""
@@ -134,8 +128,8 @@ class _Run:
         if self.checkpoint.exists():
             state = load_checkpoint(self.checkpoint)
             refuse_other_settings(state, self.settings, self.checkpoint)
-            for name, part in self.parts.items():
-                part.load_state_dict(state[name])
+            for name in _PARTS:
+                getattr(self, name).load_state_dict(state[name])
             set_rng_state(state["rng"], self.processes.device)
             first_step, self.ancestors = int(state["step"]), earlier_runs(state)
         elif initial is not None:
@@ -291,7 +285,7 @@ class _Run:
             if processes.is_first:
                 state = {"settings": settings.model_dump_json(), "step": done}
                 state["earlier_runs"] = self.ancestors
-                state |= {name: part.state_dict() for name, part in self.parts.items()}
+                state |= {name: getattr(self, name).state_dict() for name in _PARTS}
                 save_checkpoint(self.checkpoint, state | {"rng": rng_state(processes.device)})
             processes.wait()
         if validates and (finished or not stopping):

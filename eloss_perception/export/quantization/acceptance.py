@@ -171,7 +171,7 @@ def refusal_of(comparison: Comparison, settings: QuantizationSettings) -> str | 
         )
     if not comparison.largest_drift <= settings.max_drift:
         return (
-            f"{settings.precision} moves {comparison.most_drifted} by "
+            f"{settings.precision} shifts {comparison.most_drifted} by "
             f"{comparison.largest_drift:.2f} of its calibrated spread, more than "
             f"{settings.max_drift:g}"
         )

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,15 +150,10 @@ def quantize_bundle(
                     shutil.copyfile(path / name, folder / name)
             onnx_path = folder / ONNX_NAME
             writer = NetworkWriter(bundle, scans, settings, num_threads, progress)
-            for keep_float in writer.attempts:
-                float_layers = writer.write(keep_float, onnx_path)
-                after = measured(onnx_path, f"scans, {settings.precision} network")
-                comparison = compare(bundle, before, after)
-                refusal = refusal_of(comparison, settings)
-                if refusal is None:
-                    break
-            else:
-                raise BundleError(f"{path}: {refusal}")
+            quantized = f"scans, {settings.precision} network"
+            float_layers, after, comparison = _first_accepted(
+                writer, onnx_path, before, lambda: measured(onnx_path, quantized)
+            )
             facts = QuantizationFacts(
                 precision=settings.precision,
                 target=settings.target,
@@ -175,6 +170,24 @@ def quantize_bundle(
     except OSError as error:
         raise DataError(f"cannot write {out}: {error}") from error
     return Quantized(Bundle.load(out), facts, comparison, before, after)
+
+
+def _first_accepted(
+    writer: NetworkWriter, onnx_path: Path, before: Measured, measured: Callable[[], Measured]
+) -> tuple[tuple[str, ...], Measured, Comparison]:
+    """Writes attempts until one is good enough; its float layers, figures and comparison.
+
+    Raises:
+        BundleError: If none is.
+    """
+    for keep_float in writer.attempts:
+        float_layers = writer.write(keep_float, onnx_path)
+        after = measured()
+        comparison = compare(writer.bundle, before, after)
+        refusal = refusal_of(comparison, writer.settings)
+        if refusal is None:
+            return float_layers, after, comparison
+    raise BundleError(f"{writer.bundle.path}: {refusal}")
 
 
 def _clean_scans(number: int) -> list[Points]:
@@ -202,7 +215,7 @@ def _store(
     write_facts(folder, written)
     if bundle.health is None or bundle.facts.health is None:
         return
-    source = f"moved to {facts.precision} by {num_pairs} scans read by both networks"
+    source = f"recalibrated for {facts.precision} by {num_pairs} scans read by both networks"
     reference = move_to_quantized(bundle.health, before.readings, after.readings, source)
     health = bundle.facts.health
     write_reference(folder, reference, health.false_alarms_per_hour, health.rate_hz)

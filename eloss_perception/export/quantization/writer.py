@@ -38,7 +38,7 @@ Points = npt.NDArray[np.float32]
 Precision = Literal["int8", "float16"]
 Target = Literal["cpu", "tensorrt"]
 
-# The background is the same in every scan; what differs is how much of it is seen.
+# Empty cells hold the same values in every scan, so few scans suffice.
 _NUM_BACKGROUND = 2
 
 # What stays in floating point, from fast to accurate: nothing; the layers that put out boxes and
@@ -94,6 +94,8 @@ class NetworkWriter:
     """Writes a float32 bundle's network quantised, once per attempt.
 
     Attributes:
+        bundle: The float32 bundle.
+        settings: How to quantise it.
         attempts: Patterns of the layers to leave in floating point, from fast to accurate.
     """
 
@@ -111,9 +113,9 @@ class NetworkWriter:
             self.attempts = ((),)
         elif settings.keep_float is not None:
             self.attempts = (settings.keep_float,)
-        self._bundle = bundle
+        self.bundle = bundle
         self._scans = scans
-        self._settings = settings
+        self.settings = settings
         self._num_threads = num_threads
         self._progress = progress
         self._histograms: dict[str, Histogram] = {}
@@ -125,12 +127,12 @@ class NetworkWriter:
             BundleError: If a weight does not fit into half precision.
             ConfigError: If a pattern matches no layer, or leaves nothing to quantise.
         """
-        graph = Graph(self._bundle.onnx_path)
-        if self._settings.precision == "float16":
+        graph = Graph(self.bundle.onnx_path)
+        if self.settings.precision == "float16":
             to_half(graph)
             graph.save(onnx_path)
             return ()
-        if self._settings.target == "cpu":
+        if self.settings.target == "cpu":
             split_upsampling(graph)
             split_points(graph)
         everything = [layer.name for layer in layers_of(graph)]
@@ -144,7 +146,7 @@ class NetworkWriter:
             )
             self._histograms |= found
         add_missing_biases(graph, [layer.node for layer in layers_of(graph)])
-        few = [pillarize(points, self._bundle.grid) for points in self._scans[:_NUM_BACKGROUND]]
+        few = [pillarize(points, self.bundle.grid) for points in self._scans[:_NUM_BACKGROUND]]
         outputs = [layer.node.output[0] for layer in layers]
         expected = list(graph.run(outputs, few, self._num_threads))
         quantize_layers(graph, layers, sources, self._histograms, self._format())
@@ -161,8 +163,8 @@ class NetworkWriter:
                 continue
             correct_objects(
                 graph,
-                Graph(self._bundle.onnx_path),
-                self._bundle.facts.head,
+                Graph(self.bundle.onnx_path),
+                self.bundle.facts.head,
                 layer.node,
                 self._pillars("scans, boxes compared"),
                 self._num_threads,
@@ -172,11 +174,11 @@ class NetworkWriter:
         return tuple(name for name in everything if name not in chosen)
 
     def _format(self) -> IntegerFormat:
-        if self._settings.target == "tensorrt":
+        if self.settings.target == "tensorrt":
             return TENSORRT
-        return CPU_7_BIT if self._settings.reduce_range else CPU
+        return CPU_7_BIT if self.settings.reduce_range else CPU
 
     def _pillars(self, activity: str) -> Iterator[Pillars]:
         for number, points in enumerate(self._scans, 1):
-            yield pillarize(points, self._bundle.grid)
+            yield pillarize(points, self.bundle.grid)
             self._progress(activity, number, len(self._scans))
