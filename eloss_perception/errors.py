@@ -28,7 +28,7 @@ class BackendError(ElossError):
 
 
 class HangError(BackendError):
-    """A backend does not come back from a frame, nor when loaded again: take a new process."""
+    """A backend hangs, also after it was loaded again: only a new process helps."""
 
 
 class DataError(ElossError):
@@ -36,7 +36,7 @@ class DataError(ElossError):
 
 
 def printable(text: object, max_length: int = _MAX_NAME) -> str:
-    r"""Text of unknown origin as it may be repeated in a message, a log line or diagnostics.
+    r"""Returns text of unknown origin, safe to repeat in a message, a log line or diagnostics.
 
     Args:
         text: A name, or whatever else came from outside: a field, a frame, another error's text.

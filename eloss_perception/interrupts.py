@@ -1,15 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM as a flag that long loops look at: the one way in which a command is stopped.
+"""SIGINT and SIGTERM as a flag that long loops check: how every command is stopped.
 
-Python's own way, an exception raised wherever the main thread happens to be, is lost where compiled
-code or a finaliser is in between, and may strike in the middle of a write. Here the handler only
-notes the signal; :func:`check_interrupt` in every long loop turns it into KeyboardInterrupt at a
-place where stopping loses nothing.
+Python's own way, an exception raised wherever the main thread is, gets lost if compiled code or a
+finaliser is in between, and may interrupt a write. Here the handler only notes the signal;
+:func:`check_interrupt` in every long loop raises KeyboardInterrupt where stopping loses nothing.
 
 Python runs handlers only between two steps of the main thread, so not while a network is loaded. A
-thread that the signal itself wakes sees to what must not wait for that: it ends the process at once
-when a person has lost patience, or nothing has looked at the flag for a while.
+thread that the signal itself wakes ends the process at once on a second signal, or if nothing has
+checked the flag for a while.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# A terminal and a launcher may each send the signal for one Ctrl-C. Only a later one is a person
-# who has lost patience.
+# A terminal and a launcher may each send the signal for one Ctrl-C. Only a later one means that
+# somebody has lost patience.
 _IMPATIENCE_S = 1.0
 
-# Longer than importing torch or loading a network takes; a supervisor kills after 10 to 90 s.
+# Longer than it takes to import torch or load a network; supervisors kill after 10 to 90 s.
 _LIMIT_S = 10.0
 
-# How long a wait goes on before it looks at the flag.
+# How often a wait checks the flag.
 _STEP_S = 0.05
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -50,7 +49,7 @@ class StopSignal:
     alone. rclpy has to be initialised with ``SignalHandlerOptions.NO`` beside it.
 
     Args:
-        limit_s: How long the flag may go unseen; None for ever, where ending would lose work.
+        limit_s: How long the flag may go unchecked; None for ever, where ending loses work.
 
     Attributes:
         number: The signal that came; None while there was none.
@@ -139,7 +138,7 @@ class _Watch:
                 left_s = first_s + limit_s - time.monotonic()
                 if left_s <= 0.0 and not stop._was_seen:
                     _end_at_once(number)
-            # Once the time is over the flag has been seen; who holds on now is told by a signal.
+            # Once the time is over the flag has been seen; now only another signal counts.
             left_s = None if left_s is not None and left_s <= 0.0 else left_s
             if not select.select([self._read], [], [], left_s)[0]:
                 continue
@@ -190,7 +189,7 @@ def run_script(main: Callable[[], None]) -> int:
 
 
 def pause(seconds: float) -> None:
-    """Sleeps, and looks at the flag meanwhile.
+    """Sleeps, checking the flag.
 
     Raises:
         KeyboardInterrupt: If a signal has come.
@@ -203,7 +202,7 @@ def pause(seconds: float) -> None:
 
 
 def leave_to_parent(worker: int = 0) -> None:
-    """For a worker process: signals are its parent's to act on, and it does not outlive it.
+    """For a worker process: its parent handles signals, and it does not outlive its parent.
 
     Ctrl-C in a terminal reaches every process of the command; the parent may still need its workers
     for the step that it is in.
@@ -214,12 +213,12 @@ def leave_to_parent(worker: int = 0) -> None:
 
 
 def end_with_parent() -> None:
-    """For a program started by another: SIGTERM once that one is gone, however it went."""
+    """For a program started by another: it gets SIGTERM when that one has ended."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _hold() -> None:
-    """Before a fork: no signal until the two processes are told apart."""
+    """Before a fork: blocks signals until the two processes are told apart."""
     global _mask
     _mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
@@ -229,7 +228,7 @@ def _release() -> None:
 
 
 def _forget() -> None:
-    """In a forked process: the flag, the handlers and the thread are its parent's."""
+    """In a forked process: flag, handlers and thread belong to its parent."""
     global _current
     if _current is not None:
         _current = None

@@ -49,7 +49,7 @@ def player(context: LaunchContext) -> list[ExecuteProcess]:
 
 
 def large_messages() -> dict[str, PathJoinSubstitution]:
-    """Room for whole scans in Fast DDS, where they are published, unless the user has made it."""
+    """Returns our Fast DDS profile for large messages, unless the user has set one."""
     names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
     if any(name in os.environ for name in names):
         return {}

@@ -175,7 +175,7 @@ def test_signals_faster_than_a_handler_in_python_nest_and_lock_nothing() -> None
         "import signal, threading\n"
         "from eloss_perception.ros.process import StopRequest\n"
         "stop = StopRequest()\n"
-        "with stop.saying, stop._failed._cond:  # whatever the main thread holds at that moment\n"
+        "with stop.printing, stop._failed._cond:  # whatever the main thread holds at that moment\n"
         "    for _ in range(10_000):\n"
         "        signal.raise_signal(signal.SIGTERM)\n"
         "stop.wait()\n"

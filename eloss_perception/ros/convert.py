@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """sensor_msgs/PointCloud2 to the (N, 4) points that the detector takes.
 
-Everything a message may get wrong about what is needed is checked here, once, before a single byte
-is interpreted; fields that nobody needs are not looked at. The layout of a stream's messages rarely
-changes, so what was worked out for one is kept for the next. Needs no ROS: any object with a
-PointCloud2's attributes will do.
+Everything that is needed of a message is checked here, once, before a byte is interpreted; other
+fields are ignored. The layout of a stream's messages rarely changes, so it is cached. Needs no ROS:
+any object with a PointCloud2's attributes will do.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from eloss_perception.errors import CloudError, printable
 # 2 returns = 1 M); a count beyond it is a broken header, not a scan.
 MAX_NUM_POINTS = 4_000_000
 
-# No driver describes more than some dozens, of which a message lists the first few.
+# Drivers describe a few dozen fields at most; an error message lists the first ones.
 _MAX_NUM_FIELDS, _MAX_LISTED = 1024, 16
 
 _NETWORK_FIELDS = ("x", "y", "z")
@@ -49,14 +48,14 @@ POINT_FIELD_TYPES: dict[int, np.dtype[Any]] = {
     8: np.dtype(np.float64),
 }
 
-# No intensity is negative: drivers that say int8 write the sensor's byte, 0 to 255.
+# Intensities are not negative: drivers that declare int8 write a byte, 0 to 255.
 INTENSITY_TYPES = {**POINT_FIELD_TYPES, 1: np.dtype(np.uint8)}
 
 _FLOAT32 = 7
 
 
 class PointCloudLike(Protocol):
-    """The attributes of sensor_msgs/PointCloud2 that are read here."""
+    """The attributes of sensor_msgs/PointCloud2 that are used here."""
 
     height: int
     width: int
@@ -69,7 +68,7 @@ class PointCloudLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A PointField that is needed, as a value, so that layouts can be compared and kept."""
+    """A PointField that is needed, hashable so that layouts can be cached."""
 
     name: str
     offset: int
@@ -82,9 +81,9 @@ class _Layout:
 
     Attributes:
         dtype: What is needed of one point: `x`, `y`, `z` and, if there is one, `intensity`.
-        is_contiguous_xyzi: Whether a point is nothing but native float32 x, y, z, intensity.
-        word_offsets: (4,) where these are, if all are little-endian float32; without an intensity
-            the last is any other.
+        is_contiguous_xyzi: Whether a point is exactly native float32 x, y, z, intensity.
+        word_offsets: (4,) their offsets, if all are little-endian float32; without an intensity
+            the last one is arbitrary.
     """
 
     dtype: np.dtype[Any]
@@ -93,12 +92,12 @@ class _Layout:
 
 
 def points_from_msg(msg: PointCloudLike, sensor: SensorModel) -> NDArray[np.float32]:
-    """Reads the points of a cloud by its own description.
+    """Returns the points of a cloud.
 
-    Points that are no return stay in their places as NaN (the pillarizer counts them, REP-117):
-    those that have a NaN already, and those at the origin of the cloud's frame. Where the message
-    holds nothing but native float32 x, y, z, intensity in the network's frame and range, the result
-    is a view of the message's own bytes.
+    Points without a return stay in their places as NaN (the pillarizer counts them, REP-117): those
+    that have a NaN already, and those at the origin of the cloud's frame. If the message holds
+    exactly native float32 x, y, z, intensity in the network's frame and range, the result is a view
+    of its bytes.
 
     Args:
         msg: A sensor_msgs/PointCloud2, organised or not, of either byte order.
@@ -151,7 +150,7 @@ def points_from_msg(msg: PointCloudLike, sensor: SensorModel) -> NDArray[np.floa
 
 
 def warm_up() -> None:
-    """Compiles what the first cloud would have to wait for."""
+    """Compiles what the first cloud would otherwise wait for."""
     data = np.frombuffer(bytearray(16), np.uint8)
     points = np.empty((1, 1, 4), np.float32)
     copy_words(data, 16, 16, np.arange(0, 16, 4), points.view(np.uint32))
@@ -160,11 +159,11 @@ def warm_up() -> None:
 
 
 def _checked_data(msg: PointCloudLike, height: int, width: int) -> tuple[NDArray[np.uint8], int]:
-    """The bytes, and from how many on one row follows the other."""
+    """Returns the bytes, and the distance from one row to the next."""
     try:
         data = np.frombuffer(msg.data, dtype=np.uint8)
     except (TypeError, ValueError, BufferError) as error:
-        # An empty buffer ends here too: it holds too few bytes for any point.
+        # An empty buffer ends here too; it is refused below.
         if len(msg.data) != 0:
             raise CloudError(f"data is {type(msg.data).__name__}, must be bytes") from error
         data = np.empty(0, dtype=np.uint8)
@@ -172,12 +171,12 @@ def _checked_data(msg: PointCloudLike, height: int, width: int) -> tuple[NDArray
         raise CloudError(f"point_step is {msg.point_step}, must be above 0")
     packed = width * msg.point_step
     if height == 1:
-        # There is no next row: many drivers leave the step to it at 0.
+        # Many drivers leave row_step at 0 if there is only one row.
         row_step = packed
     elif data.size == height * packed and (
         msg.row_step < packed or msg.row_step == height * packed
     ):
-        # Rows cannot overlap, and a row is not the whole cloud: it is the data that fits exactly.
+        # A row_step that cannot be right, and data that fits packed rows exactly.
         row_step = packed
     else:
         row_step = int(msg.row_step)
@@ -197,7 +196,7 @@ def _checked_data(msg: PointCloudLike, height: int, width: int) -> tuple[NDArray
 def _needed_fields(
     fields: Any, num_points: int, sensor: SensorModel
 ) -> tuple[tuple[_Field, ...], float]:
-    """x, y, z and the intensity, if any; raw intensity that counts as 1."""
+    """Returns x, y, z and the intensity, if any, and the raw intensity that counts as 1."""
     if len(fields) > _MAX_NUM_FIELDS:
         raise CloudError(f"{len(fields)} fields, more than the {_MAX_NUM_FIELDS} allowed")
     names = [field.name for field in fields]
@@ -224,7 +223,7 @@ def _needed_fields(
             if f.name == name
         ):
             raise CloudError(f"{shown} appears twice")
-        # Some drivers count no value, or those of all points, where there is one in each point.
+        # Some drivers give a count of 0, or that of all points, for one value a point.
         if field.count not in (0, 1, num_points):
             raise CloudError(f"{shown} has count {field.count}, must be 1")
         found.append(_Field(name, int(field.offset), int(field.datatype)))

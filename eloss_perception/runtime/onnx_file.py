@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network's file: read once, hashed, looked through, and handed on as bytes.
+"""The network's file: read once, hashed, checked, and passed on as bytes.
 
 What was hashed is what runs, on every backend and at every reload: nothing reads the path again.
-A runtime does with a file whatever the file says: it reads weights from other files, loops for
-ever, takes memory for any shape. So what has no place in our networks is refused before a runtime
-sees it. Vehicles have no ``onnx`` package; of its protobuf this reads the few fields that it takes
+A runtime does whatever a file says: it reads weights from other files, loops for ever, allocates
+memory for any shape. So whatever our networks do not contain is refused before a runtime sees it.
+Vehicles have no ``onnx`` package; this reads only the needed fields of its protobuf
 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from eloss_perception.errors import BundleError, printable
 from eloss_perception.files import opened, read_up_to
 
-# Our networks have 2 to 10 MB and 300 nodes; these keep the time of a hostile one within seconds.
+# Our networks have 2 to 10 MB and 300 nodes; these limit the time of a hostile one to seconds.
 _MAX_BYTES = 256_000_000
 _MAX_INTEGERS = 2_000_000
 _MAX_NODES = 20_000
@@ -30,9 +30,9 @@ _STANDARD_DOMAINS = ("", "ai.onnx")
 _ELEMENTS_PER_BYTE = 4
 _MAX_DIMENSIONS = 64
 
-# Where a message or a string lies in the file.
+# Start and end of a message or a string in the file.
 _Span = tuple[int, int]
-# Size of each dimension, None for an open one; None where nothing is said of the shape.
+# Size of each dimension, None for an open one; None if the file states no shape.
 Shape = tuple[int | None, ...] | None
 
 
@@ -55,7 +55,7 @@ class OnnxFile:
         """Reads a file.
 
         Raises:
-            BundleError: If it cannot be read, is no regular file or larger than any network.
+            BundleError: If it cannot be read, is not a regular file or larger than any network.
         """
         try:
             with opened(path) as file:
@@ -65,7 +65,7 @@ class OnnxFile:
         return cls(Path(path), content, hashlib.sha256(content).hexdigest())
 
     def shapes(self) -> dict[str, Shape]:
-        """Shape of every input and output by name.
+        """Returns the shape of every input and output by name.
 
         Raises:
             BundleError: If the file is no ONNX, refers to other files, holds graphs within graphs
@@ -81,7 +81,7 @@ class _Reader:
     """Walks through a file; a ValueError says what is wrong with it.
 
     Fields are numbers as in ``onnx.proto``. A field of another wire type than expected is skipped,
-    as protobuf's own readers do; one that comes twice is looked at twice.
+    as protobuf's own readers do; a repeated one is checked each time.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -191,7 +191,7 @@ class _Reader:
         return self._content[span[0] : span[1]].decode(errors="replace")
 
     def _fields(self, message: _Span) -> Iterator[tuple[int, int | _Span | None]]:
-        """Number and value of each field: an integer, where it lies, or None for fixed sizes."""
+        """Yields number and value of each field: an integer, a span, or None for fixed sizes."""
         at, end = message
         while at < end:
             tag, at = self._varint(at, end)
@@ -214,7 +214,7 @@ class _Reader:
             yield tag >> 3, value
 
     def _varint(self, at: int, end: int) -> tuple[int, int]:
-        """An integer and where the next field begins."""
+        """Returns an integer, and where the next field begins."""
         self._integers_left -= 1
         if self._integers_left < 0:
             raise ValueError("it holds more fields than any network")

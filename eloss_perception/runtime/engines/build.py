@@ -1,20 +1,20 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's network becomes a TensorRT engine.
+"""Builds the TensorRT engine of a network.
 
-One API for TensorRT 10.3 to 11 and for TensorRT-RTX: what a version lacks is left out. Precision is
-what the file says and nothing else, since TensorRT 11 has no builder flag for it any more: networks
-are strongly typed. TF32 is off, because the health reference was measured in float32.
+For TensorRT 10.3 to 11 and TensorRT-RTX: what a version lacks is left out. The file alone sets the
+precision, since TensorRT 11 has no builder flags for it: networks are strongly typed. TF32 is off,
+because the health reference was measured in float32.
 
-Results: two builds need not agree in the last bits (TensorRT's guide, "Algorithm Selection and
-Reproducible Builds"). Tactics are chosen by timing them, and others sum in another order; hence the
-cache, and hence the lock that lets one of several processes build. Within one engine NVIDIA's
-headers call only random fills non-deterministic, and our networks hold neither these nor scatters;
-we know of no promise of equal bits for equal input, so that is for a run on the GPU to show.
+Two builds may differ in the last bits (TensorRT's guide, "Algorithm Selection and Reproducible
+Builds"): tactics are chosen by timing, and each sums in its own order. Hence the cache, and the
+lock that lets one of several processes build. Within one engine NVIDIA's headers call only random
+fills non-deterministic, and our networks have neither these nor scatters; we know of no promise of
+equal bits for equal input, so a run on the GPU has to show them.
 
-No timing cache: an editable one pins tactics only from the second build on, once somebody has
-chosen them by hand; a plain one is good for the same GPU and version only, as the engine itself.
-TensorRT-RTX does not time, and a timing cache would make it ask for a GPU.
+There is no timing cache: an editable one fixes tactics only from the second build on, after
+somebody has chosen them by hand, and a plain one fits only the same GPU and version, as the engine
+itself. TensorRT-RTX does not time, and would need a GPU for a timing cache.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from eloss_perception.runtime.engines.library import product_name, shared_log
 from eloss_perception.runtime.engines.progress import BuildWatch, Progress
 from eloss_perception.runtime.onnx_file import OnnxFile
 
-# The exporter treats 0 and 1 as special, so the networks are made for two pillars and more.
+# The exporter specialises sizes 0 and 1, so the networks take two pillars or more.
 MIN_PILLARS = 2
 
-# Scratch memory of the fastest kernels, and of any that a step of the build tries. Far more than
-# these networks ask for, and a part of what the smallest Jetson shares between CPU and GPU.
+# Scratch memory for the kernels that a build tries. Far more than these networks need, and part of
+# the memory that the smallest Jetson shares between CPU and GPU.
 WORKSPACE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class PillarProfile:
-    """Numbers of pillars that an engine is made for, and points a pillar.
+    """Numbers of pillars that an engine is built for, and points a pillar.
 
     Attributes:
         least: Fewest pillars.
@@ -56,7 +56,7 @@ class PillarProfile:
 
     @classmethod
     def of(cls, grid: PillarGrid) -> PillarProfile:
-        """The profile that covers every frame of a grid; half full is typical."""
+        """Returns the profile that covers every frame of a grid; half full is typical."""
         most = max(MIN_PILLARS, grid.max_pillars)
         return cls(MIN_PILLARS, max(MIN_PILLARS, most // 2), most, grid.max_points_per_pillar)
 
@@ -83,10 +83,10 @@ def build_engine(
         trt: The module, see ``library.py``.
         onnx: The network.
         profile: The numbers of pillars.
-        progress: Told how far along the build is, where TensorRT says so.
+        progress: Called with the progress, where TensorRT reports it.
 
     Raises:
-        BackendError: If TensorRT refuses the network, or fails; names the operator in question.
+        BackendError: If TensorRT refuses the network, naming the operator, or fails.
     """
     path = onnx.path
     log = shared_log(trt)
@@ -125,17 +125,17 @@ def build_engine(
 
 
 def _creation_flags(trt: Any) -> int:
-    """Strongly typed; from TensorRT 11 on always so, and one day without the flag."""
+    """Strongly typed: always so from TensorRT 11 on, where the flag may disappear."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
 
 def _parser_errors(parser: Any) -> str:
-    """What the parser found, each with the operator and node that it found it in."""
+    """Returns the parser's errors, each with its operator and node."""
     found = []
     for index in range(parser.num_errors):
         error = parser.get_error(index)
-        # Some importers throw, and then only the name of the function has the operator's in it.
+        # Some importers throw; then only the function's name contains that of the operator.
         where = f"operator {error.node_operator()} (node {error.node_name()})"
         reason = error.desc()
         found.append(
@@ -175,7 +175,7 @@ def _optimization_profile(builder: Any, network: Any, profile: PillarProfile, pa
 
 
 def _precision(trt: Any, network: Any) -> str:
-    """What the convolutions of a strongly typed network compute in."""
+    """Returns the precision that the convolutions of a strongly typed network compute in."""
     precision = "float32"
     for index in range(network.num_layers):
         layer = network.get_layer(index)

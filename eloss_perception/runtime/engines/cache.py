@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The engine cache: a folder of files, each an engine with a header that says what it is for.
+"""The engine cache: a folder of engines, each with a header that says what it was built for.
 
 An entry is used only if its header is the one asked for and its content has the stated checksum; a
-file that is truncated, foreign or out of date is built anew and never given to TensorRT. Entries
-appear whole or not at all. The folder may be deleted at any time.
+truncated, foreign or outdated one is rebuilt and never given to TensorRT. Entries are written
+atomically. The folder may be deleted at any time.
 
-An engine is code, and the checksum guards against accidents, not against people. So the folder and
-its entries must be this user's or root's, and nobody else may write to them; where that is not so,
-nothing is read or kept there. What lies in the folder is opened without following links.
+An engine is code, and the checksum protects against accidents, not against people. So the folder
+and its entries must belong to this user or root and be writable by nobody else; otherwise nothing
+is read or stored there. Links are not followed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class EngineKey:
-    """What an engine is for: where any of this differs, another one is built.
+    """What an engine is built for; if any of this differs, another one is built.
 
     Attributes:
         onnx_sha256: Of the network; its precision is in the file.
@@ -66,14 +66,14 @@ class EngineKey:
 
     @property
     def file_name(self) -> str:
-        """The entry's name: the network's checksum, so that people can tell, and that of all."""
+        """The entry's file name: the start of the network's checksum, and that of the key."""
         text = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         return f"{self.onnx_sha256[:12]}-{digest[:16]}.engine"
 
 
 def default_cache_dir() -> Path:
-    """The user's cache folder (XDG Base Directory Specification).
+    """Returns the user's cache folder (XDG Base Directory Specification).
 
     Raises:
         BackendError: If the user has none.
@@ -88,14 +88,11 @@ def default_cache_dir() -> Path:
 
 @contextmanager
 def private_folder(path: Path, make: bool = True) -> Iterator[int]:
-    """A folder that nobody else writes to, open for the length of the context.
+    """Context manager: the descriptor of a folder that nobody else may write to.
 
     Args:
         path: The folder.
-        make: Makes it and the folders above where they are missing, for this user alone.
-
-    Yields:
-        Its descriptor: what is opened relative to it is in this very folder.
+        make: Create it and missing folders above it, for this user alone.
 
     Raises:
         OSError: If there is none, or others may write to it.
@@ -113,7 +110,7 @@ def private_folder(path: Path, make: bool = True) -> Iterator[int]:
 
 
 def _refuse_foreign(found: os.stat_result, path: Path) -> None:
-    """Raises PermissionError where another user than root owns what runs here, or may change it."""
+    """Raises PermissionError if another user except root owns or may change it."""
     if found.st_uid not in (0, os.geteuid()):
         raise PermissionError(errno.EPERM, f"it belongs to user {found.st_uid}", str(path))
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -123,21 +120,21 @@ def _refuse_foreign(found: os.stat_result, path: Path) -> None:
 
 
 class EngineCache:
-    """Entries in a folder; whatever is wrong with that is logged, and the engine built anew."""
+    """Engines in a folder; anything wrong with it is logged, and the engine rebuilt."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder if folder is not None else default_cache_dir()
         if folder is None:
-            with suppress(OSError):  # versions before 0.5 made it as the umask had it
+            with suppress(OSError):  # versions before 0.5 created it with the umask's mode
                 self.folder.chmod(0o700)
         self._reported: set[str] = set()
 
     def path(self, key: EngineKey) -> Path:
-        """Where the engine for a key is or will be."""
+        """Returns where the engine for a key is or will be."""
         return self.folder / key.file_name
 
     def load(self, key: EngineKey) -> BuiltEngine | None:
-        """The engine for a key; ``None`` where there is none that can be used."""
+        """Returns the engine for a key; ``None`` if there is no usable one."""
         path = self.path(key)
         try:
             with (
@@ -158,13 +155,13 @@ class EngineCache:
             return None
 
     def _report(self, text: str) -> None:
-        """Warns once: an entry is looked at before and after waiting for the lock."""
+        """Warns once: an entry is read before and after waiting for the lock."""
         if text not in self._reported:
             self._reported.add(text)
             _LOG.warning(text)
 
     def store(self, key: EngineKey, engine: BuiltEngine) -> Path | None:
-        """Keeps an engine; ``None`` where that fails, which is logged as a warning."""
+        """Stores an engine and returns its path; ``None``, and a warning, if that fails."""
         path = self.path(key)
         partial = f"{path.name}.{secrets.token_hex(8)}.partial"
         try:
@@ -174,7 +171,7 @@ class EngineCache:
                     with opened(partial, flags, folder) as descriptor:
                         with open(descriptor, "wb", closefd=False) as file:
                             file.write(_pack(key, engine))
-                        # Or a power cut could leave a whole name on half a file.
+                        # Otherwise a power cut could leave half a file under the final name.
                         os.fsync(descriptor)
                     os.replace(partial, path.name, src_dir_fd=folder, dst_dir_fd=folder)
                 except OSError:
@@ -187,7 +184,7 @@ class EngineCache:
         return path
 
     def discard(self, key: EngineKey) -> None:
-        """Removes the entry of a key that turned out to be of no use."""
+        """Removes an entry that turned out to be unusable."""
         try:
             with private_folder(self.folder, make=False) as folder:
                 os.unlink(key.file_name, dir_fd=folder)
@@ -196,11 +193,11 @@ class EngineCache:
 
     @contextmanager
     def building(self, key: EngineKey, waiting: Callable[[], None]) -> Iterator[None]:
-        """Keeps others from building the same engine meanwhile, as far as that can be had.
+        """Context manager: keeps other processes from building the same engine, if possible.
 
         Args:
-            key: Of the engine.
-            waiting: Called now and then while another process builds it.
+            key: Key of the engine.
+            waiting: Called repeatedly while another process builds it.
         """
         path = self.path(key)
         with ExitStack() as stack:
@@ -216,7 +213,7 @@ class EngineCache:
 
 
 def _sweep(path: Path, folder: int) -> None:
-    """Removes what builders that were killed while writing left; we hold the lock."""
+    """Removes partial files of builders that were killed; the lock is held."""
     for name in os.listdir(folder):
         if name.startswith(f"{path.name}.") and name.endswith(".partial"):
             with suppress(OSError):
@@ -238,7 +235,7 @@ def _pack(key: EngineKey, engine: BuiltEngine) -> bytes:
 
 
 def _unpack(content: bytes, key: EngineKey) -> BuiltEngine:
-    """The engine of an entry.
+    """Returns the engine of an entry.
 
     Raises:
         ValueError: If the entry is not one for this key, or not whole.

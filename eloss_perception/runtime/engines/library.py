@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The TensorRT Python module, whichever of them is installed, and what it has to say."""
+"""The installed TensorRT Python module, and its log."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from eloss_perception.runtime.backends.base import in_one_line
 
 _LOG = logging.getLogger(__name__)
 
-# JetPack 6 brings 10.3. Older ones lack parts of the API that is used here.
+# JetPack 6 has 10.3. Older versions lack parts of the API that is used here.
 OLDEST_VERSION = (10, 3)
 
 # TensorRT-RTX has the API of TensorRT and its ONNX parser, and builds without a GPU. The wheels on
 # PyPI are split: the second is the name of the part that holds the bindings.
 _RTX_MODULES = ("tensorrt_rtx", "tensorrt_rtx_bindings")
 
-# Enough to tell the cause from what follows from it.
+# Enough to tell the cause from its consequences.
 _KEPT_ERRORS = 8
 
 
 def load_tensorrt() -> Any:
-    """The `tensorrt` module, of JetPack or of the user's installation.
+    """Returns the `tensorrt` module, of JetPack or of the user's installation.
 
     Raises:
         BackendError: If it is not installed, does not load or is too old.
@@ -49,7 +49,7 @@ def load_tensorrt() -> Any:
 
 
 def load_checker() -> Any:
-    """A module that builds engines for a check: TensorRT-RTX, which needs no GPU, or TensorRT.
+    """Returns a module that can build an engine to check a network: TensorRT-RTX or TensorRT.
 
     Raises:
         BackendError: If neither is installed.
@@ -69,23 +69,23 @@ def load_checker() -> Any:
 
 
 def product_name(trt: Any) -> str:
-    """Name and version, for people: ``TensorRT 10.3.0``."""
+    """Returns name and version, such as ``TensorRT 10.3.0``."""
     name = "TensorRT-RTX" if "rtx" in trt.__name__ else "TensorRT"
     return f"{name} {trt.__version__}"
 
 
 @lru_cache
 def shared_log(trt: Any) -> TensorRtLog:
-    """The log of a module.
+    """Returns the only log of a module.
 
-    There is one, and it lives on: TensorRT ignores a second logger while anything made with the
-    first is alive, and the first has to outlive all that.
+    TensorRT ignores a second logger while anything made with the first one is alive, and the first
+    one has to outlive all of that.
     """
     return TensorRtLog(trt)
 
 
 class TensorRtLog:
-    """What TensorRT logs: errors are kept, all of it goes to Python's logging.
+    """TensorRT's log: errors are kept, and everything goes to Python's logging.
 
     Attributes:
         logger: The object that TensorRT's constructors take.
@@ -96,24 +96,24 @@ class TensorRtLog:
         self.logger = _logger_type(trt)(self)
 
     def add(self, is_error: bool, message: str) -> None:
-        """Takes one message; called from any thread."""
+        """Adds one message; called from any thread."""
         text = in_one_line(message)
         if is_error:
             self.errors.append(text)
         _LOG.debug("TensorRT: %s", text)
 
     def reason(self, otherwise: str) -> str:
-        """The errors since the last call in one line, the first of them first."""
+        """Returns the errors since the last call in one line, the oldest first."""
         errors = list(dict.fromkeys(self.errors))
         self.errors.clear()
         return in_one_line("; ".join(errors)) if errors else otherwise
 
 
 def quietly(log: TensorRtLog, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls TensorRT, which says by None or False that it failed, and now and then by raising.
+    """Calls TensorRT, which reports failures by None or False, and sometimes by raising.
 
     Returns:
-        What it returns; ``None`` where it raises, and then the log has the reason.
+        The call's result; ``None`` if it raised, with the reason in the log.
     """
     try:
         return function(*arguments)
@@ -132,7 +132,7 @@ def _logger_type(trt: Any) -> Any:
             try:
                 # Severities count down: internal errors are 0, errors 1.
                 self._log.add(int(severity) <= int(trt.ILogger.ERROR), message)
-            except Exception:  # must not pass through C++; a line of log is not worth more
+            except Exception:  # must not pass through C++
                 _LOG.exception("cannot log what TensorRT says")
 
     return Logger

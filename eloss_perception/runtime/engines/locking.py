@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A lock between processes that is a courtesy: without it work is done twice, not wrongly."""
+"""An advisory lock between processes: without it, work is done twice, but not wrongly."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from eloss_perception.files import opened
 _LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.2
-# Longer than any build takes. The system releases the lock of a process that dies, so this is for
-# one that hangs.
+# Longer than any build takes. The kernel releases the lock of a process that dies; this is for one
+# that hangs.
 _PATIENCE_S = 900.0
 
 
@@ -34,13 +34,13 @@ def held_lock(
 
     Args:
         path: The lock file; it stays, because removing it would let two hold it.
-        waiting: Called on every try that finds the lock taken.
-        patience_s: After which time it goes on without [s].
-        dir_fd: Descriptor of its folder, where that has been checked.
+        waiting: Called on every attempt that finds the lock taken.
+        patience_s: Time after which it goes on without the lock [s].
+        dir_fd: Descriptor of its folder, if that has been checked.
 
     Yields:
-        Whether the lock is held: not so in a folder that cannot be written to or on a file system
-        without locks, nor after ``patience_s``.
+        Whether the lock is held; it is not in a folder that is not writable, on a file system
+        without locks, and after ``patience_s``.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     with ExitStack() as stack:  # closes the file, which releases the lock

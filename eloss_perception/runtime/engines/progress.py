@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How far along a build is: minutes on a Jetson, so somebody will want to know."""
+"""The progress of a build, which takes minutes on a Jetson."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-# Called with what is being done and which share of it is done, in [0, 1]. The share never falls
-# while the text stays the same.
+# Called with the name of a phase and the share of it that is done, in [0, 1]. The share never falls
+# while the name stays the same.
 Progress: TypeAlias = Callable[[str, float], None]
 
 _LOG = logging.getLogger(__name__)
@@ -20,14 +20,14 @@ _LOG_PERIOD_S = 5.0
 
 
 class LoggedProgress:
-    """Logs a line every few seconds: for a node, whose output is a log."""
+    """Logs a line every few seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._next_s = clock() + _LOG_PERIOD_S
 
     def __call__(self, phase: str, share: float) -> None:
-        """Takes the share done."""
+        """Logs the share done, if it is time."""
         now = self._clock()
         if now >= self._next_s:
             self._next_s = now + _LOG_PERIOD_S
@@ -43,10 +43,9 @@ class _Phase:
 
 
 class PhaseTree:
-    """The share done of TensorRT's nested phases; called from any of its threads.
+    """The progress of TensorRT's nested phases; called from any of its threads.
 
-    A phase that runs inside a step of another adds its own share to that step's. A phase without a
-    parent is the whole.
+    A phase that runs inside a step of another one counts as a part of that step.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -73,7 +72,7 @@ class PhaseTree:
         self._report(name)
 
     def finish(self, name: str) -> None:
-        """A phase ends; it may do so before all of its steps are done."""
+        """A phase ends, maybe before all of its steps are done."""
         with self._lock:
             phase = self._phases.pop(name, None)
             if phase is None:
@@ -104,13 +103,13 @@ class PhaseTree:
 
 
 class BuildWatch:
-    """Passes a build's progress on and ends the build where that raises, as Ctrl-C does.
+    """Passes on a build's progress, and cancels the build if that raises, as Ctrl-C does.
 
-    An exception must not pass through TensorRT, which is C++: it is kept and the build cancelled.
+    An exception must not pass through TensorRT, which is C++: it is kept meanwhile.
 
     Attributes:
-        monitor: The object that TensorRT's builder configuration takes.
-        interrupt: What was raised.
+        monitor: The object for TensorRT's builder configuration.
+        interrupt: The exception that was raised.
     """
 
     def __init__(self, trt: Any, progress: Progress) -> None:
@@ -119,7 +118,7 @@ class BuildWatch:
         self.monitor = _monitor_type(trt)(self)
 
     def tell(self, tell: Callable[[PhaseTree], None]) -> bool:
-        """Tells the tree something; False asks TensorRT to stop."""
+        """Updates the tree; returns False to cancel the build."""
         if self.interrupt is None:
             try:
                 tell(self._tree)

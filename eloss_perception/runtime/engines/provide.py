@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Device:
-    """The GPU that an engine is for.
+    """The GPU that an engine is built for.
 
     Attributes:
         name: As the driver calls it.
@@ -38,7 +38,7 @@ class Device:
 
     @classmethod
     def of(cls, cuda: CudaContext) -> Device:
-        """The GPU of a CUDA context."""
+        """Returns the GPU of a CUDA context."""
         major, minor = cuda.compute_capability
         return cls(cuda.device_name, f"sm_{major}{minor}")
 
@@ -50,11 +50,11 @@ class ProvidedEngine:
     Attributes:
         engine: TensorRT's ``ICudaEngine``.
         runtime: TensorRT's ``Runtime``; has to live as long as the engine.
-        log: What they log to.
+        log: Their log.
         precision: What the convolutions compute in.
-        path: Its entry in the cache; ``None`` where it could not be kept.
+        path: Its entry in the cache; ``None`` if it could not be stored.
         num_bytes: Size of the serialized engine.
-        build_s: What building it took [s]; ``None`` for one from the cache.
+        build_s: Time that building took [s]; ``None`` for one from the cache.
     """
 
     engine: Any
@@ -74,15 +74,15 @@ def provide_engine(
     cache: EngineCache,
     progress: Progress,
 ) -> ProvidedEngine:
-    """Opens the cached engine of a network, or builds, keeps and opens it.
+    """Returns the engine of a network: opened from the cache, or built and stored there.
 
     Args:
         trt: The TensorRT module.
         onnx: The network.
         grid: Its grid.
         device: The current GPU.
-        cache: Where engines are kept.
-        progress: Told how far along a build is.
+        cache: Where engines are stored.
+        progress: Called with the progress of a build.
 
     Raises:
         BackendError: If the network cannot be built or opened.
@@ -102,7 +102,7 @@ def provide_engine(
     found = _open_cached(runtime, cache, key, log)
     if found is None:
         with cache.building(key, lambda: progress("another process is building it", 0.0)):
-            # It may be there by now: the process that held the lock has built it.
+            # The process that held the lock may have built it.
             found = _open_cached(runtime, cache, key, log)
             if found is None:
                 return _build(trt, runtime, onnx, key, cache, progress, log)

@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One GPU: its memory, its stream, its copies.
 
-Everything happens on the device's *primary* context, the one that TensorRT, ONNX Runtime and torch
-use as well: addresses and streams can be handed to them as they are. Which context is current is a
-property of each thread, and a node may be set up on one thread and run on another, so every method
-makes it current on the thread that calls.
+Everything uses the device's *primary* context, as TensorRT, ONNX Runtime and torch do: addresses
+and streams can be passed to them. Each thread has a current context of its own, and a node may be
+set up on one thread and run on another, so every method makes the context current on its thread.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from eloss_perception.runtime.gpu.driver import CudaDriver
 
 
 class _PrimaryContext:
-    """A device's primary context, retained; released when the last that needs it is gone.
+    """A device's primary context, released when nothing refers to it any more.
 
     The driver frees all memory of a context with its last release. Pinned arrays may outlive the
-    :class:`CudaContext` they came from, so each of them holds on to this.
+    :class:`CudaContext` they came from, so each of them keeps a reference to this.
     """
 
     def __init__(self, driver: CudaDriver, device: Any) -> None:
@@ -40,7 +39,7 @@ class _PrimaryContext:
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[None]:
-        """Makes it current for a moment: garbage is collected on any thread, also another's."""
+        """Makes it current for a moment: garbage is collected on any thread."""
         self.driver.call("cuCtxPushCurrent", self._handle)
         try:
             yield
@@ -50,12 +49,12 @@ class _PrimaryContext:
     def __del__(self) -> None:
         if self._handle is None:  # the constructor failed
             return
-        with contextlib.suppress(Exception):  # nobody is there to be told
+        with contextlib.suppress(Exception):  # a destructor must not raise
             self.driver.call("cuDevicePrimaryCtxRelease", self._device)
 
 
 class DeviceBuffer:
-    """A piece of device memory; contents undefined until written.
+    """A block of device memory; its content is undefined until written.
 
     Attributes:
         pointer: Device address; 0 once freed.
@@ -71,7 +70,7 @@ class DeviceBuffer:
             self.pointer = int(primary.driver.call("cuMemAlloc", max(num_bytes, 1)))
 
     def free(self) -> None:
-        """Gives the memory back; a second call does nothing."""
+        """Frees the memory; a second call does nothing."""
         pointer, self.pointer = self.pointer, 0
         primary, self._primary = self._primary, None
         if pointer and primary:
@@ -84,7 +83,7 @@ class DeviceBuffer:
 
 
 class _PinnedMemory:
-    """Page-locked host memory, for numpy to make an array of and to free with its last view."""
+    """Page-locked host memory of a numpy array, freed with the last view of it."""
 
     def __init__(self, primary: _PrimaryContext, shape: tuple[int, ...], dtype: Any) -> None:
         self._pointer = 0
@@ -108,10 +107,10 @@ class _PinnedMemory:
 class CudaContext:
     """One GPU's primary context and one stream on it.
 
-    Used by one thread at a time; which one may change between calls.
+    To be used by one thread at a time, not always the same.
 
     Attributes:
-        driver: The CUDA driver, for what is not wrapped here.
+        driver: The CUDA driver, for calls that are not wrapped here.
         device_name: For example ``Orin``.
         compute_capability: Major and minor, for example (8, 7).
         stream: Address of the stream, as TensorRT and ONNX Runtime take it.
@@ -141,13 +140,13 @@ class CudaContext:
         self._buffers: weakref.WeakSet[DeviceBuffer] = weakref.WeakSet()
         self._primary_context: _PrimaryContext | None = _PrimaryContext(self.driver, device)
         self._primary_context.activate()
-        # Not the legacy default stream: that one waits for all others in the process.
+        # Not the legacy default stream, which waits for all others in the process.
         non_blocking = int(self.driver.bindings.CUstream_flags.CU_STREAM_NON_BLOCKING)
         self._stream = self.driver.call("cuStreamCreate", non_blocking)
         self.stream = self.driver.address(self._stream)
 
     def activate(self) -> None:
-        """Makes the context current on the calling thread, for calls that are not made through it.
+        """Makes the context current on the calling thread, for calls made by other libraries.
 
         Raises:
             BackendError: If the context is closed or the device has failed.
@@ -155,7 +154,7 @@ class CudaContext:
         self._primary.activate()
 
     def allocate(self, num_bytes: int) -> DeviceBuffer:
-        """Takes device memory; freed by :meth:`DeviceBuffer.free` or with the buffer or context.
+        """Allocates device memory; freed by :meth:`DeviceBuffer.free`, or with buffer or context.
 
         Raises:
             BackendError: If there is not enough.
@@ -165,11 +164,10 @@ class CudaContext:
         return buffer
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """A page-locked host array, which copies to and from the device run beside the CPU with.
+        """Allocates a page-locked host array, whose copies run asynchronously.
 
         Returns:
-            An array of this shape and dtype, contents undefined; it stays valid after
-            :meth:`close`.
+            An array of this shape and dtype, content undefined; still valid after :meth:`close`.
 
         Raises:
             BackendError: If there is not enough memory.
@@ -190,7 +188,7 @@ class CudaContext:
     def upload(self, array: npt.NDArray[Any], buffer: DeviceBuffer) -> None:
         """Starts copying a C-contiguous host array to the start of a buffer.
 
-        With a pinned array this returns at once: it must not be written before the copy is done.
+        With a pinned array this returns at once; do not write to it before the copy is done.
 
         Raises:
             BackendError: If the array does not fit, or the device has failed.
@@ -227,10 +225,10 @@ class CudaContext:
         self.driver.call("cuMemsetD8Async", buffer.pointer, 0, buffer.num_bytes, self._stream)
 
     def synchronize(self) -> None:
-        """Waits until all that was started on the stream is done.
+        """Waits until everything started on the stream is done.
 
         Raises:
-            BackendError: If any of it failed: a kernel's error shows here, not where it started.
+            BackendError: If any of it failed: a kernel's error shows here, not at its launch.
         """
         self.activate()
         self.driver.call("cuStreamSynchronize", self._stream)
@@ -238,14 +236,14 @@ class CudaContext:
     def close(self) -> None:
         """Waits for the stream, then frees it and all device memory; a second call does nothing.
 
-        The device may have failed, so nothing here raises. A context in which a kernel failed stays
+        Never raises, because the device may have failed. A context in which a kernel failed stays
         unusable as long as anything in the process holds it.
         """
         primary, self._primary_context = self._primary_context, None
         if primary is None:
             return
         with contextlib.suppress(BackendError), primary.borrowed():
-            # Each by itself: after a failure the others must still be tried.
+            # Each on its own: after a failure the others must still be tried.
             with contextlib.suppress(BackendError):
                 self.driver.call("cuStreamSynchronize", self._stream)
             for buffer in list(self._buffers):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA C to kernels that can be launched."""
+"""Compiles CUDA C to kernels, and launches them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def compile_cuda(source: bytes, name: str, compute_capability: tuple[int, int]) 
         name: What error messages call the source.
 
     Returns:
-        Machine code where the compiler knows the GPU. That runs on every driver of the same major
-        version, where PTX of a newer compiler than the driver is refused. For a GPU that is newer
-        than the compiler, PTX, which the driver then translates.
+        Machine code if the compiler knows the GPU: it runs on every driver of the same major
+        version, whereas a driver refuses PTX of a newer compiler. PTX, which the driver translates,
+        for a GPU that is newer than the compiler.
 
     Raises:
         BackendError: If NVRTC is not installed or refuses the source.
@@ -92,8 +92,8 @@ class KernelModule:
         """Starts a kernel on the context's stream, on a thread where the context is current.
 
         Args:
-            num_items: How many items its threads share out; with none, nothing is started.
-            max_blocks: Each thread takes several items where there are more than this allows.
+            num_items: Number of items shared among its threads; 0 starts nothing.
+            max_blocks: Limit of blocks; above it, each thread takes several items.
 
         Raises:
             BackendError: If the driver refuses it.

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Points to pillars on a GPU: bit for bit what ``detection/pillars.py`` makes of them on the CPU.
 
-The points are copied to the device once; what comes back is the counts. How it is done is told in
-``pillars.cu``.
+The points are copied to the device once; only the counts come back. ``pillars.cu`` explains the
+algorithm.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WORDS_PER_CHUNK = 64  # CHUNK in pillars.cu
 _POINT_BYTES = 4 * NUM_POINT_FEATURES
 # Kernels index with 32-bit integers, and a thread's index may pass the last item by a grid.
 _MAX_INDEX = 2**30
-# Threads that add to the same counters: few enough not to wait for each other.
+# Few enough threads on the same counters that they do not wait for each other.
 _MAX_COUNTING_BLOCKS = 64
 
 
@@ -49,7 +49,7 @@ class _Frame(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class DevicePillars:
-    """The network's input for one frame, on the device; layouts as :class:`core.pillars.Pillars`.
+    """The network's input for one frame, on the device, laid out as `detection.pillars.Pillars`.
 
     Attributes:
         points: (num_rows, K, 4) float32.
@@ -69,16 +69,16 @@ class DevicePillars:
 
 
 class DevicePillarizer:
-    """:func:`core.pillars.pillarize` for a stream of scans on one grid, on one GPU.
+    """:func:`detection.pillars.pillarize` for a stream of scans on one grid, on one GPU.
 
-    Memory is taken here and used for all scans. Only a scan of more points than any before makes
-    the memory of the points grow, to twice its size or more.
+    Memory is allocated at the start. Only a scan of more points than any before makes the memory of
+    the points grow, to at least twice its size.
     """
 
     def __init__(
         self, context: CudaContext, grid: PillarGrid, max_points: int = 200_000, min_rows: int = 0
     ) -> None:
-        """Compiles the kernels and takes memory.
+        """Compiles the kernels and allocates memory.
 
         Args:
             max_points: Points of the largest scan expected.
@@ -106,7 +106,7 @@ class DevicePillarizer:
             "features": max_rows * NUM_PILLAR_FEATURES * 4,
             "cell_to_pillar": num_cells * 4,
         }
-        # What a frame starts with at zero lies together, to be cleared at once.
+        # Consecutive, to be cleared at once before each frame.
         zeroed_sizes = {
             "counts": _NUM_COUNTS * 4,
             "nearest_words": num_words * 8,
@@ -138,7 +138,7 @@ class DevicePillarizer:
         context.synchronize()  # before `ranks` goes
 
     def __call__(self, points: npt.NDArray[np.float32]) -> DevicePillars:
-        """The pillars of one scan.
+        """Returns the pillars of one scan.
 
         Args:
             points: (N, 4) float32: x, y, z [m] in the network frame, intensity in [0, 1].
@@ -174,18 +174,18 @@ class DevicePillarizer:
         )
 
     def _take_points(self, max_points: int) -> None:
-        """Memory for scans of up to so many points."""
+        """Allocates memory for scans of up to this many points."""
         if max_points > _MAX_INDEX:
             raise BackendError(f"a scan of {max_points} points is too large for the GPU")
         scan = self._context.allocate(max_points * _POINT_BYTES)
         point_cells = self._context.allocate(max_points * 4)
         staging = self._context.pinned((max_points, NUM_POINT_FEATURES), np.float32)
-        # Only now: without enough memory for this scan, the next may still fit the old buffers.
+        # Only now: if there is not enough memory, the next scan may still fit the old buffers.
         self._scan, self._point_cells, self._staging = scan, point_cells, staging
         self._frame.points, self._frame.point_cells = scan.pointer, point_cells.pointer
 
     def _launch(self, num_points: int) -> None:
-        """The steps of ``pillars.cu``; those over pillars start threads for as many as may be."""
+        """Launches the steps of ``pillars.cu``, for the largest possible number of pillars."""
         launch = self._kernels.launch
         num_cells = self.grid.num_cells
         num_words = -(-num_cells // 64)
@@ -206,7 +206,7 @@ class DevicePillarizer:
         launch("write_features", max_pillars, _MAX_COUNTING_BLOCKS)
 
     def _point_counts(self, num_points: int) -> PointCounts:
-        """Counts as the CPU's pillarizer gives them, from those of ``pillars.cu``."""
+        """Converts the counts of ``pillars.cu`` to those of the CPU's pillarizer."""
         non_finite, out_of_range, occupied, pillars, kept, lone, single, _ = self._counts.tolist()
         return PointCounts(
             num_points=kept,
@@ -222,10 +222,10 @@ class DevicePillarizer:
 
 
 def _distance_ranks(grid: PillarGrid) -> npt.NDArray[np.uint32]:
-    """Each cell's place among all, nearest to the sensor first, ties by index.
+    """Returns each cell's rank by distance from the sensor, ties by index.
 
-    Distances as ``detection/pillars.py`` computes them: where it keeps the nearest cells of a
-    frame, these are the cells of the smallest ranks.
+    Distances are computed as in ``detection/pillars.py``: the nearest cells that it keeps are those
+    of the smallest ranks.
     """
     cells = np.arange(grid.num_cells)
     x = grid.point_cloud_range[0] + (cells % grid.num_x + 0.5) * grid.voxel_size[0]
