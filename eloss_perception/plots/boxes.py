@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from eloss_perception.detection.boxes import Boxes3D, bev_corners, corners_3d
+from eloss_perception.detection.boxes import BOX_EDGES, Boxes3D, bev_corners, corners_3d
 from eloss_perception.plots.style import (
     BACKGROUND,
     GROUND_TRUTH,
@@ -37,10 +37,8 @@ _FILL_OPACITY = 0.16
 _TICK_M = 1.0
 _DASH_PX = 3.0
 _NEAREST_M = 0.3
-# Pairs of indices into `corners_3d`: bottom ring, top ring, uprights, a cross on the front face.
-_EDGES = np.array(
-    [0, 1, 1, 2, 2, 3, 3, 0, 4, 5, 5, 6, 6, 7, 7, 4, 0, 4, 1, 5, 2, 6, 3, 7, 0, 7, 3, 4]
-).reshape(-1, 2)
+# Pairs of indices into `corners_3d`: the box's edges and a cross on its front face.
+_EDGES = np.array([*BOX_EDGES, (0, 7), (3, 4)])
 
 
 def draw_boxes(

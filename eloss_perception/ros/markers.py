@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from eloss_perception.detection.boxes import Boxes3D, corners_3d
+from eloss_perception.detection.boxes import BOX_EDGES, Boxes3D, corners_3d
 from eloss_perception.ros.cdr import Messages, Stencils, joined
 from eloss_perception.ros.messages import array_begin, bounded_header, poses, set_stamp
 
@@ -44,8 +44,8 @@ _BODY_ALPHA = 0.25
 _LINE_WIDTH = 0.06  # metres
 _HEADING_LENGTH = 1.0  # metres ahead of the front
 
-# Corner indices of a box's twelve edges; corners 0-3 are the bottom ring, 4-7 the top above it.
-_EDGES = (0, 1, 1, 2, 2, 3, 3, 0, 4, 5, 5, 6, 6, 7, 7, 4, 0, 4, 1, 5, 2, 6, 3, 7)
+# Corner indices of a box's twelve edges, start and end of each.
+_EDGES = [corner for edge in BOX_EDGES for corner in edge]
 
 Color = tuple[float, float, float, float]
 """Red, green, blue, alpha."""

@@ -79,6 +79,31 @@ def _expected_echoes(particles: Particles, gain: float) -> tuple[FloatArray, Flo
 
 
 @njit
+def _strongest_power(need, column, log_powers, counts):  # type: ignore[no-untyped-def]
+    """Power of the strongest echo before a target, 0 for none, and the row of the table below it.
+
+    Args:
+        need: Expected number of stronger echoes that the draw asks for.
+        column: Of the target's range in the table.
+        log_powers: (P,) logarithms of the powers. counts: (P, R) expected numbers above them.
+    """
+    low = 0
+    if not counts[0, column] > need:
+        return 0.0, low
+    high = log_powers.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if counts[middle, column] > need:
+            low = middle
+        else:
+            high = middle
+    above, below = counts[low, column], counts[high, column]
+    part = (above - need) / (above - below) if above > below else 0.0
+    step = log_powers[high] - log_powers[low]
+    return np.exp(log_powers[low] + part * step), low
+
+
+@njit
 def _strongest_echoes(
     points: PointArray,
     uniforms: PointArray,
@@ -93,7 +118,6 @@ def _strongest_echoes(
 ) -> int:
     """Keeps the stronger echo of each pulse, target or particle; returns how many were kept."""
     kept = 0
-    num_powers = log_powers.shape[0]
     for i in range(points.shape[0]):
         x, y, z, reflectivity = points[i, 0], points[i, 1], points[i, 2], points[i, 3]
         distance = np.sqrt(x * x + y * y + z * z)
@@ -104,19 +128,7 @@ def _strongest_echoes(
         # The strongest of a Poisson number of echoes exceeds p with probability 1 - exp(-count).
         column = min(np.searchsorted(edges, distance), edges.shape[0] - 1)
         need = -np.log(1.0 - uniforms[i, 0])
-        power, low = 0.0, 0
-        if counts[0, column] > need:
-            high = num_powers - 1
-            while high - low > 1:
-                middle = (low + high) // 2
-                if counts[middle, column] > need:
-                    low = middle
-                else:
-                    high = middle
-            above, below = counts[low, column], counts[high, column]
-            part = (above - need) / (above - below) if above > below else 0.0
-            step = log_powers[high] - log_powers[low]
-            power = np.exp(log_powers[low] + part * step)
+        power, low = _strongest_power(need, column, log_powers, counts)
         if target >= power:
             if target < noise_floor:
                 continue

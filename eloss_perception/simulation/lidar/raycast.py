@@ -151,6 +151,17 @@ def _meet_polyhedron(part, faces, o, d):  # type: ignore[no-untyped-def]
 
 
 @njit
+def _meet(part, faces, o, d):  # type: ignore[no-untyped-def]
+    if part.kind == BOX:
+        return _meet_box(part, o, d)
+    if part.kind == ELLIPSOID:
+        return _meet_ellipsoid(part, o, d)
+    if part.kind == CYLINDER:
+        return _meet_cylinder(part, o, d)
+    return _meet_polyhedron(part, faces, o, d)
+
+
+@njit
 def _window_of_facade(part, p, o, d, t, face):  # type: ignore[no-untyped-def]
     """The number in [0, 1) of the window that a point of a wall lies in; 1 between windows."""
     u = (o[1 - face] + t * d[1 - face] + 100.0 * part.windows) / part.windows
@@ -196,14 +207,7 @@ def _cast_parts(parts, faces, centres, axes, windows, rays, seed, buffer):  # ty
                 wx, wy, wz = directions[b, j, 0], directions[b, j, 1], directions[b, j, 2]
                 for k in range(3):
                     d[k] = m[0, k] * wx + m[1, k] * wy + m[2, k] * wz
-                if part.kind == BOX:
-                    t, t_out, cosine, face = _meet_box(part, o, d)
-                elif part.kind == ELLIPSOID:
-                    t, t_out, cosine, face = _meet_ellipsoid(part, o, d)
-                elif part.kind == CYLINDER:
-                    t, t_out, cosine, face = _meet_cylinder(part, o, d)
-                else:
-                    t, t_out, cosine, face = _meet_polyhedron(part, faces, o, d)
+                t, t_out, cosine, face = _meet(part, faces, o, d)
                 if t > t_out or t_out <= 0.0:
                     continue
                 ray = b * num_columns + j

@@ -29,6 +29,43 @@ def _set_rotation(m, yaw, pitch, roll):  # type: ignore[no-untyped-def]
 
 
 @njit
+def _extent(rotation, m, centre, half):  # type: ignore[no-untyped-def]
+    """Directions and distances in the sensor frame that a part's bounding box spans.
+
+    Returns:
+        The azimuth of its centre; its corners' rightmost and leftmost azimuth against that [rad],
+        lowest and highest z, and largest horizontal distance [m].
+    """
+    x = rotation[0, 0] * centre[0] + rotation[1, 0] * centre[1] + rotation[2, 0] * centre[2]
+    y = rotation[0, 1] * centre[0] + rotation[1, 1] * centre[1] + rotation[2, 1] * centre[2]
+    middle = math.atan2(y, x)
+    corner = np.empty(3)
+    left, right, far = 0.0, 0.0, 0.0
+    low, high = 1e9, -1e9
+    for i in range(8):
+        u = half[0] if i & 1 else -half[0]
+        v = half[1] if i & 2 else -half[1]
+        w = half[2] if i & 4 else -half[2]
+        for k in range(3):
+            corner[k] = m[k, 0] * u + m[k, 1] * v + m[k, 2] * w
+        corner[0] += centre[0]
+        corner[1] += centre[1]
+        corner[2] += centre[2]
+        x = rotation[0, 0] * corner[0] + rotation[1, 0] * corner[1] + rotation[2, 0] * corner[2]
+        y = rotation[0, 1] * corner[0] + rotation[1, 1] * corner[1] + rotation[2, 1] * corner[2]
+        z = rotation[0, 2] * corner[0] + rotation[1, 2] * corner[1] + rotation[2, 2] * corner[2]
+        low, high = min(low, z), max(high, z)
+        far = max(far, math.sqrt(x * x + y * y))
+        turn = math.atan2(y, x) - middle
+        if turn > math.pi:
+            turn -= 2.0 * math.pi
+        elif turn < -math.pi:
+            turn += 2.0 * math.pi
+        right, left = min(right, turn), max(left, turn)
+    return middle, right, left, low, high, far
+
+
+@njit
 def part_windows(parts, objects, rays, max_range):  # type: ignore[no-untyped-def]
     """Places parts in the world and finds the rays that can meet each.
 
@@ -50,7 +87,6 @@ def part_windows(parts, objects, rays, max_range):  # type: ignore[no-untyped-de
     centres = np.empty((parts.shape[0], 3))
     axes = np.empty((parts.shape[0], 3, 3))
     windows = np.empty((parts.shape[0], 4), np.int64)
-    corner = np.empty(3)
     for p in range(parts.shape[0]):
         part = parts[p]
         windows[p] = (0, -1, 0, -1)
@@ -68,32 +104,7 @@ def part_windows(parts, objects, rays, max_range):  # type: ignore[no-untyped-de
         yaw = base[3] + part.yaw
         _set_rotation(m, yaw, part.pitch, part.roll)
 
-        # Extent of the bounding box's corners in the sensor frame.
-        x = rotation[0, 0] * rx + rotation[1, 0] * ry + rotation[2, 0] * rz
-        y = rotation[0, 1] * rx + rotation[1, 1] * ry + rotation[2, 1] * rz
-        middle = math.atan2(y, x)
-        left, right, far = 0.0, 0.0, 0.0
-        low, high = 1e9, -1e9
-        for i in range(8):
-            u = hx if i & 1 else -hx
-            v = hy if i & 2 else -hy
-            w = hz if i & 4 else -hz
-            for k in range(3):
-                corner[k] = m[k, 0] * u + m[k, 1] * v + m[k, 2] * w
-            corner[0] += rx
-            corner[1] += ry
-            corner[2] += rz
-            x = rotation[0, 0] * corner[0] + rotation[1, 0] * corner[1] + rotation[2, 0] * corner[2]
-            y = rotation[0, 1] * corner[0] + rotation[1, 1] * corner[1] + rotation[2, 1] * corner[2]
-            z = rotation[0, 2] * corner[0] + rotation[1, 2] * corner[1] + rotation[2, 2] * corner[2]
-            low, high = min(low, z), max(high, z)
-            far = max(far, math.sqrt(x * x + y * y))
-            turn = math.atan2(y, x) - middle
-            if turn > math.pi:
-                turn -= 2.0 * math.pi
-            elif turn < -math.pi:
-                turn += 2.0 * math.pi
-            right, left = min(right, turn), max(left, turn)
+        middle, right, left, low, high, far = _extent(rotation, m, (rx, ry, rz), (hx, hy, hz))
         if part.pitch == 0.0 and part.roll == 0.0:
             ca, sa = math.cos(yaw), math.sin(yaw)
             u = abs(ca * rx + sa * ry) - hx

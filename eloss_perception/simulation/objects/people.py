@@ -117,6 +117,14 @@ def add_pedestrian(
     builder.add_part(
         ELLIPSOID, owner, (0.02, 0.0, height - 0.125), (0.10, 0.085, 0.125), skin, exponent=0.3
     )
+    _add_luggage(builder, rng, owner, height, half_shoulder)
+    return owner
+
+
+def _add_luggage(
+    builder: SceneBuilder, rng: np.random.Generator, owner: int, height: float, half_shoulder: float
+) -> None:
+    """Adds a backpack or a bag to some pedestrians."""
     kind = rng.random()
     if kind < 0.15:  # backpack
         builder.add_part(BOX, owner, (-0.2, 0.0, 0.70 * height), (0.09, 0.15, 0.2), _cloth(rng))
@@ -124,7 +132,6 @@ def add_pedestrian(
         builder.add_part(
             BOX, owner, (0.05, half_shoulder + 0.06, 0.35 * height), (0.16, 0.06, 0.16), _cloth(rng)
         )
-    return owner
 
 
 def add_sitting_person(builder: SceneBuilder, rng: np.random.Generator, pose: Pose) -> int:
