@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eloss_perception.cli.terminal import format_table, say, track
+from eloss_perception.cli.terminal import say, say_table, track
 from eloss_perception.interrupts import check_interrupt, pause, run_script
 from eloss_perception.runtime.bundle import default_bundle_path
 
@@ -230,7 +230,7 @@ def main() -> None:
         for name, outcome in outcomes.items()
     }
     header = ["command", "trials", "lost", "faults", "ended before", "worst delay [s]"]
-    say(format_table(header, [[name, *map(str, row.values())] for name, row in rows.items()]))
+    say_table(header, [[name, *map(str, row.values())] for name, row in rows.items()])
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
     if any(row["lost"] or row["faults"] for row in rows.values()):

@@ -20,11 +20,11 @@ import pytest
 from eloss_perception import __version__, cli
 from eloss_perception.cli import demo, export, replay
 from eloss_perception.cli.scans import find_scans
-from eloss_perception.cli.terminal import format_table, progress_bar, say, track
+from eloss_perception.cli.terminal import progress_bar, say, say_table, status_line, track
 from eloss_perception.datasets.kitti import KittiDataset, read_labels
 from eloss_perception.errors import BundleError, DataError
-from eloss_perception.replay.demo.settings import DemoSettings
-from eloss_perception.replay.settings import PlayerSettings
+from eloss_perception.replay.demo.demo import DemoSettings
+from eloss_perception.replay.player_options import PlayerSettings
 from eloss_perception.runtime.bundle import default_bundle_path
 from eloss_perception.simulation.schedule import CorruptionWindow
 
@@ -354,22 +354,39 @@ def test_find_scans(tmp_path):
 
 
 def test_tables_and_progress(capsys):
-    table = format_table(["scan", "n"], [["a", "1"], ["bb", "100"]])
-    assert table == "scan    n\n----  ---\na       1\nbb    100"
+    say_table(["scan", "n"], [["a", "[1]"], ["bb" * 100, "100"]])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0].split() == ["scan", "n"]
+    assert lines[2].split() == ["a", "[1]"]
+    assert lines[3].split() == ["bb" * 100, "100"]  # one line however long: it is a log
+    assert len({len(lines[i]) for i in (0, 2, 3)}) == 1  # numbers end together
     assert list(track(iter("abc"), 3, "things")) == ["a", "b", "c"]
+    with status_line() as show:
+        show("a line")
     assert capsys.readouterr().err == ""  # pytest's stderr is no terminal
 
 
+def test_without_rich_tables_are_plain_and_progress_is_not_shown(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for name in ("rich.box", "rich.console"):
+        monkeypatch.setitem(sys.modules, name, None)
+    say_table(["scan", "n"], [["a", "1"]])
+    assert list(track(iter("abc"), 3, "things")) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("scan\tn\na\t1\n", "")
+
+
 def test_progress_in_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert list(track(iter("abc"), 3, "things")) == ["a", "b", "c"]
     err = capsys.readouterr().err
-    assert "[                        ] 0/3 things" in err
-    assert "[########################] 3/3 things, 0 s left" in err
-    assert err.endswith("\r\033[K")
+    assert "0/3" in err
+    assert "3/3" in err
+    assert "things" in err
+    assert "\033[?25l" not in err  # the cursor stays: a process that is killed would leave none
     with pytest.raises(KeyboardInterrupt), progress_bar(0, "things"):
         raise KeyboardInterrupt
-    assert capsys.readouterr().err.endswith("\r\033[K")
+    assert capsys.readouterr().err.endswith("\033[2K")  # the line is cleared
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from eloss_perception.datasets.scan_files import read_scan_file
 from eloss_perception.detection.sensors import NEUTRAL_INTENSITY, SENSORS, SensorModel, find_sensor
 from eloss_perception.errors import CloudError
-from eloss_perception.replay.cloud_rows import CloudRows
+from eloss_perception.replay.message_edits import CloudRows
 from eloss_perception.ros.convert import (
     MAX_NUM_POINTS,
     points_from_msg,

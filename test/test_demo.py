@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -21,13 +20,14 @@ from eloss_perception.cli import main
 from eloss_perception.datasets.bags import messages
 from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.errors import ConfigError, DataError
-from eloss_perception.replay.demo.cars import CarsFound, count_cars
-from eloss_perception.replay.demo.console import Console
-from eloss_perception.replay.demo.drive import drive_bag, find_sequence
-from eloss_perception.replay.demo.phases import phases_of
+from eloss_perception.replay.demo.demo import (
+    DemoSettings,
+    default_corruptions,
+    drive_bag,
+    find_sequence,
+)
 from eloss_perception.replay.demo.processes import ChildProcesses, ProcessError, reserve_domain
-from eloss_perception.replay.demo.record import DemoRecord, Frame
-from eloss_perception.replay.demo.settings import DemoSettings, default_corruptions
+from eloss_perception.replay.demo.record import CarsFound, DemoRecord, Frame, count_cars, phases_of
 from eloss_perception.replay.demo.summary import summary_lines
 
 CAR = [12.0, 1.0, -0.9, 4.0, 1.8, 1.5, 0.2]
@@ -124,7 +124,7 @@ def test_summary_tells_what_each_phase_was_like() -> None:
         next(line for line in lines if f" {title} " in line)
         for title in ("clean", "rain:3", "fog:5")
     )
-    assert any("5 and more are odd" in line for line in lines)
+    assert any("5 and more are anomalous" in line for line in lines)
     assert clean.split() == ["0.0", "s", "clean", "OK", "100%", "0.1", "-"]
     assert rain.split() == ["0.1", "s", "rain:3", "OK", "100%", "1.2", "-"]
     assert fog.split()[3:] == ["WARN", "33%,", "ERROR", "67%", "80.0", "fog", "-"]
@@ -227,15 +227,6 @@ def test_nobody_else_is_in_a_reserved_domain() -> None:
     others = {int(domain) for domain in said.split()}
     assert (len(own), len(others), own & others) == (3, 50, set())
     assert own | others <= set(range(1, 101))
-
-
-def test_a_log_gets_lines_but_no_changing_line() -> None:
-    stream = io.StringIO()
-    console = Console(stream)
-    console.progress("drive", 1, 2)
-    console.line("done")
-    console.clear()
-    assert stream.getvalue() == "done\n"
 
 
 # ------------------------------------------------------------------------------------- all of it

@@ -74,7 +74,7 @@ EXTERNAL = {
     "replay": {
         *("PIL", "lifecycle_msgs", "numpy", "rclpy", "rosbags", "rosgraph_msgs", "std_srvs"),
     },
-    "cli": {"PIL", "benchmarks", "numpy", "pydantic", "yaml"},
+    "cli": {"PIL", "benchmarks", "numpy", "pydantic", "rich", "yaml"},
 }
 
 # What the vehicle's node must do without.
@@ -170,7 +170,7 @@ def test_the_runtime_loads_neither_torch_nor_ros() -> None:
     )
     loaded = set(result.stdout.split())
     assert "eloss_perception" in loaded
-    assert not loaded & {"torch", "rclpy", "onnx", "matplotlib", "PIL", "rosbags"}
+    assert not loaded & {"torch", "rclpy", "onnx", "matplotlib", "PIL", "rich", "rosbags"}
     assert not {name for name in loaded if name.endswith("_msgs")}
 
 

@@ -25,11 +25,11 @@ from eloss_perception.datasets.bags.reader import BagReader
 from eloss_perception.datasets.bags.writer import BagWriter
 from eloss_perception.errors import ConfigError, DataError
 from eloss_perception.replay.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC
+from eloss_perception.replay.message_edits import Restamper, stamp_leading_header
 from eloss_perception.replay.playback import Playback
 from eloss_perception.replay.player import main
-from eloss_perception.replay.restamp import Restamper, stamp_leading_header
-from eloss_perception.replay.ros_arguments import split_ros_arguments
-from eloss_perception.replay.settings import PlayerSettings
+from eloss_perception.replay.player_options import PlayerSettings
+from eloss_perception.replay.ros_graph import split_ros_arguments
 from eloss_perception.simulation.schedule import CorruptionWindow
 
 START_NS = 1_000_000_000 * 10**9
@@ -252,7 +252,7 @@ def test_bad_arguments_are_one_line_and_status_2(
 
 KEYBOARD_SCRIPT = """
 import os, sys, termios, time
-from eloss_perception.replay.keyboard import Keyboard
+from eloss_perception.replay.player_node import Keyboard
 before = termios.tcgetattr(0)
 keys = ""
 give_up = time.monotonic() + 60.0

@@ -7,11 +7,8 @@ from __future__ import annotations
 import struct
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection3DArray
 
@@ -19,7 +16,7 @@ from eloss_perception.errors import DataError
 from eloss_perception.interrupts import check_interrupt
 from eloss_perception.msg import EntropyHealth, ProcessingTime
 from eloss_perception.replay.demo.record import STAGES
-from eloss_perception.ros.middleware import start_rclpy
+from eloss_perception.replay.ros_graph import GraphListener
 
 DETECTOR = "/detector_node"
 _DEPTH = 200
@@ -46,26 +43,24 @@ class Answers:
     num_bytes: int = 0
 
 
-class Listener:
-    """Context manager with a node that listens to the detector and can pause the player.
+class Listener(GraphListener):
+    """Listens to the detector and can pause the player.
 
     Attributes:
         answers: Since the last `clear`.
         diagnostics: What the detector last said of itself, by the keys of all its tasks.
     """
 
+    node_name = "benchmark_listener"
+
     def __init__(self, domain_id: int) -> None:
-        self._domain_id = domain_id
+        super().__init__(domain_id)
         self.answers = Answers()
         self.diagnostics: dict[str, str] = {}
 
-    def __enter__(self) -> Listener:
-        self._context = rclpy.Context()
-        start_rclpy(context=self._context, domain_id=self._domain_id)
-        self._node = rclpy.create_node("benchmark_listener", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        subscribe = self._node.create_subscription
+    def subscribe(self) -> None:
+        """Listens to what a vehicle would."""
+        subscribe = self.node.create_subscription
         subscribe(
             Detection3DArray,
             f"{DETECTOR}/output/detections",
@@ -83,8 +78,7 @@ class Listener:
         )
         subscribe(ProcessingTime, f"{DETECTOR}/debug/processing_time", self._on_time, _DEPTH)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, _DEPTH)
-        self._pause = self._node.create_client(SetBool, "/player/pause")
-        return self
+        self._pause = self.node.create_client(SetBool, "/player/pause")
 
     def clear(self) -> None:
         """Forgets what came."""
@@ -95,7 +89,7 @@ class Listener:
         end = time.monotonic() + duration_s
         while (remaining_s := end - time.monotonic()) > 0.0:
             check_interrupt()
-            self._executor.spin_once(timeout_sec=min(remaining_s, 0.05))
+            self.spin_once(min(remaining_s, 0.05))
 
     def pause_player(self, timeout_s: float) -> bool:
         """Pauses the player; returns whether it confirmed."""
@@ -127,13 +121,3 @@ class Listener:
             name: float(getattr(message, f"{name}_ms")) for name in STAGES
         }
         self.answers.num_dropped = int(message.num_frames_dropped)
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()

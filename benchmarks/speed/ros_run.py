@@ -252,7 +252,7 @@ class RosRun:
 
 def _drive(settings: BenchmarkSettings, progress: Progress) -> Path:
     """The bag that is played: simulated once and kept."""
-    from eloss_perception.replay.demo.drive import drive_bag
+    from eloss_perception.replay.demo.demo import drive_bag
 
     folder = (settings.output / "drive").absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from eloss_perception.cli.parsing import (
     seed,
     settings_from,
 )
-from eloss_perception.cli.terminal import say
+from eloss_perception.cli.terminal import say, status_line
 from eloss_perception.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,20 +93,19 @@ def run(args: argparse.Namespace) -> int:
         table_lines,
         write_document,
     )
-    from eloss_perception.replay.demo.console import Console
 
     settings = _settings(args)
     use_cores(settings.cores)
-    console = Console()
 
     def on_row(document: dict[str, Any]) -> None:
         if len(document["rows"]) == 1:
-            console.line("\n".join(machine_lines(document["machine"])))
-        console.line("\n" + "\n".join(row_lines(document["rows"][-1])))
+            say("\n".join(machine_lines(document["machine"])))
+        say("\n" + "\n".join(row_lines(document["rows"][-1])))
         if args.json is not None:
             write_document(args.json, document)
 
-    document = run_benchmarks(args.only or list(BENCHMARKS), settings, console.status, on_row)
+    with status_line() as show:
+        document = run_benchmarks(args.only or list(BENCHMARKS), settings, show, on_row)
     say("\n" + "\n".join(table_lines(document["rows"])))
     return EXIT_FAILED if any(row["measured"] == "FAILED" for row in document["rows"]) else 0
 

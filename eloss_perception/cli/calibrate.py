@@ -115,7 +115,7 @@ def _add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate and print the reference."""
-    from eloss_perception.cli.calibrate_table import reference_table
+    from eloss_perception.cli.calibrate_sources import say_reference
     from eloss_perception.health.fit import MAX_THRESHOLD
     from eloss_perception.runtime.bundle import Bundle
 
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
         f"threshold {reference.threshold:.2f} points: {args.false_alarms_per_hour:g} false alarms "
         f"an hour at {rate_hz:g} Hz\n"
     )
-    say(reference_table(reference, before))
+    say_reference(reference, before)
     if reference.threshold >= MAX_THRESHOLD:
         warn(
             f"clean scans score so high that the threshold is at its limit of {MAX_THRESHOLD:g} "

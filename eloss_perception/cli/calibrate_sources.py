@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Clean scans for `eloss calibrate`: splits of a KITTI root, and point clouds of a bag."""
+"""What `eloss calibrate` reads and says: clean scans of a KITTI root or a bag, the reference."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.calibration.checks import MIN_FRAMES
-from eloss_perception.cli.terminal import warn
+from eloss_perception.cli.terminal import say, say_table, warn
 from eloss_perception.datasets.bags import CLOUD_TYPE
 from eloss_perception.datasets.kitti import KittiDataset
 from eloss_perception.detection.points import intensity_fault
-from eloss_perception.detection.sensors import SensorModel, find_sensor
+from eloss_perception.detection.sensors import NETWORK_SENSOR_HEIGHT, SensorModel, find_sensor
 from eloss_perception.errors import CloudError, DataError
+from eloss_perception.health.readings import check_of
+from eloss_perception.health.reference import HealthReference
 from eloss_perception.interrupts import check_interrupt
 
 if TYPE_CHECKING:
     from eloss_perception.datasets.bags.reader import BagReader
+
+# The bands that a report's layer_mean and layer_std span in the views.
+_BAND_STD = 2.0
+# Ground further than this from where the network expects it [m]: the boxes' heights suffer.
+_MAX_HEIGHT_ERROR = 0.25
 
 PointArray = npt.NDArray[np.float32]
 
@@ -179,3 +186,46 @@ def _read_clouds(
             if fault := intensity_fault(points, sensor):
                 raise DataError(f"{place}: {fault}")
             yield points
+
+
+def say_reference(reference: HealthReference, before: HealthReference | None) -> None:
+    """Writes frames, normal bands and limits of a reference.
+
+    Args:
+        reference: The reference.
+        before: What was recalibrated, to tell how much it changed; None for a new one.
+    """
+    profiles = reference.profiles
+    say(
+        f"{reference.num_frames} clean frames, {len(profiles.names)} profiles of "
+        f"{len(set(profiles.names))} known disturbances, normal eloss {reference.eloss_normal:.3e}"
+    )
+    change = [] if before is None else ["change [std]"]
+    rows = []
+    for index, name in enumerate(reference.layer_names):
+        mean, reach = reference.layer_mean[index], _BAND_STD * reference.layer_std[index]
+        row = [name, f"{mean - reach:.3f}", f"{mean + reach:.3f}"]
+        if before is not None:
+            row.append(f"{(mean - before.layer_mean[index]) / before.layer_std[index]:+.1f}")
+        rows.append(row)
+    say()
+    say_table(["layer", "normal entropy", "to", *change], rows)
+    rows = []
+    # A check's limit is the deviation that one in a hundred clean frames exceeds.
+    for check, limit in zip(reference.checks, reference.check_limits, strict=True):
+        members = np.array([check_of(name) == check for name in reference.reading_names])
+        row = [check, str(members.sum()), f"{np.sinh(limit):.2f}"]
+        if before is not None:
+            changes = (reference.mean - before.mean)[members] / before.std[members]
+            row.append(f"{np.sqrt((changes**2).mean()):.1f}")
+        rows.append(row)
+    say()
+    say_table(["check", "readings", "limit [std]", *change], rows)
+    height = float(reference.mean[reference.reading_names.index("ground.height")])
+    if height == 0.0:  # see health/ground.py
+        say("\nnote: no ground was found below the sensor; check its mounting")
+    elif abs(height + NETWORK_SENSOR_HEIGHT) > _MAX_HEIGHT_ERROR:
+        say(
+            f"\nnote: the ground lies at z = {height:.2f} m, where the network expects "
+            f"{-NETWORK_SENSOR_HEIGHT:.2f} m; check the mounting height"
+        )

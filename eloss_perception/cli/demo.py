@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 from eloss_perception.cli.parsing import Subparsers, add_command, positive_int, seed
-from eloss_perception.replay.demo.settings import (
+from eloss_perception.replay.demo.demo import (
     DEFAULT_NUM_FRAMES,
     DEFAULT_OUTPUT,
     DEFAULT_SEED,
@@ -102,6 +102,7 @@ def settings_from_arguments(args: argparse.Namespace) -> DemoSettings:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo."""
-    from eloss_perception.replay.demo.run import run_demo
+    from eloss_perception.cli import terminal
+    from eloss_perception.replay.demo.demo import run_demo
 
-    return run_demo(settings_from_arguments(args))
+    return run_demo(settings_from_arguments(args), terminal)

@@ -17,9 +17,12 @@ from eloss_perception.cli.parsing import (
     sensor_from_arguments,
 )
 from eloss_perception.cli.scans import ScanFile, find_scans, read_scan
-from eloss_perception.cli.terminal import format_table, say, track
+from eloss_perception.cli.terminal import say, say_table, track
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from eloss_perception.detection.boxes import Boxes3D
     from eloss_perception.detection.sensors import SensorModel
     from eloss_perception.health.monitor import HealthReport
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 _MAX_ROWS = 20
 _SENSOR = "kitti_hdl64"
 _SUMMARY_NAME = "summary.csv"
+# Metres shown behind what the network sees.
+_MARGIN_BEHIND = 8.0
+_PICTURE_SIZE = (900, 940)
 
 
 class _Row(NamedTuple):
@@ -101,13 +107,11 @@ def run(args: argparse.Namespace) -> int:
         report = _health(detector, detections)
         _write_result(args.out / "results", scan, detections.boxes, sensor, detector.class_names)
         if args.pictures:
-            from eloss_perception.cli.detect_pictures import write_pictures
-
-            write_pictures(args.out / "pictures", scan, points, detections, report, detector)
+            _write_pictures(args.out / "pictures", scan, points, detections, report, detector)
         rows.append(_row(scan, len(points), detections, report, len(detector.class_names)))
     header = ["scan", "points", *(n.lower() for n in detector.class_names), "health", "level", "ms"]
     _write_summary(args.out / _SUMMARY_NAME, header, rows)
-    say(format_table(header, [row.cells() for row in rows[:_MAX_ROWS]]))
+    say_table(header, [row.cells() for row in rows[:_MAX_ROWS]])
     if len(rows) > _MAX_ROWS:
         say(f"... and {len(rows) - _MAX_ROWS} more in {args.out / _SUMMARY_NAME}")
     say(f"results in {args.out}")
@@ -131,15 +135,19 @@ def _row(
     num_classes: int,
 ) -> _Row:
     labels = detections.boxes.labels.tolist()
-    timings = detections.timings
     return _Row(
         name=scan.name,
         num_points=num_points,
         counts=tuple(labels.count(label) for label in range(num_classes)),
         health_ratio=float("nan") if report is None else report.score / report.threshold,
         level="" if report is None else report.level.name,
-        total_ms=timings.preprocess_ms + timings.inference_ms + timings.postprocess_ms,
+        total_ms=_total_ms(detections),
     )
+
+
+def _total_ms(detections: Detections) -> float:
+    timings = detections.timings
+    return timings.preprocess_ms + timings.inference_ms + timings.postprocess_ms
 
 
 def _write_result(
@@ -176,3 +184,63 @@ def _write_lines(path: Path, lines: list[str]) -> None:
     from eloss_perception.files import write_file
 
     write_file(path, "\n".join(lines) + "\n")
+
+
+def _write_pictures(
+    folder: Path,
+    scan: ScanFile,
+    points: NDArray[np.float32],
+    detections: Detections,
+    report: HealthReport | None,
+    detector: Detector,
+) -> None:
+    """Draws a scan from above and, where there is a camera image, from the camera.
+
+    Raises:
+        DataError: If a label, calibration or image file cannot be read or a picture not written.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from eloss_perception.datasets.kitti import Calibration
+    from eloss_perception.errors import DataError
+    from eloss_perception.plots.bev import render_bev
+    from eloss_perception.plots.boxes import render_camera
+    from eloss_perception.plots.style import save_png
+
+    x_min, y_min, _, x_max, y_max, _ = detector.grid.point_cloud_range
+    total_ms = _total_ms(detections)
+    health = "" if report is None else f"health {report.level.name}, "
+    picture = render_bev(
+        points,
+        detections.boxes,
+        detector.class_names,
+        _ground_truth(scan),
+        extent=(min(x_min, 0.0) - _MARGIN_BEHIND, y_min, x_max, y_max),
+        size=_PICTURE_SIZE,
+        title=scan.name,
+        subtitle=f"{health}{len(points):,} points, {total_ms:.0f} ms",
+    )
+    save_png(folder / f"{scan.name}.png", picture)
+    if scan.image is None or scan.calibration is None:
+        return
+    calibration = Calibration.from_file(scan.calibration)
+    if not calibration.has_camera:
+        return
+    try:
+        with Image.open(scan.image) as file:
+            image = np.asarray(file.convert("RGB"), dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"{scan.image} is no readable image: {error}") from error
+    drawn = render_camera(image, detections.boxes, detector.class_names, calibration.lidar_to_image)
+    save_png(folder / f"{scan.name}_camera.png", drawn)
+
+
+def _ground_truth(scan: ScanFile) -> NDArray[np.float32] | None:
+    """Returns the (M, 7) annotated boxes of the classes that can be found, or None."""
+    from eloss_perception.datasets.kitti import Calibration, labelled_boxes, read_labels
+
+    if scan.labels is None or scan.calibration is None:
+        return None
+    boxes = labelled_boxes(read_labels(scan.labels), Calibration.from_file(scan.calibration))
+    return boxes.boxes[boxes.labels >= 0]

@@ -21,8 +21,15 @@ from eloss_perception.cli.parsing import (
 from eloss_perception.cli.terminal import progress_bar, say
 
 if TYPE_CHECKING:
-    from eloss_perception.evaluation import EvaluationSettings
+    from collections.abc import Sequence
+
+    from eloss_perception.datasets.kitti import Calibration
+    from eloss_perception.datasets.kitti.labels import KittiObject
+    from eloss_perception.evaluation import EvaluationFrame, EvaluationReport, EvaluationSettings
+    from eloss_perception.evaluation.outcomes import FrameOutcome
     from eloss_perception.evaluation.evaluate import AnyDetector
+    from eloss_perception.plots.charts import PrecisionCurve
+    from eloss_perception.plots.comparisons import OutcomeBoxes
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -131,20 +138,17 @@ def run(args: argparse.Namespace) -> int:
     say(format_report(report).rstrip())
     if args.json is not None:
         write_file(args.json, report.to_json())
-    if args.pr_picture is not None or args.pictures is not None:
-        from eloss_perception.cli import evaluate_pictures
-
-        if args.pr_picture is not None:
-            evaluate_pictures.write_precision_recall(args.pr_picture, report)
-        if args.pictures is not None:
-            evaluate_pictures.write_worst_frames(
-                args.pictures,
-                args.data,
-                frames,
-                detector.class_names,
-                args.num_pictures,
-                not args.full_scan,
-            )
+    if args.pr_picture is not None:
+        _write_precision_recall(args.pr_picture, report)
+    if args.pictures is not None:
+        _write_worst_frames(
+            args.pictures,
+            args.data,
+            frames,
+            detector.class_names,
+            args.num_pictures,
+            not args.full_scan,
+        )
     return 0
 
 
@@ -160,3 +164,110 @@ def _settings(args: argparse.Namespace) -> EvaluationSettings:
         "seed": args.seed,
     }
     return settings_from(EvaluationSettings, named)
+
+
+def _write_precision_recall(path: Path, report: EvaluationReport) -> None:
+    """Draws precision over recall of all frames, moderate difficulty.
+
+    Raises:
+        DataError: If the picture cannot be written.
+    """
+    from eloss_perception.plots.charts import PrecisionCurve, render_precision_recall
+    from eloss_perception.plots.style import save_png
+
+    result = report.joint or next(iter(report.splits.values()))
+    curves: dict[str, Sequence[PrecisionCurve]] = {}
+    num_objects = {}
+    for class_name, metrics in result.curves.items():
+        scores = result.ap[class_name]
+        num_objects[class_name] = scores["bev"]["strict"]["moderate"].num_objects
+        curves[class_name] = [
+            PrecisionCurve(
+                metric,
+                result.min_overlap[class_name][kind],
+                kind == "loose",
+                metrics[metric][kind],
+                scores[metric][kind]["moderate"].ap_exact,
+            )
+            for metric in ("bev", "3d")
+            for kind in ("loose", "strict")
+        ]
+    about = report.provenance
+    title = str(about.get("bundle", about.get("checkpoint", "detections")))
+    split = " + ".join(report.splits)
+    subtitle = f"precision [%] over recall, {split}, {result.num_frames} frames, moderate"
+    save_png(path, render_precision_recall(curves, num_objects, title, subtitle))
+
+
+def _write_worst_frames(
+    folder: Path,
+    data_root: Path,
+    frames: dict[str, list[EvaluationFrame]],
+    class_names: Sequence[str],
+    num_pictures: int,
+    camera_view: bool,
+) -> None:
+    """Draws the frames with the most misses and false detections from above.
+
+    Args:
+        folder: Where to write `<rank>_<split>_<frame>.png`.
+        data_root: KITTI root that the frames came from.
+        frames: split -> its frames, in the order of its list.
+        class_names: Classes that were evaluated.
+        num_pictures: How many frames to draw at most.
+        camera_view: Show only what the camera sees.
+
+    Raises:
+        DataError: If a scan cannot be read or a picture not written.
+    """
+    from eloss_perception.datasets.kitti import KittiDataset, camera_view_mask
+    from eloss_perception.evaluation.outcomes import frame_outcomes
+    from eloss_perception.plots.comparisons import render_outcomes
+    from eloss_perception.plots.style import save_png
+
+    places = [
+        (dataset, frame_id)
+        for dataset in (KittiDataset(data_root, split) for split in frames)
+        for frame_id in dataset.ids
+    ]
+    joined = [frame for split_frames in frames.values() for frame in split_frames]
+    outcomes, thresholds = frame_outcomes(joined, class_names)
+    worst = sorted(range(len(places)), key=lambda i: -outcomes[i].num_errors)
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in thresholds.items())
+    for rank, i in enumerate(worst[:num_pictures], start=1):
+        dataset, frame_id = places[i]
+        if not outcomes[i].num_errors:
+            break
+        calibration = dataset.calibration(frame_id)
+        points = dataset.points(frame_id)
+        if camera_view:
+            points = points[camera_view_mask(points, calibration)]
+        picture = render_outcomes(
+            points,
+            _boxes(outcomes[i], calibration),
+            title=f"{dataset.split} {frame_id}",
+            subtitle=f"score at least: {scores}",
+        )
+        save_png(folder / f"{rank:02d}_{dataset.split}_{frame_id}.png", picture)
+
+
+def _boxes(outcome: FrameOutcome, calibration: Calibration) -> dict[str, OutcomeBoxes]:
+    """Returns the boxes of each outcome in the LiDAR frame, with the texts beside them."""
+    from eloss_perception.datasets.kitti import kitti_to_boxes
+    from eloss_perception.plots.comparisons import OutcomeBoxes
+
+    def group(objects: list[KittiObject], with_text: bool) -> OutcomeBoxes:
+        texts = [
+            (item.type if item.score is None else f"{item.type} {item.score:.2f}")
+            if with_text
+            else ""
+            for item in objects
+        ]
+        return OutcomeBoxes(kitti_to_boxes(objects, calibration), texts)
+
+    return {
+        "found": group(outcome.found, False),
+        "false": group(outcome.false, True),
+        "missed": group(outcome.missed, True),
+        "ignored": group(outcome.ignored, False),
+    }

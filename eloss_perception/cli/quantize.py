@@ -18,7 +18,7 @@ from eloss_perception.cli.parsing import (
     seconds,
     settings_from,
 )
-from eloss_perception.cli.terminal import format_table, progress_bar, say
+from eloss_perception.cli.terminal import progress_bar, say, say_table
 from eloss_perception.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _report(source: Path, quantized: Quantized) -> None:
         (metric.replace("_", " "), f"{old:.2f}", f"{new:.2f}", f"{new - old:+.2f}")
         for metric, (old, new) in comparison.average_precision.items()
     ]
-    say(format_table(header, rows))
+    say_table(header, rows)
     say(
         f"\nCar's mean loss {comparison.car_drop:+.2f} points (limit {facts.max_ap_drop:g}); "
         f"largest drift {comparison.largest_drift:.2f} spreads, {comparison.most_drifted} "

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 
 from eloss_perception.cli.parsing import Subparsers, add_command
-from eloss_perception.replay.settings import add_arguments, settings_from_arguments
+from eloss_perception.replay.player_options import add_arguments, settings_from_arguments
 
 
 def add_parser(subparsers: Subparsers) -> None:

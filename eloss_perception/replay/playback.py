@@ -18,8 +18,7 @@ from eloss_perception.datasets.bags.reader import BagReader, RawMessage
 from eloss_perception.datasets.bags.storage import OnDamage
 from eloss_perception.detection.sensors import SensorModel, find_sensor
 from eloss_perception.errors import CloudError, DataError
-from eloss_perception.replay.cloud_rows import CloudRows, likely_sensor
-from eloss_perception.replay.restamp import Restamper
+from eloss_perception.replay.message_edits import CloudRows, Restamper, likely_sensor
 from eloss_perception.simulation.schedule import (
     CorruptionWindow,
     corrupt_on_schedule,

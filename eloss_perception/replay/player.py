@@ -3,7 +3,8 @@
 """Plays a rosbag2 where `ros2 bag` is not installed: `eloss replay`, or the executable `player`.
 
 Serialized messages go from the bag to DDS as they are; only stamps are exchanged, and point clouds
-are taken apart where a corruption is scheduled.
+are taken apart where a corruption is scheduled. Nothing slow is imported at the top, so that
+a signal is heeded from the start.
 """
 
 from __future__ import annotations
@@ -16,16 +17,15 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from eloss_perception.detection.sensors import find_sensor
 from eloss_perception.errors import DataError, ElossError
 from eloss_perception.files import write_file
 from eloss_perception.interrupts import StopSignal
-from eloss_perception.replay.ros_arguments import split_ros_arguments
-from eloss_perception.replay.settings import (
+from eloss_perception.replay.player_options import (
     PlayerSettings,
     add_arguments,
     settings_from_arguments,
 )
+from eloss_perception.replay.ros_graph import ros_context, split_ros_arguments
 
 if TYPE_CHECKING:
     from eloss_perception.replay.playback import PlaybackReport
@@ -44,12 +44,11 @@ def play(
             something was missing or damaged.
     """
     # What takes a while to load comes only now, so that a signal is heeded from the start.
-    import rclpy
 
     from eloss_perception.datasets.bags.reader import BagReader
-    from eloss_perception.replay.keyboard import Keyboard
-    from eloss_perception.replay.player_node import PlayerNode
-    from eloss_perception.ros.middleware import prepare_for_large_messages, start_rclpy
+    from eloss_perception.detection.sensors import find_sensor
+    from eloss_perception.replay.player_node import Keyboard, PlayerNode
+    from eloss_perception.ros.middleware import prepare_for_large_messages
 
     prepare_for_large_messages()
 
@@ -60,9 +59,7 @@ def play(
             find_sensor(settings.sensor)
         bag = stack.enter_context(BagReader(settings.bag))
         keyboard = stack.enter_context(Keyboard())
-        context = rclpy.Context()
-        start_rclpy(ros_arguments, context)
-        stack.callback(context.try_shutdown)
+        context = stack.enter_context(ros_context(ros_arguments))
         player = PlayerNode(settings, bag, context)
         stack.callback(player.destroy_node)
         report = player.play(stop, keyboard)

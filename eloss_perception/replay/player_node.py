@@ -5,8 +5,15 @@
 from __future__ import annotations
 
 import itertools
+import os
+import select
+import sys
+import termios
 import time
+import tty
 from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
 
 import rclpy
 from rclpy.duration import Duration
@@ -22,11 +29,10 @@ from eloss_perception.datasets.bags.reader import BagReader
 from eloss_perception.detection.sensors import find_sensor
 from eloss_perception.errors import ConfigError, DataError, printable
 from eloss_perception.interrupts import StopSignal
-from eloss_perception.replay.keyboard import Keyboard
 from eloss_perception.replay.playback import DueMessage, Playback, PlaybackReport
-from eloss_perception.replay.qos import playable_class, qos_profile
+from eloss_perception.replay.player_options import PlayerSettings
 from eloss_perception.replay.read_ahead import ReadAhead
-from eloss_perception.replay.settings import PlayerSettings
+from eloss_perception.replay.ros_graph import playable_class, qos_profile
 
 # Waking up takes the executor about this long; the rest of a wait is slept off exactly.
 _WAKE_UP_S = 0.002
@@ -238,3 +244,41 @@ class PlayerNode(Node):
     def _set_paused(self, is_paused: bool) -> None:
         self._is_paused = is_paused
         self.get_logger().info("paused" if is_paused else "playing")
+
+
+class Keyboard:
+    """Context manager: the terminal hands over keys at once; it is as before afterwards.
+
+    Where standard input is no terminal, or another process group holds it, no key is ever pressed.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+        self._previous: list[Any] = []
+
+    def __enter__(self) -> Keyboard:
+        try:
+            descriptor = sys.stdin.fileno()
+            # A background job that touched its terminal would be stopped by SIGTTOU.
+            if os.isatty(descriptor) and os.tcgetpgrp(descriptor) == os.getpgrp():
+                self._previous = termios.tcgetattr(descriptor)
+                tty.setcbreak(descriptor)
+                self._descriptor = descriptor
+        except (OSError, ValueError, termios.error):
+            self._descriptor = None
+        return self
+
+    def pressed(self) -> str:
+        """Returns the keys pressed since the last call, without waiting."""
+        if self._descriptor is None or not select.select([self._descriptor], [], [], 0)[0]:
+            return ""
+        return os.read(self._descriptor, 64).decode(errors="ignore")
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._descriptor is not None:
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._previous)

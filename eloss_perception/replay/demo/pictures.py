@@ -21,9 +21,14 @@ from eloss_perception.plots.boxes import render_camera
 from eloss_perception.plots.health_charts import Profile, render_profile
 from eloss_perception.plots.style import save_png
 from eloss_perception.plots.timeline import Timeline, render_timeline
-from eloss_perception.replay.demo.cars import CarsFound, count_cars
-from eloss_perception.replay.demo.phases import Phase, phases_of
-from eloss_perception.replay.demo.record import DemoRecord, Frame
+from eloss_perception.replay.demo.record import (
+    CarsFound,
+    DemoRecord,
+    Frame,
+    Phase,
+    count_cars,
+    phases_of,
+)
 from eloss_perception.simulation.schedule import CorruptionWindow
 
 # Every other scan, at the drive's own speed: half the file, and the eye does not miss the rest.

@@ -8,23 +8,28 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
 
 from eloss_perception.errors import DataError
 from eloss_perception.health.monitor import HealthLevel
 from eloss_perception.interrupts import StopSignal
+from eloss_perception.msg import EntropyHealth
 from eloss_perception.replay import drives
-from eloss_perception.replay.demo.console import Console, shown
 from eloss_perception.replay.demo.processes import ChildProcesses, ProcessError, reserve_domain
 from eloss_perception.replay.demo.record import DETECTOR
-from eloss_perception.replay.demo.watch import Watch
+from eloss_perception.replay.ros_graph import GraphListener
 from eloss_perception.simulation.schedule import CorruptionWindow
 
 _START_TIMEOUT_S = 60.0
 # Diagnostics come once a second, and the last scans still have to be answered.
 _SETTLE_S = 1.3
+_SLICE_S = 0.05
+_ASK_AGAIN_S = 1.0
 
 
 def play_and_record(
@@ -33,7 +38,8 @@ def play_and_record(
     backend: str | None,
     corruptions: Sequence[CorruptionWindow],
     output: Path,
-    console: Console,
+    say: Callable[[str], None],
+    show: Callable[[str], None],
     stop: StopSignal,
 ) -> int:
     """Plays the drive to the detector while everything is recorded; returns the scans played.
@@ -44,7 +50,8 @@ def play_and_record(
         backend: What runs it; None for the node's default.
         corruptions: What the player does to the scans.
         output: Gets the folders `recording` and `logs`.
-        console: Told how it goes.
+        say: Writes a line.
+        show: Writes a line that changes.
         stop: Ends it with KeyboardInterrupt.
 
     Raises:
@@ -75,44 +82,56 @@ def play_and_record(
         recorder = children.start(
             "recorder",
             [
-                *(*program, "eloss_perception.replay.recorder"),
-                *(str(output / "recording"), "--overwrite", *recorded),
+                *program,
+                "eloss_perception.replay.recorder",
+                str(output / "recording"),
+                "--overwrite",
+                *recorded,
             ],
         )
         detector = children.start(
             "detector",
             [
-                *(*program, "eloss_perception.ros.process", "--ros-args"),
-                *("-p", f"bundle:={bundle}"),
+                *program,
+                "eloss_perception.ros.process",
+                "--ros-args",
+                "-p",
+                f"bundle:={bundle}",
                 *(() if backend is None else ("-p", f"backend:={backend}")),
-                *("-r", f"~/input/pointcloud:={drives.POINTS_TOPIC}"),
+                "-r",
+                f"~/input/pointcloud:={drives.POINTS_TOPIC}",
             ],
         )
-        console.line(
+        say(
             "processes recorder, detector and player on"
             f" ROS_DOMAIN_ID={domain}, logs in {shown(output / 'logs')}/"
         )
-        console.status("processes starting")
+        show("processes starting")
         watch = stack.enter_context(Watch(DETECTOR, int(domain)))
         watch.wait_until_active(stop, _START_TIMEOUT_S, children.check)
         stop.raise_if_set()
         player = children.start(
             "player",
             [
-                *(*program, "eloss_perception.replay.player", str(bag)),
-                *("--wait-for-subscribers", "2", "--report", str(report)),
+                *program,
+                "eloss_perception.replay.player",
+                str(bag),
+                "--wait-for-subscribers",
+                "2",
+                "--report",
+                str(report),
                 *(f"--corrupt={window}" for window in corruptions),
             ],
         )
         while player.return_code is None:
             stop.raise_if_set()
             children.check()
-            watch.spin(0.05)
+            watch.spin_once(0.05)
             health = watch.newest
             if health is not None:
                 level = HealthLevel(int.from_bytes(health.level, "little")).name
                 cause = f", like {health.likely_cause}" if health.likely_cause else ""
-                console.status(
+                show(
                     f"playing   scan {watch.num_answers}: health {level}, score"
                     f" {health.smoothed_score:.1f} (threshold {health.threshold:g}){cause}"
                 )
@@ -121,7 +140,7 @@ def play_and_record(
         while time.monotonic() < settled:
             stop.raise_if_set()
             children.check()
-            watch.spin(0.05)
+            watch.spin_once(0.05)
         # The detector first, so that its last words are recorded too.
         for child in (detector, recorder):
             if child.stop() != 0:
@@ -130,3 +149,60 @@ def play_and_record(
         return int(json.loads(report.read_text())["num_clouds"])
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{report} is not the player's report: {error}") from error
+
+
+def shown(path: Path) -> str:
+    """Returns the path as its reader would type it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+class Watch(GraphListener):
+    """Follows the detector.
+
+    Attributes:
+        newest: The newest health message; None before the first.
+        num_answers: Health messages so far.
+    """
+
+    node_name = "demo_watch"
+
+    def __init__(self, detector: str, domain_id: int) -> None:
+        super().__init__(domain_id)
+        self._detector = detector
+        self.newest: EntropyHealth | None = None
+        self.num_answers = 0
+
+    def subscribe(self) -> None:
+        """Listens to health, and asks for the state."""
+        self._state_client = self.node.create_client(GetState, f"{self._detector}/get_state")
+        self.node.create_subscription(
+            EntropyHealth, f"{self._detector}/output/entropy_health", self._on_health, 10
+        )
+
+    def wait_until_active(
+        self, stop: StopSignal, timeout_s: float, check: Callable[[], None]
+    ) -> None:
+        """Returns once the detector is active, or on a signal; `check` may raise meanwhile.
+
+        Raises:
+            DataError: It was not active in time.
+        """
+        give_up = time.monotonic() + timeout_s
+        while not stop.is_set:
+            check()
+            if time.monotonic() > give_up:
+                raise DataError(f"{self._detector} was not active after {timeout_s:g} s")
+            if not self._state_client.service_is_ready():
+                self.spin_once(_SLICE_S)
+                continue
+            answer = self._state_client.call_async(GetState.Request())
+            ask_again = time.monotonic() + _ASK_AGAIN_S
+            while not answer.done() and time.monotonic() < ask_again and not stop.is_set:
+                self.spin_once(_SLICE_S)
+            if answer.done() and answer.result().current_state.id == State.PRIMARY_STATE_ACTIVE:
+                return
+            self.spin_once(_SLICE_S)
+
+    def _on_health(self, message: EntropyHealth) -> None:
+        self.newest = message
+        self.num_answers += 1

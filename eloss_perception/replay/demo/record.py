@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo's recording says, scan by scan."""
+"""The demo's recording scan by scan, its phases, and how many of the true cars were boxed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ import numpy.typing as npt
 
 from eloss_perception.datasets.bags.messages import boxes_from_markers
 from eloss_perception.datasets.bags.reader import BagReader
-from eloss_perception.detection.boxes import CLASS_NAMES, Boxes3D, wrap_angle
+from eloss_perception.detection.boxes import (
+    CLASS_NAMES,
+    Boxes3D,
+    bev_iou,
+    points_in_boxes,
+    wrap_angle,
+)
 from eloss_perception.detection.sensors import SENSORS
 from eloss_perception.errors import DataError
 from eloss_perception.replay.drives import GROUND_TRUTH_TOPIC, POINTS_TOPIC
@@ -28,6 +35,12 @@ TIME_TOPIC = f"{DETECTOR}/debug/processing_time"
 STAGES = ("preprocess", "inference", "postprocess", "health", "total", "pipeline_latency")
 
 
+# A true car counts if it stands ahead within this range [m] and shows at least this many points.
+CAR_RANGE_M = 40.0
+CAR_MIN_POINTS = 10
+CAR_MIN_IOU = 0.5
+
+
 @dataclass(slots=True)
 class Frame:
     """One scan and what came back for it.
@@ -35,7 +48,7 @@ class Frame:
     Attributes:
         stamp_ns: The scan's stamp.
         time_s: Its place in the drive [s].
-        condition: What was wrong with the sensor, such as ``fog:4``; empty when clean.
+        condition: How the scan was corrupted, such as ``fog:4``; empty when clean.
         boxes: The answer; None if there was none.
         health: The EntropyHealth message; None if there was none.
         stage_ms: Milliseconds by stage; empty if there was no answer.
@@ -184,3 +197,54 @@ def _count_of_input(message: Any, key: str) -> int:
 
 def _stamp_ns(header: Any) -> int:
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Consecutive scans under the same condition."""
+
+    title: str
+    frames: tuple[Frame, ...]
+
+    @property
+    def start_s(self) -> float:
+        """When it begins [s]."""
+        return self.frames[0].time_s
+
+
+def phases_of(frames: Sequence[Frame]) -> list[Phase]:
+    """Groups a drive by how its scans were corrupted."""
+    phases: list[Phase] = []
+    for condition, group in groupby(frames, key=lambda frame: frame.condition):
+        title = condition or ("recovery" if phases else "clean")
+        phases.append(Phase(title, tuple(group)))
+    return phases
+
+
+@dataclass(frozen=True, slots=True)
+class CarsFound:
+    """How many of the true cars ahead were boxed, by the frame's stamp."""
+
+    num_true: dict[int, int]
+    num_found: dict[int, int]
+
+    def share(self, frames: Iterable[Frame]) -> float | None:
+        """Share found in these frames; None where there was no car."""
+        stamps = [frame.stamp_ns for frame in frames]
+        total = sum(self.num_true.get(stamp, 0) for stamp in stamps)
+        return sum(self.num_found.get(stamp, 0) for stamp in stamps) / total if total else None
+
+
+def count_cars(frame: Frame, points: npt.NDArray[np.float32]) -> tuple[int, int]:
+    """Returns the number of true cars ahead that the scan shows, and how many of them are boxed."""
+    x, y = frame.truth_boxes[:, 0], frame.truth_boxes[:, 1]
+    is_car = (frame.truth_labels == 0) & (x > 2.0) & (np.hypot(x, y) < CAR_RANGE_M)
+    is_car &= np.abs(y) < x  # within 45 degrees of straight ahead
+    cars = frame.truth_boxes[is_car]
+    inside = points_in_boxes(points, cars)
+    cars = cars[np.bincount(inside[inside >= 0], minlength=len(cars)) >= CAR_MIN_POINTS]
+    if frame.boxes is None or not len(cars):
+        return len(cars), 0
+    found = frame.boxes.boxes[frame.boxes.labels == 0]
+    overlap = bev_iou(cars, found)
+    return len(cars), int((overlap.max(axis=1, initial=0.0) >= CAR_MIN_IOU).sum())

@@ -12,9 +12,15 @@ import numpy as np
 
 from eloss_perception.detection.boxes import CLASS_NAMES
 from eloss_perception.health.monitor import HealthLevel
-from eloss_perception.replay.demo.cars import CAR_MIN_IOU, CAR_MIN_POINTS, CAR_RANGE_M, CarsFound
-from eloss_perception.replay.demo.phases import phases_of
-from eloss_perception.replay.demo.record import STAGES, DemoRecord
+from eloss_perception.replay.demo.record import (
+    CAR_MIN_IOU,
+    CAR_MIN_POINTS,
+    CAR_RANGE_M,
+    STAGES,
+    CarsFound,
+    DemoRecord,
+    phases_of,
+)
 
 _STAGE_TITLES = {
     "preprocess": "message to pillars",
@@ -76,7 +82,7 @@ def _health(record: DemoRecord, cars: CarsFound) -> list[str]:
         return ["Health    not measured: no scan was answered"]
     lines = [
         "Health    score: points of average precision expected to be lost;"
-        f" {readings[0].threshold:g} and more are odd",
+        f" {readings[0].threshold:g} and more are anomalous",
         "          from       input             level                score p50   like"
         "              cars ahead boxed",
     ]
@@ -103,7 +109,7 @@ def _health(record: DemoRecord, cars: CarsFound) -> list[str]:
 
 
 def _usual_cause(health: Sequence[Any]) -> str:
-    """What most of a phase's odd scans are like; empty where most scans are normal."""
+    """Returns the usual cause of a phase's anomalous scans; empty where most are normal."""
     causes = Counter(message.likely_cause for message in health if message.likely_cause)
     if 2 * causes.total() < len(health) or not causes:
         return ""
