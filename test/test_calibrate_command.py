@@ -59,7 +59,7 @@ def test_a_bag_calibrates_a_copy(bundle: Path, bag: Path, tmp_path: Path, capsys
     assert (health.false_alarms_per_hour, health.rate_hz) == (1.0, 2.0)
     assert health.source.startswith("40 clouds of /points over 30 s of the bag drive;")
     assert "40 clean frames" in text and "1 false alarms an hour at 2 Hz" in text
-    assert "ground" in text and "moved [std]" in text
+    assert "ground" in text and "change [std]" in text
     assert str(tmp_path) not in (out / "model.yaml").read_text()
 
 

@@ -21,8 +21,21 @@ from eloss_perception.errors import ElossError
 from eloss_perception.interrupts import StopSignal
 
 COMMANDS = (
-    *("simulate", "corrupt", "detect", "bag", "replay", "evaluate", "train", "export"),
-    *("calibrate", "quantize", "engine", "seal", "health", "benchmark", "demo"),
+    "simulate",
+    "corrupt",
+    "detect",
+    "bag",
+    "replay",
+    "evaluate",
+    "train",
+    "export",
+    "calibrate",
+    "quantize",
+    "engine",
+    "seal",
+    "health",
+    "benchmark",
+    "demo",
 )
 """Each is a module beside this one."""
 
@@ -47,7 +60,7 @@ _ROS_MODULES = ("ament_index_python", "launch", "rclpy", "rosgraph_msgs", "rosba
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of `eloss` with all its subcommands."""
+    """Returns the parser of `eloss` with all its subcommands."""
     parser = argparse.ArgumentParser(
         prog="eloss",
         usage="eloss [-h] [--version] COMMAND ...",
@@ -65,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `eloss`.
+    """Runs `eloss`.
 
     Args:
         argv: What follows `eloss`; None for the command line of this process, which then ends:
@@ -120,7 +133,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _close_output() -> None:
-    """Where output cannot be written, Python would complain once more at exit."""
+    """Sends output that cannot be written nowhere, or Python would complain again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -128,7 +141,7 @@ def _close_output() -> None:
 
 
 def _prepare_output() -> None:
-    """Sees to it that printing never fails for want of a stream or of a character in it."""
+    """Makes printing work without a stream, and with characters that the stream lacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started this
@@ -138,13 +151,13 @@ def _prepare_output() -> None:
 
 
 def _fail(message: str) -> int:
-    """Print an error as one line, whatever it is made of."""
+    """Prints an error as one line."""
     print(f"eloss: error: {' '.join(message.split())}", file=sys.stderr)
     return EXIT_ERROR
 
 
 def _missing_package(error: ModuleNotFoundError) -> str | None:
-    """Return which package to install, or None where a module of our own is missing (a bug)."""
+    """Returns which package to install, or None where a module of our own is missing (a bug)."""
     root = (error.name or "").split(".")[0]
     if root in _PROVIDERS:
         return f"this command needs the Python package {root}: {_PROVIDERS[root]}"

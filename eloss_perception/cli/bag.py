@@ -14,7 +14,7 @@ _DEFAULT_DRIVE_FRAMES = 200
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "bag",
@@ -44,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the bag."""
+    """Writes the bag."""
     from eloss_perception.datasets.kitti import KittiDataset, KittiSequence
     from eloss_perception.errors import ConfigError
     from eloss_perception.replay.drives import write_drive_bag, write_kitti_bag

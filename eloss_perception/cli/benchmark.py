@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""`eloss benchmark`: how fast everything is here, each row against what it must reach."""
+"""`eloss benchmark`: how fast everything is here, each row against its acceptance criterion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXIT_FAILED = 1
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "benchmark",
@@ -35,8 +35,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "measure how fast everything is on this machine",
         details=(
             "Each row is compared with something measured side by side in the same run, and with\n"
-            "a bar. Rows: host_time, host_growth, full_network, end_to_end, sustained_rate,\n"
-            "entropy_readout, start, memory (ten minutes) and gpu. Those through ROS 2 start\n"
+            "an acceptance criterion. Rows: host_time, host_growth, full_network, end_to_end,\n"
+            "sustained_rate, entropy_readout, start, memory (ten minutes) and gpu. Those through ROS 2 start\n"
             "player and detector node as processes, as on a vehicle. What a row lacks here, a\n"
             "bundle, a runtime or a GPU, it says. All take about 16 minutes, --quick some."
         ),
@@ -111,13 +111,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> BenchmarkSettings:
-    """Return the settings that the command line changes, checked."""
+    """Returns the settings that the command line changes, checked."""
     from benchmarks.speed.rows import QUICK, BenchmarkSettings
 
     names = (
-        *("bundle", "full_bundle", "full_int8_bundle", "full_float16_bundle"),
-        *("full_int8_gpu_bundle", "backend", "int8_backend", "cores", "num_threads"),
-        *("num_frames", "seconds", "minutes", "output"),
+        "bundle",
+        "full_bundle",
+        "full_int8_bundle",
+        "full_float16_bundle",
+        "full_int8_gpu_bundle",
+        "backend",
+        "int8_backend",
+        "cores",
+        "num_threads",
+        "num_frames",
+        "seconds",
+        "minutes",
+        "output",
     )
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return settings_from(BenchmarkSettings, (QUICK if args.quick else {}) | given)

@@ -36,7 +36,7 @@ _OF_BAG = ("topic", *SENSOR_ARGUMENTS, "start", "end", "clouds")
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "calibrate",
@@ -46,8 +46,8 @@ def add_parser(subparsers: Subparsers) -> None:
             "Without --data and --bag the reference is fitted to simulated scans and to\n"
             "simulated drives under every known disturbance, some ten thousand scans: a\n"
             "quarter of an hour on one core. A new network needs that once. --data and --bag\n"
-            "then move it to a vehicle's own clean scans, 30 at least: where normal lies, how\n"
-            "it varies, the threshold.\n"
+            "then recalibrate it on a vehicle's own clean scans, 30 at least: where normal lies,\n"
+            "how it varies, the threshold.\n"
             "Record the bag while driving, in clear weather, with the sensor clean."
         ),
         example=(
@@ -114,7 +114,7 @@ def _add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Calibrate and print the reference."""
+    """Calibrates and print the reference."""
     from eloss_perception.cli.calibrate_sources import say_reference
     from eloss_perception.health.fit import MAX_THRESHOLD
     from eloss_perception.runtime.bundle import Bundle

@@ -81,7 +81,7 @@ class CleanScans(NamedTuple):
 
 
 def kitti_scans(root: Path, splits: Sequence[str], frames_apart_s: float) -> CleanScans:
-    """Return the scans of some splits of a KITTI root.
+    """Returns the scans of some splits of a KITTI root.
 
     Raises:
         DataError: There is no such root or split.
@@ -105,7 +105,7 @@ def bag_clouds(
     period_s: tuple[float, float | None],
     num_clouds: int,
 ) -> CleanScans:
-    """Return point clouds of a bag, spread evenly over the recording.
+    """Returns point clouds of a bag, spread evenly over the recording.
 
     Args:
         path: The bag.

@@ -33,7 +33,7 @@ _MAX_BYTES = 690_000
 def write_before_after(
     path: Path, before: PointArray, after: PointArray, windows: Sequence[CorruptionWindow]
 ) -> None:
-    """Draw a scan from above before and after; colours are brightness if that is what changed.
+    """Draws a scan from above before and after; colours are brightness if that is what changed.
 
     Raises:
         ConfigError: The file's ending is neither .png nor .webp.
@@ -46,7 +46,7 @@ def write_before_after(
 def write_gallery(
     path: Path, points: PointArray, previous: PointArray | None, severity: int, seed: int
 ) -> None:
-    """Draw a scan under every corruption, all at one severity.
+    """Draws a scan under every corruption, all at one severity.
 
     Args:
         path: Ends in .png or .webp.

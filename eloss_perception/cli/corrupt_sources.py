@@ -43,7 +43,7 @@ class SourceScan(NamedTuple):
 
 
 def find_source_scans(source: Path, split: str, sensor_name: str) -> list[SourceScan]:
-    """Return the scans of a file, a folder or a split; they are read in the network frame.
+    """Returns the scans of a file, a folder or a split; they are read in the network frame.
 
     Raises:
         ConfigError: Unknown sensor.

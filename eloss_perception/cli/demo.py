@@ -19,15 +19,17 @@ from eloss_perception.replay.demo.demo import (
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "demo",
         run,
         "run the whole system on a drive and show what it found",
         details=(
-            "Plays a drive through DDS at 10 Hz, detects in every scan, records all topics, then\n"
-            "prints a summary and writes pictures, an animation and the bag."
+            "Starts the detector node, a player and a recorder, plays a drive through ROS 2 at 10 Hz,\n"
+            "then prints a summary and writes pictures, an animation and the recorded bag. A\n"
+            "simulated drive is kept for the next run. Exit status 1: a scan got no answer and was\n"
+            "not counted as dropped either."
         ),
         example=(
             "eloss demo\n"
@@ -54,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--corrupt",
         action="append",
         metavar="WHAT",
-        help="NAME:SEVERITY@STARTs-ENDs, repeatable, or `none`"
+        help="NAME[:SEVERITY][@STARTs-ENDs], repeatable, or `none`"
         " (default: rain, fog, then lost beams; a sequence is played as it is)",
     )
     add(
@@ -75,7 +77,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def settings_from_arguments(args: argparse.Namespace) -> DemoSettings:
-    """Return the settings that parsed options stand for.
+    """Returns the settings that parsed options stand for.
 
     Raises:
         ConfigError: A value out of range.
@@ -101,7 +103,7 @@ def settings_from_arguments(args: argparse.Namespace) -> DemoSettings:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo."""
+    """Runs the demo."""
     from eloss_perception.cli import terminal
     from eloss_perception.replay.demo.demo import run_demo
 

@@ -54,7 +54,7 @@ class _Row(NamedTuple):
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "detect",
@@ -87,7 +87,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detect in every scan, then print the table."""
+    """Detects in every scan, then print the table."""
     from eloss_perception.runtime.backends.base import BackendSettings
     from eloss_perception.runtime.bundle import Bundle, default_bundle_path
     from eloss_perception.runtime.detector import DetectionThresholds, Detector
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _health(detector: Detector, detections: Detections) -> HealthReport | None:
-    """Judge one scan by itself; None where the bundle was never calibrated."""
+    """Judges one scan by itself; None where the bundle was never calibrated."""
     from eloss_perception.health.monitor import HealthMonitor
 
     if detector.bundle.health is None:

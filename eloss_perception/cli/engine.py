@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "engine",
@@ -53,7 +53,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build or check the engine and say what came of it."""
+    """Builds or check the engine and say how."""
     from eloss_perception.runtime.bundle import Bundle, default_bundle_path
 
     bundle = Bundle.load_uncalibrated(args.bundle or default_bundle_path())

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from eloss_perception.datasets.kitti import Calibration
     from eloss_perception.datasets.kitti.labels import KittiObject
     from eloss_perception.evaluation import EvaluationFrame, EvaluationReport, EvaluationSettings
-    from eloss_perception.evaluation.outcomes import FrameOutcome
     from eloss_perception.evaluation.evaluate import AnyDetector
+    from eloss_perception.evaluation.outcomes import FrameOutcome
     from eloss_perception.plots.charts import PrecisionCurve
     from eloss_perception.plots.comparisons import OutcomeBoxes
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "evaluate",
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> EvaluationSettings:
-    """Return the settings that the command line changes, checked."""
+    """Returns the settings that the command line changes, checked."""
     from eloss_perception.evaluation import EvaluationSettings
 
     named = {

@@ -12,7 +12,7 @@ from eloss_perception.cli.terminal import say
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "export",
@@ -49,7 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export and say what is in the bundle."""
+    """Exports and say what is in the bundle."""
     from eloss_perception.export.onnx import export_checkpoint
 
     bev_range = tuple(args.range) if args.range else None

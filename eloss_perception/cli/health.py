@@ -31,7 +31,7 @@ _DRIVE_MINUTES = 1.0
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "health",
@@ -184,7 +184,7 @@ def _announcement(workload: Workload) -> str:
 
 
 def _data(args: argparse.Namespace, settings: HealthBenchmarkSettings) -> BenchmarkData:
-    """Return the scans that the command line names."""
+    """Returns the scans that the command line names."""
     from eloss_perception.errors import ConfigError
     from eloss_perception.evaluation.health import frames
     from eloss_perception.evaluation.health.document import BenchmarkData
@@ -215,7 +215,7 @@ def _data(args: argparse.Namespace, settings: HealthBenchmarkSettings) -> Benchm
 
 
 def _settings(args: argparse.Namespace) -> HealthBenchmarkSettings:
-    """Return the settings that the command line changes, checked."""
+    """Returns the settings that the command line changes, checked."""
     from eloss_perception.evaluation.health.settings import HealthBenchmarkSettings
 
     named = {
@@ -232,7 +232,7 @@ def _settings(args: argparse.Namespace) -> HealthBenchmarkSettings:
 
 
 def _compare(first: Path, second: Path) -> int:
-    """Print how the scores of two networks differ."""
+    """Prints how the scores of two networks differ."""
     from eloss_perception.evaluation.health.comparison import comparison_lines
     from eloss_perception.evaluation.health.report import load_report
 

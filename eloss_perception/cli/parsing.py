@@ -30,7 +30,7 @@ def add_command(
     details: str = "",
     example: str,
 ) -> argparse.ArgumentParser:
-    """Add a subcommand whose help ends in an example.
+    """Adds a subcommand whose help ends in an example.
 
     Args:
         subparsers: Of the `eloss` parser.
@@ -52,7 +52,7 @@ def add_command(
 
 
 def positive_int(text: str) -> int:
-    """Parse an integer of at least 1."""
+    """Parses an integer of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} must be at least 1")
@@ -60,7 +60,7 @@ def positive_int(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """Parse an integer of at least 0."""
+    """Parses an integer of at least 0."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} must be at least 0")
@@ -68,7 +68,7 @@ def seed(text: str) -> int:
 
 
 def fraction(text: str) -> float:
-    """Parse a number from 0 to 1."""
+    """Parses a number from 0 to 1."""
     value = float(text)
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text} must be from 0 to 1")
@@ -76,7 +76,7 @@ def fraction(text: str) -> float:
 
 
 def positive_float(text: str) -> float:
-    """Parse a finite number above 0."""
+    """Parses a finite number above 0."""
     value = float(text)
     if not 0.0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} must be above 0")
@@ -84,7 +84,7 @@ def positive_float(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """Parse a finite number of at least 0."""
+    """Parses a finite number of at least 0."""
     value = float(text)
     if not 0.0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} must be at least 0")
@@ -92,7 +92,7 @@ def seconds(text: str) -> float:
 
 
 def height(text: str) -> float:
-    """Parse the height of a frame above the ground [m], as the node's parameter allows it."""
+    """Parses the height of a frame above the ground [m], as the node's parameter allows it."""
     value = float(text)
     if not 0.0 <= value <= 20.0:
         raise argparse.ArgumentTypeError(f"{text} must be from 0 to 20")
@@ -102,7 +102,7 @@ def height(text: str) -> float:
 def add_backend_arguments(
     parser: argparse.ArgumentParser, default: str | None = DEFAULT_BACKEND
 ) -> None:
-    """Add ``--backend`` and ``--threads``; a default of None tells that none was named."""
+    """Adds ``--backend`` and ``--threads``; a default of None tells that none was named."""
     parser.add_argument(
         "--backend",
         default=default,
@@ -118,13 +118,17 @@ def add_backend_arguments(
 _Arguments: TypeAlias = "argparse._ActionsContainer"
 
 SENSOR_ARGUMENTS = (
-    *("sensor", "mounting_height", "mounting_yaw", "intensity_field", "intensity_scale"),
+    "sensor",
+    "mounting_height",
+    "mounting_yaw",
+    "intensity_field",
+    "intensity_scale",
 )
 """What :func:`add_sensor_arguments` adds, by destination; each is None where it is not given."""
 
 
 def add_sensor_arguments(parser: _Arguments, default: str) -> None:
-    """Add what has to be known of the sensor, as the node's parameters say it."""
+    """Adds what has to be known of the sensor, as the node's parameters say it."""
     parser.add_argument("--sensor", help=f"what recorded the points (default: {default})")
     parser.add_argument(
         "--mounting-height",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "quantize",
@@ -39,7 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
             "Both networks are run on the same labelled frames and on the same clean scans. The\n"
             "quantised one is refused if Car's average precision falls or the readings that\n"
             "health is judged by move by more than is allowed; else its health reference is\n"
-            "moved by what differs.\n"
+            "corrected by the difference.\n"
             "Without --data scans and frames are simulated."
         ),
         example=(
@@ -101,7 +101,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Quantize and say what it cost and gained."""
+    """Quantizes and say what it cost and gained."""
     from eloss_perception.export.quantization.quantize import Data, quantize_bundle
     from eloss_perception.export.quantization.writer import QuantizationSettings
 

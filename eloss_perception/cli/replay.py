@@ -11,7 +11,7 @@ from eloss_perception.replay.player_options import add_arguments, settings_from_
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "replay",
@@ -27,7 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play the bag until its end or Ctrl-C."""
+    """Plays the bag until its end or Ctrl-C."""
     from eloss_perception.interrupts import StopSignal
     from eloss_perception.replay.player import play
 

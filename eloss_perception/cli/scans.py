@@ -33,7 +33,7 @@ class ScanFile(NamedTuple):
 
 
 def read_scan(path: Path, sensor: SensorModel) -> NDArray[np.float32]:
-    """Read a scan of any format.
+    """Reads a scan of any format.
 
     Args:
         path: A `.bin` file of float32 records; or a `.pcd`, `.ply` or `.npy` file, whose fields
@@ -79,7 +79,7 @@ def read_scan(path: Path, sensor: SensorModel) -> NDArray[np.float32]:
 
 
 def find_scans(paths: Sequence[Path], split: str) -> list[ScanFile]:
-    """Return the scans of files, of folders of them and of splits of KITTI roots.
+    """Returns the scans of files, of folders of them and of splits of KITTI roots.
 
     Raises:
         DataError: If a path holds no scan, or two scans would write the same results.

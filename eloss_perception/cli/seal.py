@@ -12,7 +12,7 @@ from eloss_perception.cli.terminal import say
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "seal",
@@ -30,7 +30,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the checksum."""
+    """Writes the checksum."""
     from eloss_perception.runtime.bundle import write_checksum
 
     write_checksum(args.bundle)

@@ -20,7 +20,7 @@ _MAX_PREVIEWS = 8
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "simulate",
@@ -40,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate and write the frames, then the list that makes them a split."""
+    """Simulates and write the frames, then the list that makes them a split."""
     import numpy as np
 
     from eloss_perception.datasets.kitti import Calibration, write_image_set, write_kitti_frame
@@ -72,7 +72,7 @@ def _first_free_id(root: Path) -> int:
 
 
 def _write_preview(path: Path, scan: SimulatedScan, frame_id: str) -> None:
-    """Draw a scan with its labels as solid boxes."""
+    """Draws a scan with its labels as solid boxes."""
     import numpy as np
 
     from eloss_perception.detection.boxes import CLASS_NAMES, Boxes3D

@@ -14,7 +14,7 @@ from eloss_perception.interrupts import StopSignal, check_interrupt
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Declare the subcommand."""
+    """Declares the subcommand."""
     parser = add_command(
         subparsers,
         "train",
@@ -50,7 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and say where the checkpoint is."""
+    """Trains and say where the checkpoint is."""
     from eloss_perception.training.settings import load_settings
 
     settings = load_settings(args.config, args.overrides, args.preset)
