@@ -26,10 +26,10 @@ def add_parser(subparsers: Subparsers) -> None:
         run,
         "run the whole system on a drive and show what it found",
         details=(
-            "Starts the detector node, a player and a recorder, plays a drive through ROS 2 at 10 Hz,\n"
+            "Starts the detector node, a player and a recorder, plays a drive at 10 Hz,\n"
             "then prints a summary and writes pictures, an animation and the recorded bag. A\n"
-            "simulated drive is kept for the next run. Exit status 1: a scan got no answer and was\n"
-            "not counted as dropped either."
+            "simulated drive is kept for the next run. Exit status 1: a scan was neither\n"
+            "answered nor counted as dropped."
         ),
         example=(
             "eloss demo\n"
