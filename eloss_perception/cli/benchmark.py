@@ -38,8 +38,8 @@ def add_parser(subparsers: Subparsers) -> None:
             "an acceptance criterion. Rows: host_time, host_growth, full_network, end_to_end,\n"
             "sustained_rate, entropy_readout, start, memory (ten minutes) and gpu. Those through\n"
             "ROS 2 start player and detector node as processes, as on a vehicle. What a row\n"
-            "lacks here, a bundle, a runtime or a GPU, it says. All take about 16 minutes, --quick\n"
-            "some."
+            "lacks here, a bundle, a runtime or a GPU, it says. All take about 16 minutes,\n"
+            "--quick some."
         ),
         example=(
             "eloss benchmark --json benchmark.json\n"
