@@ -1,10 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C at random moments of the long commands: is it heeded, how soon, and what is left?
+"""Signals at random moments of the node and of the long commands: heeded, how soon, what is left?
 
-Each trial starts a command, waits until it has a handler and then for a random time, and sends the
-signal: to the process alone or, as a terminal does, to all of its group. A trial is good when the
-command ends with 128 + n and one line, leaves no process, and every file that it leaves is whole.
+Each trial starts a program, waits until it has handlers and then for a random time, and sends the
+signal: to the process alone or, as a terminal does, to all of its group. A trial of a command is
+good when it ends with 128 + n and one line, leaves no process, and every file that it leaves is
+whole. The node gets the signal twice, as from a terminal and `ros2 launch`, at any moment until two
+seconds after its activation, and must end with 0 within two seconds. Before the first line of a
+program there is nothing to heed a signal, and nothing begun that it could damage: no trial.
+
+    ./run python benchmarks/interrupts.py --trials 20 --only simulate train
+    ./run python benchmarks/interrupts.py --trials 200 --only node --signal SIGTERM
 """
 
 from __future__ import annotations
@@ -21,22 +27,26 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eloss_perception.cli.terminal import say, say_table, track
+from eloss_perception.errors import ElossError
 from eloss_perception.interrupts import check_interrupt, pause, run_script
 from eloss_perception.runtime.bundle import default_bundle_path
 
-# How long after the handler's start the signal may come [s]: imports, loading and work.
+# How long after the handlers are there the signal may come [s]: imports, loading and work.
 _WINDOW_S = 6.0
+_AFTER_ACTIVATION_S, _SECOND_SIGNAL_S = 2.0, 0.5
+NODE = "node"
 _ORPHANS_END_S = 5.0
 _MARK = "ELOSS_INTERRUPT_TRIAL"
 
 
 @dataclass
 class Outcome:
-    """What came of the trials of a command."""
+    """The results of all trials of a program."""
 
     num_trials: int = 0
     num_lost: int = 0
@@ -45,8 +55,25 @@ class Outcome:
     delays_s: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Target:
+    """A program, and how it must take a signal.
+
+    Attributes:
+        command: Its arguments, given the folder of a trial.
+        limit_s: Latest end after the signal; later is lost.
+        window_s: The signal comes at a random moment of this time.
+        is_node: Whether it is the node, which ends with 0 and gets the signal twice.
+    """
+
+    command: Callable[[Path], list[str]]
+    limit_s: float
+    window_s: float = _WINDOW_S
+    is_node: bool = False
+
+
 def make_commands(folder: Path, bundle: Path) -> dict[str, Callable[[Path], list[str]]]:
-    """Simulates the data; returns each command's arguments, given the folder of a trial."""
+    """Simulates data; returns the arguments of each command, given the folder of a trial."""
     data, bag = folder / "data", folder / "bag"
     for arguments in (
         ["simulate", "--out", str(data), "--frames", "40", "--split", "train"],
@@ -82,16 +109,38 @@ def make_commands(folder: Path, bundle: Path) -> dict[str, Callable[[Path], list
     }
 
 
-def run_trial(command: list[str], folder: Path, number: int, limit_s: float, out: Outcome) -> None:
-    """Starts a command, signals it and notes what came of it."""
+def make_node(folder: Path, bundle: Path, limit_s: float) -> Target:
+    """The node, started twice to learn how long it takes to activate."""
+    node = [sys.executable, "-u", "-m", "eloss_perception.ros.process", "--ros-args"]
+    node += ["-p", f"bundle:={bundle}"]
+    log = folder / "node.log"
+    for _ in range(2):  # the first start fills the caches
+        start = time.monotonic()
+        with log.open("wb") as output:
+            process = subprocess.Popen(node, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while " on ONNX Runtime" not in log.read_text(errors="replace"):
+                if process.poll() is not None:
+                    raise ElossError(f"the node did not start: {_last_line(log)}")
+                pause(0.01)
+            active_s = time.monotonic() - start
+        finally:
+            process.kill()
+            process.wait()
+    say(f"the node is active {active_s:.1f} s after its start")
+    return Target(lambda _: node, limit_s, active_s + _AFTER_ACTIVATION_S, is_node=True)
+
+
+def run_trial(target: Target, folder: Path, number: int, out: Outcome) -> None:
+    """Starts a program, signals it and notes the result."""
     folder.mkdir(parents=True)
-    moment_s, to_group = random.uniform(0.0, _WINDOW_S), random.random() < 0.5
+    moment_s, to_group = random.uniform(0.0, target.window_s), random.random() < 0.5
     log = folder.with_suffix(".log")
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            _program(command),
+            target.command(folder),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=errors if target.is_node else subprocess.DEVNULL,
             stderr=errors,
             env={**os.environ, _MARK: str(folder)},
             start_new_session=True,
@@ -106,17 +155,21 @@ def run_trial(command: list[str], folder: Path, number: int, limit_s: float, out
                 out.faults.append(f"status {process.returncode}: {_last_line(log)}")
             return
         out.num_trials += 1
-        os.killpg(process.pid, number) if to_group else process.send_signal(number)
         sent = time.monotonic()
+        os.killpg(process.pid, number) if to_group else process.send_signal(number)
         try:
-            process.wait(limit_s)
+            if target.is_node:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(random.uniform(0.0, _SECOND_SIGNAL_S))
+                process.send_signal(number)  # nothing where it has ended
+            process.wait(target.limit_s - (time.monotonic() - sent))
         except subprocess.TimeoutExpired:
             out.num_lost += 1
             return
         out.delays_s.append(time.monotonic() - sent)
         at = f"{'group' if to_group else 'process'}, {moment_s:.2f} s"
         text = log.read_text(errors="replace")
-        if process.returncode != 128 + number:
+        if process.returncode != (0 if target.is_node else 128 + number):
             out.faults.append(f"status {process.returncode} ({at}): {_last_line(log)}")
         if "Traceback" in text:
             out.faults.append(f"traceback ({at}): {_last_line(log)}")
@@ -140,7 +193,7 @@ def _program(arguments: list[str]) -> list[str]:
 def _has_handler(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     caught = next((line for line in status.splitlines() if line.startswith("SigCgt:")), ": 0")
-    return bool(int(caught.split()[1], 16) & (1 << (signal.SIGTERM - 1)))
+    return all(int(caught.split()[1], 16) >> (n - 1) & 1 for n in (signal.SIGINT, signal.SIGTERM))
 
 
 def _last_line(log: Path) -> str:
@@ -194,14 +247,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: python benchmarks/interrupts.py --trials 20 --only simulate train",
     )
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="each (default: 20)")
-    parser.add_argument("--only", nargs="+", metavar="COMMAND", help="default: all seven")
+    parser.add_argument("--only", nargs="+", metavar="COMMAND", help="default: all eight")
     parser.add_argument("--signal", default="SIGINT", choices=("SIGINT", "SIGTERM"))
-    parser.add_argument(
-        "--limit", type=float, default=20.0, metavar="S", help="later is lost (default: 20)"
-    )
+    parser.add_argument("--limit", type=float, default=20.0, metavar="S", help="of a command")
+    parser.add_argument("--node-limit", type=float, default=2.0, metavar="S", help="of the node")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--bundle", type=Path, default=default_bundle_path(), metavar="DIR")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
@@ -210,12 +261,20 @@ def main() -> None:
     number = int(signal.Signals[arguments.signal])
     outcomes: dict[str, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="eloss_interrupts_") as scratch:
-        commands = make_commands(Path(scratch), arguments.bundle.absolute())
-        for name in arguments.only or commands:
+        bundle = arguments.bundle.absolute()
+        targets = {}
+        if arguments.only in (None, [NODE]) or NODE in arguments.only:
+            targets[NODE] = make_node(Path(scratch), bundle, arguments.node_limit)
+        if arguments.only != [NODE]:
+            targets |= {
+                name: Target(lambda out, command=command: _program(command(out)), arguments.limit)
+                for name, command in make_commands(Path(scratch), bundle).items()
+            }
+        for name in arguments.only or targets:
             outcome = outcomes[name] = Outcome()
             for trial in track(range(arguments.trials), arguments.trials, f"trials of {name}"):
                 folder = Path(scratch) / "trials" / f"{name}_{trial}"
-                run_trial(commands[name](folder), folder, number, arguments.limit, outcome)
+                run_trial(targets[name], folder, number, outcome)
                 shutil.rmtree(folder, ignore_errors=True)
             for fault in outcome.faults:
                 say(f"{name}: {fault}")
