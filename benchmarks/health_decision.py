@@ -169,7 +169,7 @@ def main() -> None:
         clean, corrupted = file["clean"], file["corrupted"]
     profiles = reference.profiles
     ap_loss = dict(
-        zip(zip(profiles.names, profiles.severities, strict=True), profiles.harm, strict=True)
+        zip(zip(profiles.names, profiles.severities, strict=True), profiles.ap_loss, strict=True)
     )
     clean_scores = [scores_of(reference, drive) for drive in clean]
     courses: dict[str, list[np.ndarray]] = {"dangerous": [], "harmless": []}

@@ -25,9 +25,10 @@ import numpy as np
 
 from eloss_perception.calibration.profiles import collect_profiles
 from eloss_perception.evaluation.health.statistics import auroc, fpr_at_tpr, spearman
-from eloss_perception.health.fit import Condition, ProfileReadings, fit_reference
+from eloss_perception.health.fit import ProfileReadings, fit_reference
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.readings import check_of, checks_of, reading_names
-from eloss_perception.health.reference import HealthReference
+from eloss_perception.health.reference import Condition, HealthReference
 from eloss_perception.interrupts import run_script
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, default_bundle_path
@@ -82,7 +83,7 @@ def collect(bundle: Bundle, num_scans: int, num_drives: int, cache: Path) -> Col
             before=file["before"],
             clean=file["last"],
             corrupted=dict(zip(conditions, file["corrupted"], strict=True)),
-            harm=dict(zip(conditions, file["harm"].tolist(), strict=True)),
+            ap_loss=dict(zip(conditions, file["harm"].tolist(), strict=True)),
         )
         return Collected(file["clean"], profiles)
 
@@ -99,7 +100,7 @@ def save(path: Path, collected: Collected) -> None:
         corrupted=np.array(list(profiles.corrupted.values())),
         names=np.array([name for name, _ in profiles.corrupted]),
         severities=np.array([severity for _, severity in profiles.corrupted]),
-        harm=np.array([profiles.harm[c] for c in profiles.corrupted]),
+        ap_loss=np.array([profiles.ap_loss[c] for c in profiles.corrupted]),
     )
 
 
@@ -118,7 +119,7 @@ def part(
             before=profiles.before[drives][:, columns],
             clean=profiles.clean[drives][:, columns],
             corrupted={c: profiles.corrupted[c][drives][:, columns] for c in conditions},
-            harm={c: profiles.harm[c] for c in conditions},
+            ap_loss={c: profiles.ap_loss[c] for c in conditions},
         ),
     )
 
@@ -139,7 +140,7 @@ def judged(
     bundle: Bundle,
     collected: Collected,
     columns: np.ndarray,
-    score: Score = HealthReference.score,
+    score: Score = lambda r, x: HealthJudge(r).score(x),
     leave_out: bool = False,
 ) -> Row:
     """Scores each half of the drives by the other one's reference."""
@@ -164,7 +165,7 @@ def judged(
     return summary(
         np.concatenate(clean),
         {c: np.concatenate(rows) for c, rows in scores.items()},
-        collected.profiles.harm,
+        collected.profiles.ap_loss,
         everything.threshold,
     )
 
@@ -212,7 +213,7 @@ def main() -> None:
     rows = {
         "as shipped": judged(bundle, collected, everything),
         "distance from clean only": judged(
-            bundle, collected, everything, lambda r, x: r.judge(x).distance
+            bundle, collected, everything, lambda r, x: HealthJudge(r).judge(x).distance
         ),
         "a corruption left out": judged(bundle, collected, everything, leave_out=True),
         "network's readings only": judged(bundle, collected, everything[network]),

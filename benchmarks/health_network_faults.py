@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eloss_perception.calibration.network_faults import (
+from eloss_perception.calibration.profiles import (
     Fault,
     dead_channels,
     few_bits,
@@ -38,6 +38,7 @@ from eloss_perception.evaluation.criteria import EVALUATION_SCORE
 from eloss_perception.evaluation.health.frames import simulated_frames
 from eloss_perception.evaluation.health.statistics import auroc
 from eloss_perception.health.fit import move_reference
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.readings import NETWORK_CHECKS, check_of
 from eloss_perception.health.reference import HealthReference
 from eloss_perception.interrupts import check_interrupt, run_script
@@ -111,7 +112,8 @@ def main() -> None:
     sound, sound_confidence, precision = run(detector, frames)
     # Normal is what the sound network says of these very scans: what is asked is what a fault does.
     reference = move_reference(bundle.require_health(), sound, "these scans", 1.0, 60.0)
-    scores = reference.score(sound)
+    judge = HealthJudge(reference)
+    scores = judge.score(sound)
     result = {}
     print(f"{'':34}{'AP lost':>8}{'score':>8}{'network':>9}{'scan':>7}{'confid.':>9}{'alarmed':>9}")
     with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +126,7 @@ def main() -> None:
             readings, confidence, ap = run(detector, frames)
             row = {
                 "ap_lost": precision - ap,
-                "score": auroc(scores, reference.score(readings)),
+                "score": auroc(scores, judge.score(readings)),
                 "network": auroc(
                     part_distance(reference, sound, True), part_distance(reference, readings, True)
                 ),
@@ -136,7 +138,7 @@ def main() -> None:
                     np.abs(sound_confidence - sound_confidence.mean()),
                     np.abs(confidence - sound_confidence.mean()),
                 ),
-                "alarmed": float((reference.score(readings) >= reference.threshold).mean()),
+                "alarmed": float((judge.score(readings) >= reference.threshold).mean()),
             }
             result[name] = row
             print(

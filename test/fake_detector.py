@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from eloss_perception.detection.boxes import Boxes3D
 from eloss_perception.detection.grid import PillarGrid
 from eloss_perception.detection.pillars import PointCounts, pillarize
-from eloss_perception.health.fingerprints import sector_fingerprints
+from eloss_perception.health.recent_frames import sector_fingerprints
 from eloss_perception.health.reference import HealthReference
 from eloss_perception.runtime.detector import Detections, DetectionThresholds, StageTimings
 

@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.health.classifier import Profiles
 from eloss_perception.health.readings import check_of, checks_of, reading_names
-from eloss_perception.health.reference import HealthReference
+from eloss_perception.health.reference import HealthReference, Profiles
 
 LAYERS = ("stage1.conv1", "stage1.conv2", "stage2.conv1")
 STAGES = (0, 0, 1)
@@ -61,7 +60,8 @@ def make_reference(
             shifts=np.array([_shift(names, moved) for _, _, moved in known.values()]).reshape(
                 len(known), len(names)
             ),
-            harm=np.array([harm for _, harm, _ in known.values()]),
+            texts={"beam_missing": "like lost beams"},
+            ap_loss=np.array([harm for _, harm, _ in known.values()]),
         ),
         "threshold": 5.0,
         "eloss_normal": 1e-3,

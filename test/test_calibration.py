@@ -18,10 +18,15 @@ from calibration_factory import drive_scan, standing_scan, write_bundle
 from health_reference_factory import disturbed_readings, make_reference
 
 from eloss_perception.calibration import calibrate as calibration
-from eloss_perception.calibration.calibrate import calibrate_from_simulation, recalibrate
-from eloss_perception.calibration.checks import check_clean, odd_frames
+from eloss_perception.calibration.calibrate import (
+    anomalous_frames,
+    calibrate_from_simulation,
+    check_clean,
+    recalibrate,
+)
 from eloss_perception.errors import BundleError, DataError
 from eloss_perception.health.fit import ProfileReadings
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle, write_facts
 from eloss_perception.runtime.detector import Detector
@@ -58,12 +63,12 @@ def test_a_recording_that_is_clean_in_part_is_refused_and_the_part_named() -> No
     check_clean(REFERENCE, readings, LABELS)
 
 
-def test_odd_frames_are_far_from_the_others() -> None:
+def test_anomalous_frames_are_far_from_the_others() -> None:
     distance = np.random.default_rng(0).normal(1.0, 0.1, 200)
-    assert not odd_frames(distance).any()
+    assert not anomalous_frames(distance).any()
     distance[50:60] = 2.0
-    np.testing.assert_array_equal(np.flatnonzero(odd_frames(distance)), np.arange(50, 60))
-    assert not odd_frames(np.ones(40)).any()
+    np.testing.assert_array_equal(np.flatnonzero(anomalous_frames(distance)), np.arange(50, 60))
+    assert not anomalous_frames(np.ones(40)).any()
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def test_a_recalibrated_bundle_finds_the_scans_normal(bundle: Path) -> None:
     detector = Detector(loaded, settings=BackendSettings(num_threads=1))
     rows = np.array([detector.detect(points).readings for points in scans])
     np.testing.assert_allclose(found.mean, np.median(rows, axis=0))
-    assert (found.score(rows) > found.threshold).mean() < 0.05
+    assert (HealthJudge(found).score(rows) > found.threshold).mean() < 0.05
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def test_calibration_from_simulation_stores_a_reference(
     assert "60 simulated scans and 3 simulated drives" in reference.source
     assert reference.source == loaded.facts.health.source
     detector = Detector(loaded, settings=BackendSettings(num_threads=1))
-    scores = reference.score(
+    scores = HealthJudge(reference).score(
         np.array([detector.detect(drive_scan(i)).readings for i in range(900, 930)])
     )
     assert np.median(scores) < reference.threshold

@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eloss_perception.health.fingerprints import repeated_share, sector_fingerprints
-from eloss_perception.health.sectors import NUM_SECTORS, sector_of
+from eloss_perception.health.recent_frames import repeated_share, sector_fingerprints
+from eloss_perception.health.scan_statistics import NUM_SECTORS, sector_of
 
 
 def turn(seed: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from health_reference_factory import clean_readings, disturbed_readings, make_re
 from pydantic import ValidationError
 
 from eloss_perception.errors import ConfigError
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.monitor import HealthLevel, HealthMonitor, HealthReport, HealthSettings
 
 REFERENCE = make_reference()
@@ -92,7 +93,7 @@ def test_a_harmless_disturbance_stays_quiet() -> None:
 def test_the_level_falls_below_part_of_the_limit_that_raised_it() -> None:
     # The score counts at once: smoothing 1. Thresholds around the score of a fixed frame.
     readings = [disturbed_readings(REFERENCE, "beam_missing", seed) for seed in range(3)]
-    score = REFERENCE.score(readings[0])[0]
+    score = HealthJudge(REFERENCE).score(readings[0])[0]
     settings = HealthSettings(smoothing=1.0, error_ratio=100.0, recent_frames=0)
     for ratio, before, expected in (
         (0.9, OK, OK),
@@ -102,7 +103,7 @@ def test_the_level_falls_below_part_of_the_limit_that_raised_it() -> None:
     ):
         monitor = HealthMonitor(replace(REFERENCE, threshold=score / ratio), settings)
         monitor._level = before
-        monitor._was_odd = True
+        monitor._was_anomalous = True
         assert monitor.update(readings[0]).level == expected, ratio
 
 

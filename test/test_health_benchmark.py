@@ -54,6 +54,7 @@ from eloss_perception.evaluation.health.sequences import (
 )
 from eloss_perception.evaluation.health.settings import SequenceSettings
 from eloss_perception.evaluation.health.statistics import draw_counts, draw_indices
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.monitor import HealthMonitor
 
 FOG = Condition("fog", 5)
@@ -219,21 +220,22 @@ def test_a_disturbance_never_thought_of_is_still_odd() -> None:
     less = without_profiles(reference, "fog")
     assert set(less.profiles.names) == set(reference.profiles.names) - {"fog"}
     foggy = many_foggy(reference, 5)
-    assert less.score(foggy).min() > less.score(many_clean(reference, 20)).max()
-    assert "fog" not in less.likely_causes(foggy)
+    judge = HealthJudge(less)
+    assert judge.score(foggy).min() > judge.score(many_clean(reference, 20)).max()
+    assert "fog" not in judge.likely_causes(foggy)
 
 
 def test_a_restricted_reference_is_blind_to_the_rest() -> None:
     reference = make_reference()
     clean = many_clean(reference, 50)
     columns = columns_of(reference, ("entropy",))
-    part = restricted(reference, ("entropy",), clean)
+    judge = HealthJudge(restricted(reference, ("entropy",), clean))
     assert columns.tolist() == [0, 1, 2]
     moved = clean.copy()
     moved[:, 3:] += 100.0
-    assert np.array_equal(part.score(moved[:, columns]), part.score(clean[:, columns]))
+    assert np.array_equal(judge.score(moved[:, columns]), judge.score(clean[:, columns]))
     moved[:, 0] += 1.0
-    assert part.score(moved[:, columns]).min() > part.score(clean[:, columns]).max()
+    assert judge.score(moved[:, columns]).min() > judge.score(clean[:, columns]).max()
     assert not {"entropy", "scale"} & set(host_checks(reference))
 
 

@@ -15,8 +15,15 @@ import pytest
 from health_reference_factory import LAYERS, clean_readings, make_reference
 
 from eloss_perception.errors import BundleError
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.reference import HealthReference
-from eloss_perception.health.reference_file import health_bytes, read_health
+from eloss_perception.health.reference_file import (
+    LIKE_TRAFFIC_BEFORE_0_5,
+    TEXTS_BEFORE_0_5,
+    health_bytes,
+    read_health,
+)
+from eloss_perception.simulation.corruptions import CORRUPTIONS
 
 REFERENCE = make_reference(threshold=6.5, distance_limits=(0.9, 1.1))
 
@@ -46,7 +53,10 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert found.profiles.names == REFERENCE.profiles.names
     assert found.profiles.severities == REFERENCE.profiles.severities
     rows = np.stack([clean_readings(REFERENCE, seed, spread=2.0) for seed in range(20)])
-    np.testing.assert_allclose(found.score(rows), REFERENCE.score(rows), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        HealthJudge(found).score(rows), HealthJudge(REFERENCE).score(rows), rtol=1e-3, atol=1e-3
+    )
+    assert found.profiles.texts == REFERENCE.profiles.texts
     # Written again it is the same file: nothing is lost a second time.
     again = tmp_path / "again.npz"
     again.write_bytes(health_bytes(found))
@@ -177,3 +187,23 @@ def _twice(archive: bytes) -> bytes:
     with zipfile.ZipFile(content, "a") as file:
         file.writestr("gap.npy", b"")
     return content.getvalue()
+
+
+def test_a_file_from_before_0_5_has_the_texts_of_that_time(tmp_path: Path) -> None:
+    path = tmp_path / "health.npz"
+    path.write_bytes(health_bytes(REFERENCE))
+    repack(path, texts=None, text_names=None, like_traffic=None)
+    found = read(path).profiles
+    assert found.texts == TEXTS_BEFORE_0_5
+    assert found.like_traffic == {"incomplete_echo", "local_dropout"}
+    repack(path, texts=np.array(["like lost beams"]))
+    with pytest.raises(BundleError, match=r"lacks .*run `eloss calibrate` again"):
+        read(path)
+
+
+def test_every_corruption_of_that_time_is_told_in_the_same_words_today() -> None:
+    assert {n: c.words for n, c in CORRUPTIONS.items() if c.words}.items() <= (
+        TEXTS_BEFORE_0_5.items()
+    )
+    like_traffic = {name for name, corruption in CORRUPTIONS.items() if corruption.like_traffic}
+    assert like_traffic == LIKE_TRAFFIC_BEFORE_0_5

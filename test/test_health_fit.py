@@ -24,6 +24,7 @@ from eloss_perception.health.fit import (
     move_reference,
     resolution_of,
 )
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.readings import reading_names
 from eloss_perception.health.reference import HealthReference
 
@@ -103,22 +104,22 @@ def test_profiles_are_mean_shifts_and_their_harm(reference: HealthReference) -> 
     profiles = reference.profiles
     assert profiles.names == ("fog",) and profiles.severities == (4,)  # rain leaves no trace
     np.testing.assert_allclose(profiles.shifts[0][USUAL], FOG[USUAL], atol=0.1)
-    np.testing.assert_array_equal(profiles.harm, [35.0])
+    np.testing.assert_array_equal(profiles.ap_loss, [35.0])
 
 
 def test_a_disturbance_that_does_good_costs_nothing() -> None:
     found = drives()
-    found.harm[("fog", 4)] = -3.0  # type: ignore[index]
-    np.testing.assert_array_equal(fit(draw(300, 0), profiles=found).profiles.harm, [0.0])
+    found.ap_loss[("fog", 4)] = -3.0  # type: ignore[index]
+    np.testing.assert_array_equal(fit(draw(300, 0), profiles=found).profiles.ap_loss, [0.0])
 
 
 def test_new_frames_are_told_apart(reference: HealthReference) -> None:
     clean = draw(400, 50)
     fog = MEAN + STD * np.sinh(np.arcsinh((draw(400, 51) - MEAN) / STD) + FOG)
-    assert (reference.score(clean) < reference.threshold).mean() > 0.97
-    assert (reference.score(fog) > reference.threshold).mean() > 0.9
-    assert np.mean([c == "fog" for c in reference.likely_causes(fog)]) > 0.9
-    for limit in reference.check_ratios(clean).T:
+    assert (HealthJudge(reference).score(clean) < reference.threshold).mean() > 0.97
+    assert (HealthJudge(reference).score(fog) > reference.threshold).mean() > 0.9
+    assert np.mean([c == "fog" for c in HealthJudge(reference).likely_causes(fog)]) > 0.9
+    for limit in HealthJudge(reference).check_ratios(clean).T:
         assert (limit > 1).mean() < 0.05  # one in a hundred, where they were fitted
 
 
@@ -161,10 +162,10 @@ def test_a_moved_reference_is_normal_elsewhere_and_keeps_its_profiles(
     reference: HealthReference,
 ) -> None:
     elsewhere = draw(30, 7) + 3.0 * STD
-    assert np.median(reference.score(elsewhere)) > 10
+    assert np.median(HealthJudge(reference).score(elsewhere)) > 10
     moved = move(reference, elsewhere)
     np.testing.assert_array_equal(moved.mean, np.median(elsewhere, axis=0))
-    assert np.median(moved.score(draw(200, 8) + 3.0 * STD)) < 2
+    assert np.median(HealthJudge(moved).score(draw(200, 8) + 3.0 * STD)) < 2
     assert moved.profiles is reference.profiles and moved.num_frames == 30
     np.testing.assert_array_equal(moved.std, reference.std)
 
@@ -189,8 +190,8 @@ def test_limits_and_threshold_never_fall_below_what_the_new_frames_reach(
 ) -> None:
     wild = draw(60, 10, scale=4.0)
     moved = move(reference, wild)
-    assert (moved.score(wild) > moved.threshold).mean() < 0.05
-    assert (moved.check_ratios(wild) > 1).mean() < 0.05
+    assert (HealthJudge(moved).score(wild) > moved.threshold).mean() < 0.05
+    assert (HealthJudge(moved).check_ratios(wild) > 1).mean() < 0.05
     assert (moved.check_limits >= reference.check_limits).all()
 
 
@@ -222,7 +223,7 @@ def test_what_is_alike_in_all_frames_is_told_no_finer_than_it_resolves() -> None
     clean[:, constant] = 0.5
     found = fit(clean)
     assert found.std[constant] == pytest.approx(resolution_of(NAMES)[constant])
-    assert math.isfinite(found.score(clean[:1])[0])
+    assert math.isfinite(HealthJudge(found).score(clean[:1])[0])
 
 
 def test_a_sensor_that_is_not_known_widens_what_is_clean_until_its_scans_are() -> None:
@@ -232,8 +233,8 @@ def test_a_sensor_that_is_not_known_widens_what_is_clean_until_its_scans_are() -
     shipped = fit_reference(clean, other_units, drives(), LAYERS, STAGES, NAMES, *arguments)
     known = replace(shipped, gap=np.zeros_like(shipped.gap))
     another = draw(400, 70) + 2.0 * STD
-    assert (shipped.score(another) < shipped.threshold).mean() > 0.95
-    assert (known.score(another) < known.threshold).mean() < 0.5
+    assert (HealthJudge(shipped).score(another) < shipped.threshold).mean() > 0.95
+    assert (HealthJudge(known).score(another) < known.threshold).mean() < 0.5
     moved = move_reference(shipped, another[:100], "another", 1.0, 60.0)
     assert not moved.gap.any()
-    assert (moved.score(another[100:]) < moved.threshold).mean() > 0.95
+    assert (HealthJudge(moved).score(another[100:]) < moved.threshold).mean() > 0.95

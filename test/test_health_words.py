@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from health_reference_factory import LAYERS
 
-from eloss_perception.health.readings import reading_names
-from eloss_perception.health.words import cause_in_words, reason_in_words
+from eloss_perception.health.readings import cause_in_words, reading_names, reason_in_words
+from eloss_perception.health.reference_file import TEXTS_BEFORE_0_5
 from eloss_perception.simulation.corruptions import CORRUPTIONS
 
 NAMES = reading_names(LAYERS)
@@ -65,7 +65,7 @@ def test_nothing_notable_is_a_matter_of_combination() -> None:
 
 def test_checks_with_a_reading_that_is_not_finite_are_named() -> None:
     text = reason(ground__pitch=np.nan, ground__roll=np.inf)
-    assert text == "ground cannot be told"
+    assert text == "ground cannot be read"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,9 +78,9 @@ def test_every_reading_has_words_of_its_own_language(name: str) -> None:
 
 
 def test_causes_begin_a_sentence() -> None:
-    for name in CORRUPTIONS:
-        assert "_" not in cause_in_words(name)
-    assert cause_in_words("beam_missing") == "like lost beams"
-    assert cause_in_words("gaussian_noise") == "like gaussian noise"
-    assert cause_in_words("unknown") == "like nothing known"
-    assert cause_in_words("stale_scan") == "the same scan again"
+    for name, corruption in CORRUPTIONS.items():
+        assert "_" not in cause_in_words(name, {name: corruption.words})
+    assert cause_in_words("beam_missing", TEXTS_BEFORE_0_5) == "like lost beams"
+    assert cause_in_words("gaussian_noise", {}) == "like gaussian noise"
+    assert cause_in_words("unknown", {}) == "like nothing known"
+    assert cause_in_words("stale_scan", {}) == "the same scan again"

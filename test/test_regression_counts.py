@@ -32,9 +32,9 @@ from benchmarks.speed.scans import PointArray, PointCloud, cloud_of
 from eloss_perception.detection.decode import decode
 from eloss_perception.detection.points import Sampler
 from eloss_perception.detection.sensors import SENSORS, sensor_boxes
-from eloss_perception.health.fingerprints import sector_fingerprints
 from eloss_perception.health.monitor import HealthMonitor
 from eloss_perception.health.readings import make_readings
+from eloss_perception.health.recent_frames import sector_fingerprints
 from eloss_perception.ros.convert import points_from_msg
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import ONNX_NAME, Bundle

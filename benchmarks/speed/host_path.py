@@ -31,9 +31,9 @@ from eloss_perception.detection.heads import CenterHead
 from eloss_perception.detection.pillars import Pillarizer
 from eloss_perception.detection.points import Sampler
 from eloss_perception.detection.sensors import SENSORS, sensor_boxes
-from eloss_perception.health.fingerprints import sector_fingerprints
 from eloss_perception.health.monitor import HealthMonitor
 from eloss_perception.health.readings import make_readings
+from eloss_perception.health.recent_frames import sector_fingerprints
 from eloss_perception.health.scan_statistics import SCAN_READINGS
 from eloss_perception.interrupts import check_interrupt
 from eloss_perception.ros.convert import points_from_msg

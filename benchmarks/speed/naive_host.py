@@ -225,7 +225,7 @@ def scan_readings(sample: np.ndarray) -> np.ndarray:
 
 
 def sector_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Sectors by the diamond angle, as `health/sectors.py` has them."""
+    """Sectors by the diamond angle, as `health/scan_statistics.py` has them."""
     ratio = y / (np.abs(x) + np.abs(y) + 1e-6)
     angle = np.where(x >= 0.0, ratio, 2.0 - ratio) % 4.0
     return np.minimum((angle * (NUM_SECTORS / 4)).astype(int), NUM_SECTORS - 1)
@@ -285,7 +285,7 @@ def ground_readings(sample: np.ndarray) -> np.ndarray:
 
 
 def fingerprints(sample: np.ndarray) -> np.ndarray:
-    """(16,) `health/fingerprints.py`'s number for the points of each sector."""
+    """(16,) `health/recent_frames.py`'s number for the points of each sector."""
     sector = sector_of(sample[:, 0], sample[:, 1])
     bits = sample.view(np.uint32).astype(np.uint64)
     mixed = bits[:, 0] << np.uint64(32) | bits[:, 1]

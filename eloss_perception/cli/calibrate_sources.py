@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from eloss_perception.calibration.checks import MIN_FRAMES
+from eloss_perception.calibration.calibrate import MIN_FRAMES
 from eloss_perception.cli.terminal import say, say_table, warn
 from eloss_perception.datasets.bags import CLOUD_TYPE
 from eloss_perception.datasets.kitti import KittiDataset

@@ -6,19 +6,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.errors import DataError
-from eloss_perception.health.classifier import Profiles
 from eloss_perception.health.entropy import eloss
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.readings import check_of, checks_of
-from eloss_perception.health.reference import HealthReference
+from eloss_perception.health.reference import Condition, HealthReference, Profiles
 
 Array = npt.NDArray[np.float64]
-Condition = tuple[str, int]
 
 # Nothing is told apart finer than this, however alike the calibration's frames are: what the
 # readings resolve, in their own unit, by check.
@@ -32,17 +31,17 @@ _RIDGE = 0.3
 # the alarms and loses no dangerous disturbance.
 _CHANGE_SPREAD = 2.0
 # A disturbance that moves the readings less than this many standard deviations leaves no trace in a
-# scan; as a class it would only take its share of what is clean.
+# scan; as a class it would only take probability from clean.
 _MIN_TRACE = 1.5
 # Score that never raises an alarm by itself [points]: what detection varies by from scene to scene.
 MIN_THRESHOLD = 5.0
-# Score from which three times as much, an ERROR, could hardly be reached: such an alarm is deaf.
+# Score from which three times as much, an ERROR, could hardly be reached.
 MAX_THRESHOLD = 25.0
 # A recalibration's frames weigh against this many simulated ones in the covariance.
 _PRIOR_FRAMES = 200.0
-# Odd places pass in a few seconds: frames nearer than this are one event, not many.
+# Unusual places pass in a few seconds: frames nearer than this are one event, not many.
 _EVENT_S = 5.0
-# Between the two sources of a reference that was moved.
+# Between the two sources of a reference that was recalibrated.
 _ORIGIN = "; profiles of disturbances from "
 
 
@@ -54,13 +53,17 @@ class ProfileReadings:
         before: (D, R) mean readings of the clean frames before the last one.
         clean: (D, R) the last frame, clean.
         corrupted: Condition -> (D, R) the last frame, corrupted.
-        harm: Condition -> loss of average precision [points].
+        ap_loss: Condition -> loss of average precision [points].
+        texts: Of the disturbances, see :class:`Profiles`.
+        like_traffic: See :class:`Profiles`.
     """
 
     before: Array
     clean: Array
     corrupted: Mapping[Condition, Array]
-    harm: Mapping[Condition, float]
+    ap_loss: Mapping[Condition, float]
+    texts: Mapping[str, str] = field(default_factory=dict)
+    like_traffic: frozenset[str] = frozenset()
 
 
 def fit_reference(
@@ -109,8 +112,8 @@ def fit_reference(
     covariance = _pooled(squash(clean), np.concatenate(spread))
     traces = np.linalg.norm(np.linalg.solve(np.linalg.cholesky(covariance), shifts.T), axis=0)
     kept = np.flatnonzero(traces >= _MIN_TRACE)
-    changes = squash(profiles.clean, profiles.before)
-    change_covariance = _CHANGE_SPREAD * _pooled(changes, np.concatenate(change_spread))
+    steps = squash(profiles.clean, profiles.before)
+    change_covariance = _CHANGE_SPREAD * _pooled(steps, np.concatenate(change_spread))
     reference = HealthReference(
         layer_names=layer_names,
         stages=stages,
@@ -126,24 +129,17 @@ def fit_reference(
             names=tuple(conditions[k][0] for k in kept),
             severities=tuple(conditions[k][1] for k in kept),
             shifts=shifts[kept],
-            harm=np.array([max(0.0, profiles.harm[conditions[k]]) for k in kept]),
+            ap_loss=np.array([max(0.0, profiles.ap_loss[conditions[k]]) for k in kept]),
+            texts=profiles.texts,
+            like_traffic=profiles.like_traffic,
         ),
         threshold=MIN_THRESHOLD,
         eloss_normal=normal_eloss(clean, stages),
         num_frames=len(clean),
         source=source,
     )
-    limits = (
-        float(np.quantile(reference.judge(varied).distance, 0.99)),
-        float(np.quantile(reference.judge_change(profiles.clean, profiles.before).distance, 0.99)),
-    )
-    reference = replace(
-        reference,
-        distance_limits=limits,
-        check_limits=_check_limits(reference, varied),
-    )
-    threshold = alarm_threshold(reference.score(varied), false_alarms_per_hour)
-    return replace(reference, threshold=threshold)
+    changes = HealthJudge(reference).judge_change(profiles.clean, profiles.before)
+    return _with_limits(reference, varied, changes.distance, false_alarms_per_hour)
 
 
 def move_reference(
@@ -153,15 +149,15 @@ def move_reference(
     false_alarms_per_hour: float,
     frames_apart_s: float,
 ) -> HealthReference:
-    """Moves a reference to the sensor, mounting and places of clean frames.
+    """Recalibrates a reference to the sensor, mounting and places of clean frames.
 
     The mean becomes theirs. The covariance is theirs and the old one's in the proportion of their
     number to two hundred (the mode of the posterior under an inverse Wishart prior): few frames
-    know where normal is long before they know how it varies. What was added for a sensor that is
-    not known goes. Profiles stay.
+    know where normal is long before they know how it varies. What was added for an unknown
+    sensor is removed. Profiles stay.
 
     Args:
-        old: The reference to move, of the same network.
+        old: The reference to recalibrate, of the same network.
         clean: (N, R) readings of clean frames.
         source: The data in words.
         false_alarms_per_hour: Rate that the threshold is for.
@@ -186,18 +182,10 @@ def move_reference(
         check_limits=np.ones_like(old.check_limits),
         eloss_normal=normal_eloss(clean, old.stages),
         num_frames=len(clean),
-        # A reference may be moved again: what its profiles come from stays the last thing said.
+        # It may be recalibrated again: where its profiles come from stays the last thing said.
         source=f"{source}{_ORIGIN}{old.source.rpartition(_ORIGIN)[2]}",
     )
-    distance = float(np.quantile(moved.judge(clean).distance, 0.99))
-    moved = replace(
-        moved,
-        distance_limits=(distance, old.distance_limits[1]),
-        check_limits=_check_limits(moved, clean),
-    )
-    scores = moved.score(clean)
-    threshold = alarm_threshold(scores, false_alarms_per_hour)
-    return replace(moved, threshold=threshold)
+    return _with_limits(moved, clean, None, false_alarms_per_hour)
 
 
 def alarm_threshold(scores: Array, false_alarms_per_hour: float) -> float:
@@ -246,11 +234,33 @@ def normal_eloss(clean: Array, stages: tuple[int, ...]) -> float:
     return float(np.median([eloss(row[: len(stages)], stages) for row in clean]))
 
 
-def _check_limits(reference: HealthReference, clean: Array) -> Array:
-    """Deviation of each check that one in a hundred clean frames exceeds."""
-    limits = np.quantile(reference.check_ratios(clean), 0.99, axis=0) * reference.check_limits
-    # A check of which nothing ever moves departs by what it resolves.
-    return np.asarray(np.maximum(limits, 0.1))
+def _with_limits(
+    reference: HealthReference,
+    clean: Array,
+    changes: Array | None,
+    false_alarms_per_hour: float,
+) -> HealthReference:
+    """Sets the limits that 1 % of clean frames exceed, and the threshold.
+
+    Args:
+        reference: With a distance limit of 1 for frames by themselves, and check limits of 1.
+        clean: (N, R) readings of clean frames.
+        changes: (D,) distances of clean frames from those before; without it that limit stays.
+        false_alarms_per_hour: Rate that the threshold is for.
+    """
+    judge = HealthJudge(reference)
+    change_limit = reference.distance_limits[1]
+    if changes is not None:
+        change_limit = float(np.quantile(changes, 0.99))
+    check_limits = np.quantile(judge.check_ratios(clean), 0.99, axis=0) * reference.check_limits
+    reference = replace(
+        reference,
+        distance_limits=(float(np.quantile(judge.judge(clean).distance, 0.99)), change_limit),
+        # A check of which nothing ever moves departs by what it resolves.
+        check_limits=np.maximum(check_limits, 0.1),
+    )
+    scores = HealthJudge(reference).score(clean)
+    return replace(reference, threshold=alarm_threshold(scores, false_alarms_per_hour))
 
 
 def _gap(varied: Array) -> Array:
@@ -267,20 +277,29 @@ def _pooled(clean: Array, corrupted: Array) -> Array:
 
 
 def _covariance(rows: Array) -> Array:
-    """Covariance shrunk towards independence of the readings.
-
-    The correlation matrix is shrunk by the Oracle Approximating Shrinkage of Chen, Wiesel, Eldar
-    and Hero (2010), towards the identity; working on correlations keeps readings of different
-    spread apart.
-    """
+    """Covariance whose correlations are shrunk, which keeps readings of different spread apart."""
     std = np.maximum(rows.std(axis=0, ddof=1), 1e-6)
     scaled = (rows - rows.mean(axis=0)) / std
-    n, p = rows.shape
-    correlation = scaled.T @ scaled / (n - 1)
+    correlation = scaled.T @ scaled / (len(rows) - 1)
     np.fill_diagonal(correlation, 1.0)
-    trace_squared = np.sum(correlation * correlation)
-    numerator = (1.0 - 2.0 / p) * trace_squared + p * p
-    denominator = (n + 1.0 - 2.0 / p) * (trace_squared - p)
-    shrinkage = 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
-    shrunk = (1.0 - shrinkage) * correlation + shrinkage * np.eye(p)
-    return np.asarray(shrunk * np.outer(std, std))
+    return np.asarray(shrink_correlation(correlation, len(rows)) * np.outer(std, std))
+
+
+def shrink_correlation(correlation: Array, num_rows: int) -> Array:
+    """A correlation matrix, shrunk towards independence.
+
+    By the Oracle Approximating Shrinkage of Chen, Wiesel, Eldar and Hero, *Shrinkage Algorithms for
+    MMSE Covariance Estimation* (2010).
+
+    Args:
+        correlation: (P, P) of a sample.
+        num_rows: Size of the sample.
+    """
+    n, p = num_rows, len(correlation)
+    trace = float(np.trace(correlation))
+    squared = float(np.sum(correlation * correlation))
+    numerator = (1.0 - 2.0 / p) * squared + trace * trace
+    denominator = (n + 1.0 - 2.0 / p) * (squared - trace * trace / p)
+    shrinkage = 1.0 if denominator <= 0.0 else min(1.0, numerator / denominator)
+    target = np.eye(p) * max(trace / p, 1e-9)
+    return np.asarray((1.0 - shrinkage) * correlation + shrinkage * target)

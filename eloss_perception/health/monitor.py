@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entropy health of a stream of frames: score, level, reason. Read `HealthMonitor.update` first.
 
-Each frame is judged twice by its reference (``health_reference.py``): against the clean mean, and
-against the mean of the clean frames just before it, in which a sudden change stands out. The worse
-score counts. A level follows an average over time, in which a single odd frame fades and a
-severe one shows at once.
+Each frame is judged twice (``judge.py``): against the clean mean, and against the mean of the clean
+frames just before it, where a sudden change stands out. The worse score counts. The level follows
+an average over time, in which a single anomalous frame fades and a severe one shows at once.
 """
 
 from __future__ import annotations
@@ -18,26 +17,31 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eloss_perception.errors import ConfigError
-from eloss_perception.health.classifier import CLEAN, Judgement
 from eloss_perception.health.entropy import eloss
-from eloss_perception.health.fingerprints import Fingerprints, repeated_share
-from eloss_perception.health.recent_frames import MAX_FRAMES, RecentFrames, SlowDrift
-from eloss_perception.health.reference import HealthReference
-from eloss_perception.health.words import cause_in_words, reason_in_words
+from eloss_perception.health.judge import HealthJudge, Judgement
+from eloss_perception.health.readings import cause_in_words, reason_in_words
+from eloss_perception.health.recent_frames import (
+    MAX_FRAMES,
+    Fingerprints,
+    RecentFrames,
+    SlowDrift,
+    repeated_share,
+)
+from eloss_perception.health.reference import CLEAN, HealthReference
 
 # A frame's weight in the average over time ends here, as a multiple of the threshold: the first
 # frame of the worst disturbance is a WARN, the second one an ERROR, and ten clean ones bring it
 # back to OK, whatever the threshold is.
 _MAX_RATIO = 7.2
-# A frame is remembered as clean if that is what it most likely is. One with a plain but harmless
-# disturbance is not: a memory of half clean and half disturbed frames is like nothing known.
+# A frame is remembered as clean if that is what it most likely is. One with an obvious but harmless
+# disturbance is not: a mean of clean and disturbed frames is like nothing known.
 _MIN_CLEAN = 0.5
 # The level falls below this part of the limit that raised it.
 _CLEAR_RATIO = 0.8
-# Scans come with noise: no two are equal bit for bit. A repeated one says nothing of the present;
-# half of a turn that is a tenth of a second old costs some 40 points on simulated drives.
+# Scans are noisy: no two are equal bit for bit. A repeated one says nothing of the present; half of
+# a scan that is a tenth of a second old costs some 40 points on simulated drives.
 _REPEATED = "stale_scan"
-_REPEATED_HARM = 80.0
+_REPEATED_AP_LOSS = 80.0
 _MIN_REPEATED = 0.15
 _UNREADABLE = "unreadable"
 _BLIND = "blind"
@@ -92,10 +96,10 @@ class HealthReport:
 
     Attributes:
         level: The level, which follows ``smoothed_score``.
-        score: Loss of average precision expected of this frame [points], and up to one point for
+        score: Expected loss of average precision in this frame [points], and up to 1.55 points for
             being unusual.
         smoothed_score: Its average over time.
-        threshold: Score from which a frame is odd.
+        threshold: Score from which a frame is anomalous.
         eloss: Published metric, variance of the entropy changes inside stages.
         eloss_ratio: ``eloss`` over its normal value.
         layer_names: Names of the L tapped layers.
@@ -103,8 +107,8 @@ class HealthReport:
         entropy_change: (L − 1,) differences of consecutive layers.
         layer_mean: (L,) normal entropies.
         layer_std: (L,) their normal spread.
-        check_names: What else is looked at, entropy among it (C of them).
-        check_ratios: (C,) deviation of each check over what clean frames reach.
+        check_names: Names of the C checks.
+        check_ratios: (C,) deviation of each check over its limit; 1 and more is anomalous.
         likely_cause: The known disturbance that this frame is most like, "unknown", or "".
         reason: Why the level is what it is, in words.
     """
@@ -132,7 +136,8 @@ class HealthMonitor:
     def __init__(self, reference: HealthReference, settings: HealthSettings | None = None) -> None:
         self.reference = reference
         self.settings = settings or HealthSettings()
-        self._max_score = min(_MAX_RATIO * reference.threshold, _REPEATED_HARM)
+        self.judge = HealthJudge(reference)
+        self._max_score = min(_MAX_RATIO * reference.threshold, _REPEATED_AP_LOSS)
         names = reference.reading_names
         self._counts_in_range = [i for i, name in enumerate(names) if name == "counts.in_range"]
         self.reset()
@@ -141,7 +146,7 @@ class HealthMonitor:
         """Forgets the past: the level is OK until frames say otherwise."""
         self._level = HealthLevel.OK
         self._smoothed = 0.0
-        self._was_odd = False
+        self._was_anomalous = False
         self._recent = RecentFrames(self.settings.recent_frames)
         self._drift = SlowDrift(self.reference.std, self.settings.max_drift)
         self._last: npt.NDArray[np.float64] | None = None
@@ -154,8 +159,8 @@ class HealthMonitor:
 
         Args:
             readings: (R,) the frame's readings, ``Detections.readings``.
-            fingerprints: (16,) its sectors', ``Detections.fingerprints``; without them only a scan
-                that is repeated as a whole is seen to be.
+            fingerprints: (16,) of its sectors, ``Detections.fingerprints``; without them only the
+                repetition of a whole scan is detected.
 
         Returns:
             The frame's report; its level takes the frames before it into account.
@@ -182,14 +187,14 @@ class HealthMonitor:
         return self._report(readings, score, cause)
 
     def settle(self, readings: npt.NDArray[np.float64]) -> HealthReport:
-        """The report that a stream of frames like this one settles at; the past is forgotten.
+        """The report that a stream of frames like this one converges to; forgets the past.
 
         Args:
             readings: (R,) the frame's readings, ``Detections.readings``.
         """
         self.reset()
         score, cause, _ = self._judge(readings, 0.0)
-        self._was_odd = self._is_odd(score)
+        self._was_anomalous = self._is_anomalous(score)
         self._smoothed = min(score, self._max_score)
         self._follow(score)
         return self._report(readings, score, cause)
@@ -205,40 +210,40 @@ class HealthMonitor:
         return repeated_share(fingerprints, self._last_fingerprints)
 
     def _judge(self, readings: npt.NDArray[np.float64], repeated: float) -> tuple[float, str, bool]:
-        """Score of one frame, likely cause where it is odd, and whether it may be remembered."""
-        reference = self.reference
+        """Score of a frame, likely cause if anomalous, and whether it may be remembered."""
+        judge = self.judge
         if not np.isfinite(readings).all():
             return 100.0, _UNREADABLE, False
         if (readings[self._counts_in_range] <= 0.0).any():
             return 100.0, _BLIND, False
         if repeated >= _MIN_REPEATED:
-            return _REPEATED_HARM * repeated, _REPEATED, False
-        judgement = reference.judge((readings - self._drift.offset)[None])
+            return _REPEATED_AP_LOSS * repeated, _REPEATED, False
+        judgement = judge.judge((readings - self._drift.offset)[None])
         before = self._recent.mean()
         if before is not None:
-            change = reference.judge_change(readings[None], before, self._recent.frames_ago)
+            change = judge.judge_change(readings[None], before, self._recent.frames_ago)
             if change.score[0] > judgement.score[0]:
                 judgement = change
         score = float(judgement.score[0])
-        cause = self._likely_cause(judgement) if self._is_odd(score) else ""
+        cause = self._likely_cause(judgement) if self._is_anomalous(score) else ""
         return score, cause, bool(judgement.probabilities[0, 0] >= _MIN_CLEAN)
 
-    def _is_odd(self, score: float) -> bool:
+    def _is_anomalous(self, score: float) -> bool:
         return score >= self.reference.threshold * self.settings.warn_ratio
 
     def _likely_cause(self, judgement: Judgement) -> str:
-        causes = self.reference.causes(judgement)
+        causes = self.judge.causes(judgement)
         name = max(causes, key=lambda cause: float(causes[cause][0]))
         return "" if name == CLEAN else name
 
     def _follow(self, score: float) -> None:
         """Moves the average over time, and the level with it.
 
-        The level rises with the second odd frame in a row, or with one that nothing in a scene can
-        excuse.
+        The level rises with the second anomalous frame in a row, or with one that no scene can
+        explain.
         """
-        was_odd, self._was_odd = self._was_odd, self._is_odd(score)
-        may_rise = (was_odd and self._was_odd) or score >= self._max_score
+        was_anomalous, self._was_anomalous = self._was_anomalous, self._is_anomalous(score)
+        may_rise = (was_anomalous and self._was_anomalous) or score >= self._max_score
         weight = self.settings.smoothing
         self._smoothed += weight * (min(score, self._max_score) - self._smoothed)
         ratio = self._smoothed / self.reference.threshold
@@ -274,14 +279,15 @@ class HealthMonitor:
             layer_mean=reference.layer_mean,
             layer_std=reference.layer_std,
             check_names=reference.checks,
-            check_ratios=reference.check_ratios(readings),
+            check_ratios=self.judge.check_ratios(readings),
             likely_cause=cause,
             reason=self._reason(readings, score, cause),
         )
 
     def _reason(self, readings: npt.NDArray[np.float64], score: float, cause: str) -> str:
-        if self._is_odd(score):
-            says = f"{cause_in_words(cause)} ({score:.0f} points expected to be lost)"
+        if self._is_anomalous(score):
+            words = cause_in_words(cause, self.reference.profiles.texts)
+            says = f"{words} ({score:.0f} points expected to be lost)"
             if cause in (_REPEATED, _BLIND):
                 return says
             deviations = self.reference.deviations(readings)

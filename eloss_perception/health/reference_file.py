@@ -1,35 +1,61 @@
 # SPDX-FileCopyrightText: 2026 The eloss_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``health.npz`` of a bundle: what clean and disturbed input look like to its network."""
+"""``health.npz`` of a bundle: the arrays of its health reference."""
 
 from __future__ import annotations
 
 import io
 import math
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from eloss_perception.errors import BundleError, ConfigError, printable
-from eloss_perception.health.classifier import Profiles
-from eloss_perception.health.readings import RETIRED_READINGS, reading_names
-from eloss_perception.health.reference import HealthReference, without_readings
+from eloss_perception.health.judge import HealthJudge
+from eloss_perception.health.readings import RETIRED_READINGS, check_of, checks_of, reading_names
+from eloss_perception.health.reference import HealthReference, Profiles
 
 HEALTH_NAME = "health.npz"
+
+# For bundles written before 0.5, whose files hold neither texts nor what is like traffic.
+TEXTS_BEFORE_0_5 = {
+    "network_fault": "like a damaged network",
+    "beam_missing": "like lost beams",
+    "cross_sensor": "like fewer beams",
+    "crosstalk": "like cross-talk",
+    "dirt": "like dirt on the cover",
+    "field_of_view": "like a narrow view",
+    "halved_rotation": "like half of a turn",
+    "height_offset": "like another mounting height",
+    "incomplete_echo": "like lost dark returns",
+    "intensity_saturated": "like intensities off the scale",
+    "intensity_scale": "like a wrong intensity scale",
+    "local_dropout": "like holes in the scan",
+    "pitch": "like a pitched sensor",
+    "point_dropout": "like lost points",
+    "roll": "like a rolled sensor",
+    "time_shift": "like a turn torn in time",
+    "wrong_frame": "like a turned frame",
+}
+LIKE_TRAFFIC_BEFORE_0_5 = frozenset({"incomplete_echo", "local_dropout"})
 
 _ARRAYS = (
     *("mean", "std", "covariance", "change_covariance", "gap"),
     *("check_limits", "distance_limits"),
 )
 _PROFILE_ARRAYS = ("shifts", "harm", "severities")
+# Names and texts of disturbances, and the names of those like traffic; since 0.5.
+_TEXT_ARRAYS = ("text_names", "texts", "like_traffic")
 # Of each array: its elements (numbers, whole numbers, texts) and its number of dimensions.
 _KINDS = (
     dict.fromkeys((*_ARRAYS, *_PROFILE_ARRAYS), ("f", 1))
     | dict.fromkeys(("covariance", "change_covariance", "gap", "shifts"), ("f", 2))
     | {"severities": ("i", 1)}
-    | dict.fromkeys(("names", "reading_names"), ("U", 1))
+    | dict.fromkeys(("names", "reading_names", *_TEXT_ARRAYS), ("U", 1))
 )
 # Ours unpack to less than half a megabyte.
 _MAX_UNPACKED_BYTES = 64_000_000
@@ -48,10 +74,13 @@ def health_bytes(reference: HealthReference) -> bytes:
     # Means keep their digits: an entropy of 0.6 is compared to a thousandth of its spread.
     arrays["mean"] = reference.mean
     arrays["shifts"] = profiles.shifts.astype(np.float32)
-    arrays["harm"] = profiles.harm.astype(np.float32)
+    arrays["harm"] = profiles.ap_loss.astype(np.float32)
     arrays["severities"] = np.array(profiles.severities, np.int32)
     arrays["names"] = np.array(profiles.names, np.str_)
     arrays["reading_names"] = np.array(reference.reading_names, np.str_)
+    arrays["text_names"] = np.array(list(profiles.texts), np.str_)
+    arrays["texts"] = np.array(list(profiles.texts.values()), np.str_)
+    arrays["like_traffic"] = np.array(sorted(profiles.like_traffic), np.str_)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
@@ -86,18 +115,18 @@ def read_health(
     """
     try:
         arrays = _arrays(content)
-        names = tuple(str(name) for name in arrays["reading_names"])
-        profile_names = tuple(str(name) for name in arrays["names"])
+        names = _strings(arrays["reading_names"])
+        values = {name: arrays[name].astype(np.float64) for name in (*_ARRAYS, *_PROFILE_ARRAYS)}
+        profiles = _profiles(arrays, values)
     except KeyError as error:
         raise BundleError(f"{path} lacks {printable(error)}; run `eloss calibrate` again") from None
     except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on hostile content
         raise BundleError(f"cannot read {path}: {printable(error, 300)}") from None
-    values = {name: arrays[name].astype(np.float64) for name in (*_ARRAYS, *_PROFILE_ARRAYS)}
     if tuple(n for n in names if n not in RETIRED_READINGS) != reading_names(layer_names):
         raise BundleError(
             f"{path} holds other readings than this version takes; run `eloss calibrate` again"
         )
-    limits = values["distance_limits"]
+    limits = values.pop("distance_limits")
     if limits.shape != (2,):
         raise BundleError(f"{path}: distance_limits has shape {limits.shape}, expected (2,)")
     try:
@@ -105,27 +134,77 @@ def read_health(
             layer_names=layer_names,
             stages=stages,
             reading_names=names,
-            mean=values["mean"],
-            std=values["std"],
-            covariance=values["covariance"],
-            change_covariance=values["change_covariance"],
-            gap=values["gap"],
+            **{name: values[name] for name in _ARRAYS if name != "distance_limits"},
             distance_limits=(float(limits[0]), float(limits[1])),
-            check_limits=values["check_limits"],
-            profiles=Profiles(
-                names=profile_names,
-                severities=tuple(int(s) for s in values["severities"]),
-                shifts=values["shifts"],
-                harm=values["harm"],
-            ),
+            profiles=profiles,
             threshold=threshold,
             eloss_normal=eloss_normal,
             num_frames=num_frames,
             source=source,
         )
+        HealthJudge(reference)  # refuses a covariance that is not positive definite
     except ConfigError as error:
         raise BundleError(f"{path}: {error}") from None
     return without_readings(reference, RETIRED_READINGS)
+
+
+def without_readings(reference: HealthReference, dropped: Sequence[str]) -> HealthReference:
+    """The same reference for fewer readings: the marginal of its Gaussians, which is exact.
+
+    Limits of root mean squares are scaled as if the dropped readings had been normal.
+
+    Args:
+        reference: Any reference.
+        dropped: Names of readings; those that it does not have are ignored.
+    """
+    names = reference.reading_names
+    kept = np.flatnonzero([name not in dropped for name in names])
+    if len(kept) == len(names):
+        return reference
+    block = np.ix_(kept, kept)
+    kept_names = tuple(names[i] for i in kept)
+    checks, kept_checks = [check_of(n) for n in names], [check_of(n) for n in kept_names]
+    limits = dict(zip(reference.checks, reference.check_limits.tolist(), strict=True))
+    growth = float(np.sqrt(len(names) / len(kept)))
+    absolute, change = reference.distance_limits
+    return replace(
+        reference,
+        reading_names=kept_names,
+        mean=reference.mean[kept],
+        std=reference.std[kept],
+        covariance=reference.covariance[block],
+        change_covariance=reference.change_covariance[block],
+        gap=reference.gap[block],
+        distance_limits=(growth * absolute, growth * change),
+        check_limits=np.array(
+            [
+                limits[check] * np.sqrt(checks.count(check) / kept_checks.count(check))
+                for check in checks_of(kept_names)
+            ]
+        ),
+        profiles=replace(reference.profiles, shifts=reference.profiles.shifts[:, kept]),
+    )
+
+
+def _profiles(
+    arrays: dict[str, npt.NDArray[np.generic]], values: dict[str, npt.NDArray[np.float64]]
+) -> Profiles:
+    texts, like_traffic = TEXTS_BEFORE_0_5, LIKE_TRAFFIC_BEFORE_0_5
+    if "texts" in arrays:
+        pairs = zip(_strings(arrays["text_names"]), _strings(arrays["texts"]), strict=True)
+        texts, like_traffic = dict(pairs), frozenset(_strings(arrays["like_traffic"]))
+    return Profiles(
+        names=_strings(arrays["names"]),
+        severities=tuple(int(s) for s in values["severities"]),
+        shifts=values["shifts"],
+        ap_loss=values["harm"],
+        texts=texts,
+        like_traffic=like_traffic,
+    )
+
+
+def _strings(array: npt.NDArray[np.generic]) -> tuple[str, ...]:
+    return tuple(str(item) for item in array)
 
 
 def _arrays(content: bytes) -> dict[str, npt.NDArray[np.generic]]:
@@ -143,7 +222,9 @@ def _arrays(content: bytes) -> dict[str, npt.NDArray[np.generic]]:
             raise ValueError(f"unpacked it is larger than {_MAX_UNPACKED_BYTES / 1e6:g} MB")
         if any(entry.compress_type not in _COMPRESSIONS for entry in entries.values()):
             raise ValueError("it is compressed in another way than numpy does")
-        return {name: _array(name, archive.read(entries[name])) for name in _KINDS}
+        # Older files hold no texts at all.
+        names = [n for n in _KINDS if n not in _TEXT_ARRAYS or entries.keys() & set(_TEXT_ARRAYS)]
+        return {name: _array(name, archive.read(entries[name])) for name in names}
 
 
 def _array(name: str, content: bytes) -> npt.NDArray[np.generic]:

@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from eloss_perception.detection.compiled import njit
 from eloss_perception.health.ground import GROUND_READINGS, fit_ground
-from eloss_perception.health.sectors import NUM_SECTORS, sector_of
 
+NUM_SECTORS = 16
+_BELOW_FOUR = float(np.nextafter(4.0, 0.0))
 # Upper edges of the range bins [m]; a last bin holds what lies beyond.
 RANGE_EDGES = (2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 65.0)
 # Slopes z / r of the elevation bins: a HDL-64E sees -0.46 to 0.035.
@@ -116,6 +117,18 @@ def _bin_table(edges: tuple[float, ...], low: float, step: float, size: int) -> 
 _RANGE_BINS = _bin_table(RANGE_EDGES, 0.0, 0.25, 400)
 _HEIGHT_BINS = _bin_table(HEIGHT_EDGES, -4.0, 0.05, 160)
 _INTENSITY_BINS = _bin_table(INTENSITY_EDGES, 0.0, 0.002, 501)
+
+
+@njit(inline="always", error_model="numpy")
+def sector_of(x, y):  # type: ignore[no-untyped-def]
+    """Sector of a point, counter-clockwise from +x, as an unsigned index; the last one for NaN."""
+    # Diamond angle in [0, 4): monotone in the azimuth.
+    ratio = y / (abs(x) + abs(y) + np.float32(1e-6))
+    angle = ratio if x >= 0.0 else 2.0 - ratio
+    if angle < 0.0:
+        angle += 4.0
+    # A point just below +x rounds to 4. Of a number and NaN, which is second, min is the number.
+    return np.uintp(int(min(_BELOW_FOUR, angle) * (NUM_SECTORS / 4.0)))
 
 
 @njit(error_model="numpy")

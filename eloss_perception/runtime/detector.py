@@ -18,9 +18,9 @@ from eloss_perception.detection.heads import HeadConfig
 from eloss_perception.detection.pillars import PointCounts
 from eloss_perception.detection.points import Sampler
 from eloss_perception.errors import BackendError, BundleError, ConfigError, printable
-from eloss_perception.health.fingerprints import Fingerprints, sector_fingerprints
 from eloss_perception.health.monitor import HealthMonitor
 from eloss_perception.health.readings import make_readings, reading_names
+from eloss_perception.health.recent_frames import Fingerprints, sector_fingerprints
 from eloss_perception.runtime.backends import load_backend
 from eloss_perception.runtime.backends.base import (
     OUTPUT_NAMES,
@@ -61,7 +61,7 @@ class Detections:
     Attributes:
         boxes: Boxes in the network frame, by descending score; labels index ``class_names``.
         readings: (R,) float64 that the frame's health is judged by; see ``health/readings.py``.
-        fingerprints: (16,) uint64 of the scan's sectors; see ``health/fingerprints.py``.
+        fingerprints: (16,) uint64 of the scan's sectors; see ``health/recent_frames.py``.
         counts: What became of the points.
         timings: Where the time went.
     """

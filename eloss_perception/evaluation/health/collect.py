@@ -23,6 +23,7 @@ from eloss_perception.evaluation.health.frames import (
 )
 from eloss_perception.evaluation.health.readout import NetworkTap, morans_i, range_histogram
 from eloss_perception.files import new_file
+from eloss_perception.health.readings import READINGS_VERSION
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.runtime.detector import DetectionThresholds, Detector
@@ -153,6 +154,7 @@ class Collector:
             return None
         parts = (
             str(_FORMAT),
+            str(READINGS_VERSION),
             self.bundle.facts.onnx_sha256,
             self._detector.backend.description,
             source.description,

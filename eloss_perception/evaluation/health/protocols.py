@@ -24,7 +24,8 @@ from eloss_perception.evaluation.health.scores import (
     UNSEEN,
     CalibrationSet,
 )
-from eloss_perception.health.classifier import CLEAN as CLEAN_CAUSE
+from eloss_perception.health.judge import HealthJudge
+from eloss_perception.health.reference import CLEAN as CLEAN_CAUSE
 from eloss_perception.health.reference import HealthReference
 from eloss_perception.interrupts import check_interrupt
 
@@ -153,7 +154,8 @@ def _score_parts(
     for tested, clean in parts:
         reference = clean.reference
         scorers = {name: score.fit(clean) for name, score in SCORES.items()}
-        unseen = {name: without_profiles(reference, name) for name in corruptions}
+        judge = HealthJudge(reference)
+        unseen = {name: HealthJudge(without_profiles(reference, name)) for name in corruptions}
         for condition, collected in frames.items():
             check_interrupt()
             part = collected.take(tested)
@@ -167,10 +169,10 @@ def _score_parts(
             else:
                 kept = scores[UNSEEN].corrupted[condition]
                 kept[tested] = unseen[condition.name].score(part.readings)
-            passed = reference.score(part.readings) >= reference.threshold
+            passed = judge.score(part.readings) >= reference.threshold
             over[condition][tested] = passed
             for place, odd, cause in zip(
-                tested, passed, reference.likely_causes(part.readings), strict=True
+                tested, passed, judge.likely_causes(part.readings), strict=True
             ):
                 causes[condition][place] = cause if odd and cause != CLEAN_CAUSE else ""
     threshold = float(np.mean([clean.reference.threshold for _, clean in parts]))

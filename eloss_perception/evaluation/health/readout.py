@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eloss_perception.health.classifier import Profiles
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.monitor import HealthMonitor
 from eloss_perception.health.readings import NETWORK_CHECKS, check_of
 from eloss_perception.health.reference import HealthReference
@@ -101,7 +101,7 @@ def restricted(
         profiles=replace(reference.profiles, shifts=reference.profiles.shifts[:, columns]),
         distance_limits=(1.0, 1.0),
     )
-    limit = float(np.quantile(part.judge(clean[:, columns]).distance, _NORMAL_SHARE))
+    limit = float(np.quantile(HealthJudge(part).judge(clean[:, columns]).distance, _NORMAL_SHARE))
     # How far a frame lies from those before it has the same scale for any number of readings.
     limits = (limit, reference.distance_limits[1])
     return replace(part, mean=reference.mean[columns], distance_limits=limits)
@@ -113,13 +113,14 @@ def without_profiles(reference: HealthReference, corruption: str) -> HealthRefer
     kept = np.array([name != corruption for name in profiles.names], np.bool_)
     return replace(
         reference,
-        profiles=Profiles(
+        profiles=replace(
+            profiles,
             names=tuple(name for name, keep in zip(profiles.names, kept, strict=True) if keep),
             severities=tuple(
                 severity for severity, keep in zip(profiles.severities, kept, strict=True) if keep
             ),
             shifts=profiles.shifts[kept],
-            harm=profiles.harm[kept],
+            ap_loss=profiles.ap_loss[kept],
         ),
     )
 

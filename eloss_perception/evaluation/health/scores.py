@@ -21,6 +21,7 @@ from eloss_perception.evaluation.health.readout import (
 )
 from eloss_perception.evaluation.health.statistics import Features, Normal
 from eloss_perception.health.entropy import eloss
+from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.reference import HealthReference
 
 ALARM, UNSEEN = "alarm", "alarm_unseen"
@@ -66,8 +67,8 @@ class Score:
 
 
 def _alarm(clean: CalibrationSet) -> Scorer:
-    reference = clean.reference
-    return lambda frames: np.asarray(reference.score(frames.readings), np.float64)
+    judge = HealthJudge(clean.reference)
+    return lambda frames: np.asarray(judge.score(frames.readings), np.float64)
 
 
 def _judged_on(choose: Callable[[HealthReference], tuple[str, ...]]) -> Fit:
@@ -76,8 +77,8 @@ def _judged_on(choose: Callable[[HealthReference], tuple[str, ...]]) -> Fit:
     def fit(clean: CalibrationSet) -> Scorer:
         checks = choose(clean.reference)
         columns = columns_of(clean.reference, checks)
-        part = restricted(clean.reference, checks, clean.spread.readings)
-        return lambda frames: np.asarray(part.score(frames.readings[:, columns]), np.float64)
+        judge = HealthJudge(restricted(clean.reference, checks, clean.spread.readings))
+        return lambda frames: np.asarray(judge.score(frames.readings[:, columns]), np.float64)
 
     return fit
 

@@ -14,7 +14,6 @@ from PIL import Image
 
 from eloss_perception.datasets.kitti.dataset import KittiSequence
 from eloss_perception.detection.boxes import CLASS_NAMES, Boxes3D
-from eloss_perception.health.words import cause_in_words
 from eloss_perception.plots.animation import DriveAnimation, save_animation
 from eloss_perception.plots.bev import render_bev
 from eloss_perception.plots.boxes import render_camera
@@ -135,7 +134,8 @@ def _timeline(frames: Sequence[Frame], windows: Sequence[tuple[float, float, str
         [len(_boxes(frame)) for frame in frames],
         windows,
         [message.smoothed_score for message in health],
-        [cause_in_words(m.likely_cause) if m.likely_cause else "" for m in health],
+        # A reason begins with the cause in words.
+        [m.reason.partition(" (")[0] if m.likely_cause else "" for m in health],
     )
 
 

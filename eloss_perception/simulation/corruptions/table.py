@@ -34,6 +34,9 @@ class Corruption:
         is_persistent: Drawn once for a window of time (a dead laser stays dead), not every scan.
         takes_previous: Made of this scan and the one before.
         needs_previous: Shows between scans only: there is nothing to see in a single one.
+        words: For a person, where the name does not say enough.
+        like_traffic: Takes away what a passing vehicle takes away as well: as a sudden change it
+            raises no alarm.
     """
 
     function: Callable[..., PointArray]
@@ -44,6 +47,8 @@ class Corruption:
     is_persistent: bool = False
     takes_previous: bool = False
     needs_previous: bool = False
+    words: str = ""
+    like_traffic: bool = False
 
     def apply(
         self, points: PointArray, severity: int, rng: Rng, previous: PointArray | None = None
@@ -89,15 +94,22 @@ CORRUPTIONS: dict[str, Corruption] = {
         _ROBO3D,
         "sensor",
         is_persistent=True,
+        words="like lost beams",
     ),
     "crosstalk": Corruption(
-        sensor.crosstalk, "0.4, 0.8, 1.2, 1.6, 2 % of the points 3 m (sigma) off", _ROBO3D, "sensor"
+        sensor.crosstalk,
+        "0.4, 0.8, 1.2, 1.6, 2 % of the points 3 m (sigma) off",
+        _ROBO3D,
+        "sensor",
+        words="like cross-talk",
     ),
     "incomplete_echo": Corruption(
         sensor.incomplete_echo,
         "30, 50, 70, 85, 95 % of the dark returns at vehicles' height lost",
         f"{_ROBO3D} (there by label, here by darkness)",
         "sensor",
+        words="like lost dark returns",
+        like_traffic=True,
     ),
     "cross_sensor": Corruption(
         sensor.cross_sensor,
@@ -105,6 +117,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         f"{_ROBO3D}; beam counts of common sensors",
         "sensor",
         is_persistent=True,
+        words="like fewer beams",
     ),
     "motion_blur": Corruption(
         sensor.motion_blur,
@@ -136,12 +149,15 @@ CORRUPTIONS: dict[str, Corruption] = {
         "10, 25, 40, 55, 70 % of the points lost",
         f"density decrease: {_DONG}",
         "loss",
+        words="like lost points",
     ),
     "local_dropout": Corruption(
         noise.local_dropout,
         "5, 10, 20, 40, 80 holes of 2 m radius",
         f"local density decrease: {_DONG}",
         "loss",
+        words="like holes in the scan",
+        like_traffic=True,
     ),
     "field_of_view": Corruption(
         noise.field_of_view,
@@ -149,6 +165,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         f"field-of-view lost: {_DONG}, from its middle on",
         "loss",
         is_persistent=True,
+        words="like a narrow view",
     ),
     "dirt": Corruption(
         noise.dirt,
@@ -156,6 +173,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "two passes through the cover and the range law; floor: HDL-64E's data sheet",
         "loss",
         is_persistent=True,
+        words="like dirt on the cover",
     ),
     "pitch": Corruption(
         driver.pitch,
@@ -163,6 +181,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         f"spatial misalignment: {_DONG}",
         "mounting",
         is_persistent=True,
+        words="like a pitched sensor",
     ),
     "roll": Corruption(
         driver.roll,
@@ -170,6 +189,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         f"spatial misalignment: {_DONG}",
         "mounting",
         is_persistent=True,
+        words="like a rolled sensor",
     ),
     "height_offset": Corruption(
         driver.height_offset,
@@ -177,6 +197,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "from a loaded vehicle's springs to another vehicle's roof",
         "mounting",
         is_persistent=True,
+        words="like another mounting height",
     ),
     "intensity_scale": Corruption(
         driver.intensity_scale,
@@ -184,6 +205,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "gain drift; severity 5 is 0-1 taken for 0-255",
         "driver",
         is_persistent=True,
+        words="like a wrong intensity scale",
     ),
     "intensity_saturated": Corruption(
         driver.intensity_saturated,
@@ -192,6 +214,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "driver",
         has_degree=False,
         is_persistent=True,
+        words="like intensities off the scale",
     ),
     "swapped_axes": Corruption(
         driver.swapped_axes,
@@ -208,6 +231,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "driver",
         has_degree=False,
         is_persistent=True,
+        words="like a turned frame",
     ),
     "stale_scan": Corruption(
         driver.stale_scan,
@@ -226,6 +250,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "driver",
         has_degree=False,
         is_persistent=True,
+        words="like half of a turn",
     ),
     "time_shift": Corruption(
         driver.time_shift,
@@ -234,6 +259,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "driver",
         is_persistent=True,
         takes_previous=True,
+        words="like a turn torn in time",
     ),
 }
 
