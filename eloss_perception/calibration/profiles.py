@@ -246,7 +246,7 @@ def wrong_gain(layer: int, factor: float) -> Fault:
 
 
 def profile_faults(num_layers: int) -> list[Fault]:
-    """The faults that a health reference knows: every layer hurt in turn, and all at once."""
+    """The faults that a health reference knows: each layer damaged by itself, and all at once."""
     dead = [dead_channels(layer, s) for layer in range(num_layers) for s in (0.2, 0.5)]
     everywhere = [few_bits(bits) for bits in (6, 5, 4)]
     return dead + everywhere + [noisy_weights(share) for share in (0.15, 0.3, 0.5)]

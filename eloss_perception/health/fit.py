@@ -41,8 +41,7 @@ MAX_THRESHOLD = 25.0
 _PRIOR_FRAMES = 200.0
 # Unusual places pass in a few seconds: frames nearer than this are one event, not many.
 _EVENT_S = 5.0
-# Between the two sources of a reference that was recalibrated.
-_ORIGIN = "; profiles of disturbances from "
+_ORIGIN = "; profiles of disturbances from "  # between two sources
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ class ProfileReadings:
         clean: (D, R) the last frame, clean.
         corrupted: Condition -> (D, R) the last frame, corrupted.
         ap_loss: Condition -> loss of average precision [points].
-        texts: Of the disturbances, see :class:`Profiles`.
-        like_traffic: See :class:`Profiles`.
+        texts, like_traffic: See :class:`Profiles`.
     """
 
     before: Array
@@ -99,21 +97,14 @@ def fit_reference(
     def squash(readings: Array, normal: Array = mean) -> Array:
         return np.asarray(np.arcsinh((readings - normal) / std))
 
-    conditions = list(profiles.corrupted)
-    shifts = np.array(
-        [(squash(profiles.corrupted[c]) - squash(profiles.clean)).mean(axis=0) for c in conditions]
-    )
-    spread, change_spread = [], []
-    for condition in conditions:
-        deviations = squash(profiles.corrupted[condition])
-        spread.append(deviations - deviations.mean(axis=0))
-        deviations = squash(profiles.corrupted[condition], profiles.before)
-        change_spread.append(deviations - deviations.mean(axis=0))
-    covariance = _pooled(squash(clean), np.concatenate(spread))
-    traces = np.linalg.norm(np.linalg.solve(np.linalg.cholesky(covariance), shifts.T), axis=0)
-    kept = np.flatnonzero(traces >= _MIN_TRACE)
+    corrupted = list(profiles.corrupted.values())
+    spread = np.concatenate([_centred(squash(rows)) for rows in corrupted])
+    covariance = _pooled(squash(clean), spread)
+    change_spread = np.concatenate([_centred(squash(r, profiles.before)) for r in corrupted])
     steps = squash(profiles.clean, profiles.before)
-    change_covariance = _CHANGE_SPREAD * _pooled(steps, np.concatenate(change_spread))
+    change_covariance = _CHANGE_SPREAD * _pooled(steps, change_spread)
+    unshifted = squash(profiles.clean)
+    shifts = np.array([(squash(rows) - unshifted).mean(axis=0) for rows in corrupted])
     reference = HealthReference(
         layer_names=layer_names,
         stages=stages,
@@ -125,14 +116,7 @@ def fit_reference(
         gap=_gap(squash(varied)),
         distance_limits=(1.0, 1.0),
         check_limits=np.ones(len(checks_of(names))),
-        profiles=Profiles(
-            names=tuple(conditions[k][0] for k in kept),
-            severities=tuple(conditions[k][1] for k in kept),
-            shifts=shifts[kept],
-            ap_loss=np.array([max(0.0, profiles.ap_loss[conditions[k]]) for k in kept]),
-            texts=profiles.texts,
-            like_traffic=profiles.like_traffic,
-        ),
+        profiles=_traceable(profiles, shifts, covariance),
         threshold=MIN_THRESHOLD,
         eloss_normal=normal_eloss(clean, stages),
         num_frames=len(clean),
@@ -168,9 +152,8 @@ def move_reference(
     """
     check_readings(clean)
     mean = np.median(clean, axis=0)
-    # How many of the frames say something of their own.
-    weight = len(clean) * min(1.0, frames_apart_s / _EVENT_S)
-    deviations = np.arcsinh((clean - mean) / old.std)
+    weight = len(clean) * min(1.0, frames_apart_s / _EVENT_S)  # independent frames
+    deviations = old.deviations(clean, mean)
     own = deviations.T @ deviations / len(clean)
     share = weight / (weight + _PRIOR_FRAMES)
     moved = replace(
@@ -189,17 +172,13 @@ def move_reference(
 
 
 def alarm_threshold(scores: Array, false_alarms_per_hour: float) -> float:
-    """Score that clean input exceeds in so many events an hour, within sensible bounds.
+    """Score that clean input, of which (N,) frames scored so, exceeds in so many events an hour.
 
     Frames of one place exceed it together, so what counts is the share of places, one every five
-    seconds. Shares below what the frames can show are extrapolated: the excess over the
-    nineteenth of twenty scores is taken to fall exponentially.
-    It is ``MIN_THRESHOLD`` at least and ``MAX_THRESHOLD`` at most, which makes more false alarms
-    than allowed where clean input scores high, instead of an alarm that never comes.
-
-    Args:
-        scores: (N,) scores of clean frames.
-        false_alarms_per_hour: Events allowed.
+    seconds. Shares below what the frames can show are extrapolated: the excess over the 95th
+    percentile is taken to fall exponentially. The result is bounded by ``MIN_THRESHOLD`` and
+    ``MAX_THRESHOLD``: where clean input scores high, more false alarms than stated are better than
+    an alarm that never comes.
     """
     share = min(0.5, false_alarms_per_hour * _EVENT_S / 3600.0)
     high = float(np.quantile(scores, 0.95))
@@ -235,10 +214,7 @@ def normal_eloss(clean: Array, stages: tuple[int, ...]) -> float:
 
 
 def _with_limits(
-    reference: HealthReference,
-    clean: Array,
-    changes: Array | None,
-    false_alarms_per_hour: float,
+    reference: HealthReference, clean: Array, changes: Array | None, false_alarms_per_hour: float
 ) -> HealthReference:
     """Sets the limits that 1 % of clean frames exceed, and the threshold.
 
@@ -246,16 +222,16 @@ def _with_limits(
         reference: With a distance limit of 1 for frames by themselves, and check limits of 1.
         clean: (N, R) readings of clean frames.
         changes: (D,) distances of clean frames from those before; without it that limit stays.
-        false_alarms_per_hour: Rate that the threshold is for.
     """
     judge = HealthJudge(reference)
-    change_limit = reference.distance_limits[1]
-    if changes is not None:
-        change_limit = float(np.quantile(changes, 0.99))
+    change_limit = reference.distance_limits[1] if changes is None else np.quantile(changes, 0.99)
     check_limits = np.quantile(judge.check_ratios(clean), 0.99, axis=0) * reference.check_limits
     reference = replace(
         reference,
-        distance_limits=(float(np.quantile(judge.judge(clean).distance, 0.99)), change_limit),
+        distance_limits=(
+            float(np.quantile(judge.judge(clean).distance, 0.99)),
+            float(change_limit),
+        ),
         # A check of which nothing ever moves departs by what it resolves.
         check_limits=np.maximum(check_limits, 0.1),
     )
@@ -263,8 +239,27 @@ def _with_limits(
     return replace(reference, threshold=alarm_threshold(scores, false_alarms_per_hour))
 
 
+def _traceable(profiles: ProfileReadings, shifts: Array, covariance: Array) -> Profiles:
+    """The profiles, with (K, R) shifts, of disturbances that leave a trace in the readings."""
+    traces = np.linalg.norm(np.linalg.solve(np.linalg.cholesky(covariance), shifts.T), axis=0)
+    kept = np.flatnonzero(traces >= _MIN_TRACE)
+    conditions = list(profiles.corrupted)
+    return Profiles(
+        names=tuple(conditions[k][0] for k in kept),
+        severities=tuple(conditions[k][1] for k in kept),
+        shifts=shifts[kept],
+        ap_loss=np.array([max(0.0, profiles.ap_loss[conditions[k]]) for k in kept]),
+        texts=profiles.texts,
+        like_traffic=profiles.like_traffic,
+    )
+
+
+def _centred(rows: Array) -> Array:
+    return np.asarray(rows - rows.mean(axis=0))
+
+
 def _gap(varied: Array) -> Array:
-    """Mean square deviation of other units of the sensor; what goes together is half believed."""
+    """Mean square deviation of other units of the sensor, its correlations shrunk."""
     square = varied.T @ varied / len(varied)
     return np.asarray((1.0 - _RIDGE) * square + _RIDGE * np.diag(np.diag(square)))
 

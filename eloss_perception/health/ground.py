@@ -58,24 +58,8 @@ def fit_ground(cells: npt.NDArray[np.int64], num_points: int) -> npt.NDArray[np.
 @njit
 def _fit(cells, num_points):  # type: ignore[no-untyped-def]
     out = np.zeros(10)
-    num_occupied = 0
-    flat = np.empty(len(cells), np.int64)
-    num_flat = 0
-    for i in range(len(cells)):
-        if cells[i, 0] >= _MIN_POINTS:
-            num_occupied += 1
-            if cells[i, 6] - cells[i, 5] <= _FLAT_MM:
-                flat[num_flat] = i
-                num_flat += 1
-    flat = flat[:num_flat]
-    x = np.empty(num_flat)
-    y = np.empty(num_flat)
-    z = np.empty(num_flat)
-    for k in range(num_flat):
-        i = flat[k]
-        x[k] = (i % NUM_CELLS + 0.5) * CELL_SIZE - _HALF_WIDTH
-        y[k] = (i // NUM_CELLS + 0.5) * CELL_SIZE - _HALF_WIDTH
-        z[k] = cells[i, 1] / (1000.0 * cells[i, 0])
+    flat, x, y, z, num_occupied = _flat_cells(cells)
+    num_flat = len(flat)
     a, b, c = 0.0, 0.0, _EXPECTED_HEIGHT
     found = False
     for gate in _GATES:
@@ -89,10 +73,7 @@ def _fit(cells, num_points):  # type: ignore[no-untyped-def]
     num_near = near.sum()
     if not found or num_near < _MIN_CELLS:
         # No ground where one has to be: far from normal in whatever unit.
-        out[:] = 0.0
-        out[2] = 0.0
-        out[3], out[4], out[6], out[7] = 1.0, 1.0, -12.0, 0.0
-        out[9] = 0.0
+        out[3], out[4], out[6] = 1.0, 1.0, -12.0
         return out
     roughness = np.empty(num_near)
     brightness = np.empty(num_near)
@@ -127,6 +108,27 @@ def _fit(cells, num_points):  # type: ignore[no-untyped-def]
     out[8] = np.median(brightness)
     out[9] = math.log(np.median(spread) + 1e-3)
     return out
+
+
+@njit
+def _flat_cells(cells):  # type: ignore[no-untyped-def]
+    """Indices of the flat cells, their centres and mean heights [m], and how many are occupied."""
+    num_occupied, num_flat = 0, 0
+    flat = np.empty(len(cells), np.int64)
+    for i in range(len(cells)):
+        if cells[i, 0] >= _MIN_POINTS:
+            num_occupied += 1
+            if cells[i, 6] - cells[i, 5] <= _FLAT_MM:
+                flat[num_flat] = i
+                num_flat += 1
+    flat = flat[:num_flat]
+    x, y, z = np.empty(num_flat), np.empty(num_flat), np.empty(num_flat)
+    for k in range(num_flat):
+        i = flat[k]
+        x[k] = (i % NUM_CELLS + 0.5) * CELL_SIZE - _HALF_WIDTH
+        y[k] = (i // NUM_CELLS + 0.5) * CELL_SIZE - _HALF_WIDTH
+        z[k] = cells[i, 1] / (1000.0 * cells[i, 0])
+    return flat, x, y, z, num_occupied
 
 
 @njit

@@ -32,7 +32,7 @@ Fingerprints = npt.NDArray[np.uint64]
 
 
 def sector_fingerprints(points: npt.NDArray[np.float32]) -> Fingerprints:
-    """A number for the points of each sector of the turn; the same for any order of the points.
+    """A number for the points of each sector of the scan; the same for any order of the points.
 
     Args:
         points: (N, 4) float32 x, y, z [m], intensity: a scan, or a sample of its points that their

@@ -29,7 +29,7 @@ TEXTS_BEFORE_0_5 = {
     "crosstalk": "like cross-talk",
     "dirt": "like dirt on the cover",
     "field_of_view": "like a narrow view",
-    "halved_rotation": "like half of a turn",
+    "halved_rotation": "like half of a sweep",
     "height_offset": "like another mounting height",
     "incomplete_echo": "like lost dark returns",
     "intensity_saturated": "like intensities off the scale",
@@ -38,8 +38,8 @@ TEXTS_BEFORE_0_5 = {
     "pitch": "like a pitched sensor",
     "point_dropout": "like lost points",
     "roll": "like a rolled sensor",
-    "time_shift": "like a turn torn in time",
-    "wrong_frame": "like a turned frame",
+    "time_shift": "like a time jump in a sweep",
+    "wrong_frame": "like a rotated frame",
 }
 LIKE_TRAFFIC_BEFORE_0_5 = frozenset({"incomplete_echo", "local_dropout"})
 

@@ -138,23 +138,14 @@ def _accumulate(sample, range_bins, height_bins, intensity_bins):  # type: ignor
     Indices are unsigned where it counts: signed ones would be checked for counting from the end.
     """
     num_points = len(sample)
-    ranges = np.zeros(_NUM_RANGE, np.int64)
-    heights = np.zeros(_NUM_HEIGHT, np.int64)
+    ranges, heights = np.zeros(_NUM_RANGE, np.int64), np.zeros(_NUM_HEIGHT, np.int64)
     fine = np.zeros(NUM_FINE_BINS, np.int64)
     intensities = np.zeros(_NUM_INTENSITY, np.int64)
-    sectors = np.zeros(NUM_SECTORS, np.int64)
-    reach = np.zeros(NUM_SECTORS, np.int64)
+    sectors, reach = np.zeros(NUM_SECTORS, np.int64), np.zeros(NUM_SECTORS, np.int64)
     all_slopes = np.empty(num_points, np.float32)
     all_sectors = np.zeros(num_points, np.uint8)
     sums = np.zeros(2, np.int64)
-    # Cells of half a metre within 20 m: count, sums of z and z² [mm], of intensity and its square
-    # [1/1000], extremes of z [mm].
-    cells = np.empty((80 * 80, 7), np.int64)
-    for k in range(len(cells)):
-        for column in range(5):
-            cells[k, column] = 0
-        cells[k, 5] = 1 << 40
-        cells[k, 6] = -(1 << 40)
+    cells = _empty_cells()
     fine_scale = NUM_FINE_BINS / (SLOPE_MAX - SLOPE_MIN)
     for k in range(num_points):
         x, y, z, intensity = sample[k, 0], sample[k, 1], sample[k, 2], sample[k, 3]
@@ -201,6 +192,18 @@ def _accumulate(sample, range_bins, height_bins, intensity_bins):  # type: ignor
     slopes = fine.reshape(NUM_SLOPE_BINS, -1).sum(axis=1)  # (16, 14) -> (16,)
     envelope = _lowest_slopes(all_slopes, all_sectors)
     return ranges, heights, slopes, fine, intensities, sectors, reach, envelope, sums, cells
+
+
+@njit
+def _empty_cells():  # type: ignore[no-untyped-def]
+    """Cells of half a metre within 20 m, (6400, 7).
+
+    Count, sums of z and z² [mm], of intensity and its square [1/1000], extremes of z [mm].
+    """
+    cells = np.zeros((80 * 80, 7), np.int64)
+    cells[:, 5] = 1 << 40
+    cells[:, 6] = -(1 << 40)
+    return cells
 
 
 @njit

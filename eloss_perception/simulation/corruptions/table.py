@@ -231,7 +231,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "driver",
         has_degree=False,
         is_persistent=True,
-        words="like a turned frame",
+        words="like a rotated frame",
     ),
     "stale_scan": Corruption(
         driver.stale_scan,
@@ -250,7 +250,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "driver",
         has_degree=False,
         is_persistent=True,
-        words="like half of a turn",
+        words="like half of a sweep",
     ),
     "time_shift": Corruption(
         driver.time_shift,
@@ -259,7 +259,7 @@ CORRUPTIONS: dict[str, Corruption] = {
         "driver",
         is_persistent=True,
         takes_previous=True,
-        words="like a turn torn in time",
+        words="like a time jump in a sweep",
     ),
 }
 
