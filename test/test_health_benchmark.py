@@ -14,6 +14,7 @@ from health_reference_factory import clean_readings, disturbed_readings, make_re
 from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.errors import DataError
 from eloss_perception.evaluation import EvaluationFrame, match_cars
+from eloss_perception.evaluation.average_precision import draw_counts
 from eloss_perception.evaluation.health.collect import Collected, join, stack
 from eloss_perception.evaluation.health.frames import (
     CLEAN,
@@ -53,7 +54,7 @@ from eloss_perception.evaluation.health.sequences import (
     play_condition,
 )
 from eloss_perception.evaluation.health.settings import SequenceSettings
-from eloss_perception.evaluation.health.statistics import draw_counts, draw_indices
+from eloss_perception.evaluation.health.statistics import draw_blocks
 from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.monitor import HealthMonitor
 
@@ -265,7 +266,7 @@ def test_harm_is_the_drop_from_clean() -> None:
         return [EvaluationFrame(cars, [found(c, 0.9) for c in cars[:kept]]) for _ in range(8)]
 
     matched = {CLEAN: match_cars(frames(1.0)), FOG: match_cars(frames(0.4))}
-    draws = draw_counts(draw_indices(8, 20, 1, 0)).astype(np.int64)
+    draws = draw_counts(draw_blocks(8, 20, 1, 0)).astype(np.int64)
     harms = measure_harm(matched, draws, 0.95)
     expected = matched[CLEAN]["bev"].average_precision().ap_r40
     assert harms[CLEAN].worst == 0.0
@@ -281,7 +282,7 @@ def test_harm_is_the_drop_from_clean() -> None:
 def test_resampled_harm_spreads_where_frames_differ() -> None:
     rng = np.random.default_rng(0)
     matched = {CLEAN: match_cars(random_frames(rng, 12)), FOG: match_cars(random_frames(rng, 12))}
-    draws = draw_counts(draw_indices(12, 30, 1, 0)).astype(np.int64)
+    draws = draw_counts(draw_blocks(12, 30, 1, 0)).astype(np.int64)
     drop = measure_harm(matched, draws, 0.9)[FOG].drop["bev"]
     assert drop.low < drop.value < drop.high
 

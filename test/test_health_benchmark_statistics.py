@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eloss_perception.evaluation.average_precision import draw_counts
 from eloss_perception.evaluation.health.comparison import paired_difference
 from eloss_perception.evaluation.health.sequences import poisson_limit
 from eloss_perception.evaluation.health.statistics import (
@@ -18,8 +19,7 @@ from eloss_perception.evaluation.health.statistics import (
     auroc,
     auroc_resamples,
     average_ranks,
-    draw_counts,
-    draw_indices,
+    draw_blocks,
     estimate,
     fpr_at_tpr,
     fpr_resamples,
@@ -82,7 +82,7 @@ def test_ranks_and_spearman_by_hand() -> None:
 def test_resamples_are_the_statistics_of_the_drawn_frames() -> None:
     rng = np.random.default_rng(3)
     clean, corrupted = rng.integers(0, 9, (2, 17)).astype(float)
-    draws = draw_indices(17, 12, 1, seed=1)
+    draws = draw_blocks(17, 12, 1, seed=1)
     areas = auroc_resamples(clean, corrupted, draw_counts(draws))
     rates = fpr_resamples(clean, corrupted, draws)
     for row, area, rate in zip(draws, areas, rates, strict=True):
@@ -91,12 +91,12 @@ def test_resamples_are_the_statistics_of_the_drawn_frames() -> None:
 
 
 def test_blocks_are_consecutive_and_wrap_around() -> None:
-    draws = draw_indices(10, 50, 4, seed=0)
+    draws = draw_blocks(10, 50, 4, seed=0)
     assert draws.shape == (50, 10)
     assert ((draws >= 0) & (draws < 10)).all()
     assert ((np.diff(draws, axis=1) % 10 == 1) | (np.arange(1, 10) % 4 == 0)).all()
-    assert np.array_equal(draws, draw_indices(10, 50, 4, seed=0))
-    assert not np.array_equal(draws, draw_indices(10, 50, 4, seed=1))
+    assert np.array_equal(draws, draw_blocks(10, 50, 4, seed=0))
+    assert not np.array_equal(draws, draw_blocks(10, 50, 4, seed=1))
     assert (draw_counts(draws).sum(axis=1) == 10).all()
 
 
@@ -112,7 +112,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     for number in range(60):
         clean = rng.normal(size=40)
         corrupted = rng.normal(size=40) + 1.0
-        counts = draw_counts(draw_indices(40, 200, 1, seed=number))
+        counts = draw_counts(draw_blocks(40, 200, 1, seed=number))
         _, low, high = estimate(0.0, auroc_resamples(clean, corrupted, counts), 0.9)
         hits += low <= truth <= high
     assert 0.78 <= hits / 60 <= 0.99
@@ -121,7 +121,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 def test_pairing_takes_out_what_frames_have_in_common() -> None:
     rng = np.random.default_rng(1)
     clean, corrupted = rng.normal(size=50), rng.normal(size=50) + 1.0
-    draws = draw_indices(50, 300, 1, seed=0)
+    draws = draw_blocks(50, 300, 1, seed=0)
     same = paired_difference([(clean, corrupted)], [(clean, corrupted)], draws, 0.95)
     assert same == (0.0, 0.0, 0.0)
     worse = corrupted - 0.8

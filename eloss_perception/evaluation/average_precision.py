@@ -10,6 +10,7 @@ benchmark's own program gives (test/test_devkit_agreement.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -214,10 +215,10 @@ class Interval(NamedTuple):
     high: float
 
 
-def draw_frames(
-    num_frames: int, num_resamples: int, block_length: int, seed: int
+def draw_indices(
+    num_frames: int, num_resamples: int, block_length: int, seed: int | Sequence[int]
 ) -> NDArray[np.int64]:
-    """Draw frames with replacement.
+    """Return frames drawn with replacement, in blocks of consecutive ones that wrap around.
 
     Args:
         num_frames: Frames there are, in order of time where they are a sequence.
@@ -226,17 +227,22 @@ def draw_frames(
         seed: Equal seeds draw equally.
 
     Returns:
-        (num_resamples, num_frames) how often each frame was drawn; rows sum to `num_frames`.
+        (num_resamples, num_frames) int64 frames.
     """
-    rng = np.random.default_rng(seed)
-    counts = np.zeros((num_resamples, num_frames), dtype=np.int64)
     if not num_frames:
-        return counts
+        return np.zeros((num_resamples, 0), np.int64)
     num_blocks = -(-num_frames // block_length)
-    for row in counts:
-        starts = rng.integers(num_frames, size=num_blocks)
-        drawn = (starts[:, None] + np.arange(block_length)).ravel()[:num_frames] % num_frames
-        row[:] = np.bincount(drawn, minlength=num_frames)
+    starts = np.random.default_rng(seed).integers(num_frames, size=(num_resamples, num_blocks, 1))
+    drawn = (starts + np.arange(block_length)).reshape(num_resamples, -1)
+    return np.asarray(drawn[:, :num_frames] % num_frames, np.int64)
+
+
+def draw_counts(draws: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (R, F) how often each frame is in each of (R, F) draws."""
+    counts = np.zeros(draws.shape, np.int64)
+    for row, drawn in zip(counts, draws, strict=True):
+        check_interrupt()
+        row[:] = np.bincount(drawn, minlength=draws.shape[1])
     return counts
 
 

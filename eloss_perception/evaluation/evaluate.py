@@ -20,7 +20,12 @@ from eloss_perception.datasets.kitti.convert import boxes_to_kitti, complete_bbo
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames
 from eloss_perception.detection.boxes import CLASS_NAMES
 from eloss_perception.errors import DataError
-from eloss_perception.evaluation.average_precision import Interval, ap_intervals, draw_frames
+from eloss_perception.evaluation.average_precision import (
+    Interval,
+    ap_intervals,
+    draw_counts,
+    draw_indices,
+)
 from eloss_perception.evaluation.criteria import (
     EvaluationSettings,
     evaluated_classes,
@@ -176,8 +181,8 @@ def evaluate_detections(
     evaluator = PrecisionEvaluator(frames)
     draws = None
     if settings is not None and settings.num_resamples:
-        draws = draw_frames(
-            len(frames), settings.num_resamples, settings.block_length, settings.seed
+        draws = draw_counts(
+            draw_indices(len(frames), settings.num_resamples, settings.block_length, settings.seed)
         )
     result = EvaluationResult(
         num_frames=len(frames),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.errors import ConfigError
+from eloss_perception.evaluation.average_precision import draw_counts
 from eloss_perception.evaluation.health.frames import CLEAN, Condition
 from eloss_perception.evaluation.health.harm import Harm
 from eloss_perception.evaluation.health.protocols import Scored
@@ -20,8 +21,7 @@ from eloss_perception.evaluation.health.statistics import (
     Estimate,
     auroc,
     auroc_resamples,
-    draw_counts,
-    draw_indices,
+    draw_blocks,
     estimate,
     fpr_at_tpr,
     fpr_resamples,
@@ -211,7 +211,7 @@ def compare_results(first: Document, second: Document, protocol: str) -> dict[st
         if protocol not in document["protocols"]:
             raise ConfigError(f"a result has no protocol {protocol!r}")
     settings = first["settings"]
-    draws = draw_indices(
+    draws = draw_blocks(
         first["data"]["num_frames"],
         settings["num_resamples"],
         settings["block_length"],

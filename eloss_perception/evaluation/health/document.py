@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from eloss_perception.errors import BundleError, DataError
 from eloss_perception.evaluation import match_cars
+from eloss_perception.evaluation.average_precision import draw_counts
 from eloss_perception.evaluation.health.collect import Collected
 from eloss_perception.evaluation.health.comparison import ScorePair, compare_scores
 from eloss_perception.evaluation.health.frames import CLEAN, Condition, FrameSource
@@ -52,7 +53,7 @@ from eloss_perception.evaluation.health.sequences import (
     play_condition,
 )
 from eloss_perception.evaluation.health.settings import HealthBenchmarkSettings
-from eloss_perception.evaluation.health.statistics import draw_counts, draw_indices
+from eloss_perception.evaluation.health.statistics import draw_blocks
 from eloss_perception.health.fit import move_reference
 from eloss_perception.health.reference import HealthReference
 from eloss_perception.runtime.bundle import Bundle, HealthFacts
@@ -115,7 +116,7 @@ def build_document(
     if stated is None:
         raise BundleError(f"bundle {bundle.path} states no false-alarm rate")
     lengths = [len(source.frames.ids) for source in data.tested]
-    draws = draw_indices(sum(lengths), settings.num_resamples, settings.block_length, settings.seed)
+    draws = draw_blocks(sum(lengths), settings.num_resamples, settings.block_length, settings.seed)
     harms, num_cars = _measure_harm(bundle, data, settings, collected, draws)
     by_protocol = _score(bundle.require_health(), stated, settings, collected, lengths)
     facts = bundle.facts
@@ -170,7 +171,7 @@ def _measure_harm(
     num_cars = num_objects(matched[CLEAN])
     if num_cars == 0:
         raise DataError("no labelled car counts at moderate difficulty: no harm to measure")
-    counts = draw_counts(draws[: settings.num_precision_resamples]).astype(np.int64)
+    counts = draw_counts(draws[: settings.num_precision_resamples])
     return measure_harm(matched, counts, settings.confidence), num_cars
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from eloss_perception.errors import DataError
+from eloss_perception.evaluation.average_precision import draw_counts
 from eloss_perception.evaluation.health.collect import Collected
 from eloss_perception.evaluation.health.comparison import (
     ScorePair,
@@ -33,8 +34,7 @@ from eloss_perception.evaluation.health.statistics import (
     Estimate,
     auroc,
     auroc_resamples,
-    draw_counts,
-    draw_indices,
+    draw_blocks,
     estimate,
     fpr_at_tpr,
     interval,
@@ -168,7 +168,7 @@ def sequence_section(
         peak = np.array([onset.peak for onset in outcome.onsets])
         clean_peak = np.array([onset.clean_peak for onset in outcome.onsets])
         block = max(1, settings.sequence.num_onsets // _BLOCKS_PER_SEQUENCE)
-        draws = draw_indices(len(peak), settings.num_resamples, block, settings.seed)
+        draws = draw_blocks(len(peak), settings.num_resamples, block, settings.seed)
         resamples = auroc_resamples(clean_peak, peak, draw_counts(draws))
         value = auroc(clean_peak, peak)
         values.append(value)
@@ -202,7 +202,7 @@ def part_section(
     if not alarm:
         return {}
     block = max(1, settings.sequence.num_onsets // _BLOCKS_PER_SEQUENCE)
-    draws = draw_indices(len(alarm[0][0]), settings.num_resamples, block, settings.seed)
+    draws = draw_blocks(len(alarm[0][0]), settings.num_resamples, block, settings.seed)
     nothing = [(np.zeros(clean.shape), np.zeros(clean.shape)) for clean, _ in alarm]
     document = {}
     for name, peaks in parts.items():

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eloss_perception.evaluation.average_precision import draw_indices
 from eloss_perception.files import write_file
-from eloss_perception.interrupts import check_interrupt
 
 Scores = NDArray[np.float64]
 
@@ -76,33 +76,12 @@ def spearman(first: Scores, second: Scores) -> float:
     return float(a @ b) / spread if spread > 0.0 else math.nan
 
 
-def draw_indices(
-    num_frames: int, num_resamples: int, block_length: int, seed: int
-) -> NDArray[np.int64]:
-    """Draw frames with replacement, in blocks of consecutive ones that wrap around.
-
-    Returns:
-        (num_resamples, num_frames) int64 frames.
-    """
-    rng = np.random.default_rng([seed, num_frames, block_length])
-    if not num_frames:
-        return np.zeros((num_resamples, 0), np.int64)
-    num_blocks = -(-num_frames // block_length)
-    starts = rng.integers(num_frames, size=(num_resamples, num_blocks, 1))
-    drawn = (starts + np.arange(block_length)).reshape(num_resamples, -1)
-    return np.asarray(drawn[:, :num_frames] % num_frames, np.int64)
+def draw_blocks(num_frames: int, num_resamples: int, length: int, seed: int) -> NDArray[np.int64]:
+    """Return `draw_indices` with a stream for each number of frames and length of a block."""
+    return draw_indices(num_frames, num_resamples, length, [seed, num_frames, length])
 
 
-def draw_counts(draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return (R, F) how often each frame is in each of (R, F) draws."""
-    counts = np.zeros(draws.shape)
-    for row, drawn in zip(counts, draws, strict=True):
-        check_interrupt()
-        row[:] = np.bincount(drawn, minlength=draws.shape[1])
-    return counts
-
-
-def auroc_resamples(clean: Scores, corrupted: Scores, counts: NDArray[np.float64]) -> Scores:
+def auroc_resamples(clean: Scores, corrupted: Scores, counts: NDArray[np.int64]) -> Scores:
     """Return the AUROC of each resample of frames.
 
     Args:
