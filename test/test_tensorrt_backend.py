@@ -172,7 +172,7 @@ def test_too_little_memory_is_an_error_at_the_start_and_all_is_given_back(
     trt: FakeTensorRt, tiny: Bundle, settings: BackendSettings
 ) -> None:
     trt.has_memory = False
-    with pytest.raises(BackendError, match=r"cannot make room for .*GPU memory \(1 bytes\)"):
+    with pytest.raises(BackendError, match=r"cannot allocate memory for .*GPU memory \(1 bytes\)"):
         start(tiny, settings)
     trt.has_memory = True
     trt.cuda.failures["cuMemAlloc"] = fake_cuda.OUT_OF_MEMORY

@@ -47,7 +47,7 @@ def test_export_agrees_with_torch_and_keeps_the_provenance(
 def test_export_writes_nothing_when_the_networks_disagree(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eloss_perception.export.parity._MAX_READING_DIFFERENCE", -1.0)
+    monkeypatch.setattr("eloss_perception.export.onnx_graph._MAX_READING_DIFFERENCE", -1.0)
     with pytest.raises(BundleError, match="differ in layer_entropy"):
         export.export_checkpoint(checkpoint, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,8 @@ from eloss_perception.replay.demo.record import DETECTOR
 from eloss_perception.replay.ros_graph import GraphListener
 from eloss_perception.simulation.schedule import CorruptionWindow
 
-_START_TIMEOUT_S = 60.0
+# On its first start on a machine the node compiles its kernels, beside the player and the recorder.
+_START_TIMEOUT_S = 300.0
 # Diagnostics come once a second, and the last scans still have to be answered.
 _SETTLE_S = 1.3
 _SLICE_S = 0.05
