@@ -9,7 +9,6 @@ imports nothing slow, so that the handlers are installed from the start.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -38,8 +37,6 @@ _POLL_S = 0.05
 # An error message is waited for, but not longer than this: the reader of stderr may be stuck.
 _PRINT_S = 5.0
 _MAX_LINE = 4000
-# glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 
 
@@ -119,18 +116,6 @@ def _run(args: list[str] | None, stop: StopRequest) -> None:
         stop.fail(error)
 
 
-def _return_large_buffers() -> None:
-    """Has glibc give buffers of a scan's size back to the system as soon as they are freed.
-
-    Left alone it moves them to its heap after the first few, where they lie scattered: 490 MB of
-    resident memory instead of 345 (`benchmarks/soak.py`, scans of 2 MB).
-    """
-    with suppress(OSError, AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, 1 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 16 << 20)
-
-
 def _run_node(args: list[str] | None, stop: StopRequest) -> None:
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
@@ -138,7 +123,6 @@ def _run_node(args: list[str] | None, stop: StopRequest) -> None:
     from eloss_perception.ros.middleware import bridge_log, remove_orphans, start_rclpy
     from eloss_perception.ros.node import DetectorNode
 
-    _return_large_buffers()
     remove_orphans()
     stop.is_begun = True
     if stop.is_set:
