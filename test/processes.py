@@ -14,9 +14,9 @@ from typing import Any
 HANG_S = 300.0
 
 
-def wait_for(condition: Callable[[], Any]) -> bool:
-    """Waits until a condition holds; returns whether it did before `HANG_S`."""
-    give_up = time.monotonic() + HANG_S
+def wait_for(condition: Callable[[], Any], timeout_s: float = HANG_S) -> bool:
+    """Waits until a condition holds; returns whether it did in time."""
+    give_up = time.monotonic() + timeout_s
     while time.monotonic() < give_up:
         if condition():
             return True

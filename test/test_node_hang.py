@@ -23,7 +23,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from eloss_perception.errors import BackendError, HangError
 from eloss_perception.msg import EntropyHealth
-from eloss_perception.ros import lifecycle
+from eloss_perception.ros import managed
 from eloss_perception.ros.node_settings import DetectorNodeSettings
 
 
@@ -213,7 +213,7 @@ def test_a_transition_may_follow_the_answer_of_the_last_one_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threads = SimpleNamespace(Lock=SlowLock, Thread=threading.Thread)
-    monkeypatch.setattr(lifecycle, "threading", threads)
+    monkeypatch.setattr(managed, "threading", threads)
     harness = Harness(FakeDetector(), autostart=False)
     try:
         assert change(harness, Transition.TRANSITION_CONFIGURE)

@@ -5,7 +5,7 @@
 Three threads: rclpy's executor receives scans and serves parameters, lifecycle and timers; a worker
 runs the detector on the newest scan (`worker.py`); the main thread waits for signals
 (`process.py`). Further ones load a backend again that failed (`runtime/backend_recovery.py`) and
-make transitions (`lifecycle.py`).
+make transitions (`managed.py`).
 
 Nothing waits for the detector without a limit. A backend that hangs is reported, left behind and
 loaded again (`watchdog.py`); if that does not help, the process ends.

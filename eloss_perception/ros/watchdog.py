@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 from eloss_perception.errors import HangError, printable
 from eloss_perception.health.monitor import HealthLevel, HealthMonitor
 from eloss_perception.ros.diagnostics import Diagnostics
-from eloss_perception.ros.lifecycle import ManagedNode
+from eloss_perception.ros.managed import ManagedNode
 from eloss_perception.ros.messages import MAX_REASON, bounded_header, health_unavailable_to_msg
 from eloss_perception.ros.node_settings import DetectorNodeSettings
 from eloss_perception.ros.status import Arrivals, DetectorStatus

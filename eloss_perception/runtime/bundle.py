@@ -44,6 +44,8 @@ from eloss_perception.runtime.bundle_facts import (
 )
 from eloss_perception.runtime.onnx_file import OnnxFile
 
+_read_facts = read_facts  # its name in 0.4, which scripts that edit bundles import
+
 __all__ = [
     "FILE_NAMES",
     "FORMAT_VERSION",
