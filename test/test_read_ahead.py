@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 
@@ -78,3 +79,21 @@ def test_what_ends_the_preparation_is_raised_after_what_was_prepared() -> None:
         assert next(iterator).bag_ns == 0
         with pytest.raises(DataError, match="no more"):
             next(iterator)
+
+
+def test_damage_all_over_is_bounded_and_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(read_ahead, "_MAX_BYTES", 3 * read_ahead._DAMAGE_BYTES)
+    made: list[int] = []
+
+    def make(on_damage: OnDamage) -> Iterator[DueMessage]:
+        yield message(0)
+        for number in itertools.count():
+            made.append(number)
+            on_damage(DataError(f"place {number}"))
+
+    with ReadAhead(make, pytest.fail) as messages:
+        assert next(iter(messages)).bag_ns == 0
+    assert len(made) <= 4
+    assert not [t for t in threading.enumerate() if t.name == "read_ahead"]

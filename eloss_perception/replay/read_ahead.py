@@ -19,6 +19,8 @@ from eloss_perception.replay.playback import DueMessage
 
 # About a hundred scans of 100,000 points.
 _MAX_BYTES = 256 << 20
+# A bag may be damaged all over: about what an error takes.
+_DAMAGE_BYTES = 4096
 # A signal is looked at this often while nothing is ready.
 _SLICE_S = 0.05
 
@@ -76,8 +78,7 @@ class ReadAhead:
                         raise self._failure
                     return
                 item = self._ready.popleft()
-                if isinstance(item, DueMessage):
-                    self._num_bytes -= len(item.data)
+                self._num_bytes -= _size_of(item)
                 self._changed.notify_all()
             if isinstance(item, DataError):
                 self._on_damage(item)
@@ -89,14 +90,10 @@ class ReadAhead:
 
     def _prepare(self) -> None:
         try:
-            for message in self._make(self._add_damage):
-                with self._changed:
-                    self._changed.wait_for(lambda: self._is_closed or self._num_bytes < _MAX_BYTES)
-                    if self._is_closed:
-                        return
-                    self._ready.append(message)
-                    self._num_bytes += len(message.data)
-                    self._changed.notify_all()
+            for message in self._make(self._put):
+                self._put(message)
+        except _ClosedError:
+            pass
         except BaseException as error:  # told where it would have been without the thread
             self._failure = error
         finally:
@@ -104,7 +101,19 @@ class ReadAhead:
                 self._is_finished = True
                 self._changed.notify_all()
 
-    def _add_damage(self, error: DataError) -> None:
+    def _put(self, item: DueMessage | DataError) -> None:
         with self._changed:
-            self._ready.append(error)
+            self._changed.wait_for(lambda: self._is_closed or self._num_bytes < _MAX_BYTES)
+            if self._is_closed:
+                raise _ClosedError
+            self._ready.append(item)
+            self._num_bytes += _size_of(item)
             self._changed.notify_all()
+
+
+class _ClosedError(Exception):
+    """Ends the thread of one who has seen enough."""
+
+
+def _size_of(item: DueMessage | DataError) -> int:
+    return len(item.data) if isinstance(item, DueMessage) else _DAMAGE_BYTES
