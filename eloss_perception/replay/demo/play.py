@@ -31,6 +31,7 @@ _START_TIMEOUT_S = 300.0
 _SETTLE_S = 1.3
 _SLICE_S = 0.05
 _ASK_AGAIN_S = 1.0
+_PYTHON = (sys.executable, "-m")
 
 
 def play_and_record(
@@ -62,47 +63,12 @@ def play_and_record(
     # Two demos on one machine must not hear each other.
     domain = os.environ.get("ROS_DOMAIN_ID") or str(reserve_domain())
     report = output / "logs" / "player.json"
-    recorded = [
-        drives.POINTS_TOPIC,
-        drives.GROUND_TRUTH_TOPIC,
-        drives.IMAGE_TOPIC,
-        drives.CAMERA_INFO_TOPIC,
-        drives.TF_STATIC_TOPIC,
-        *(
-            f"{DETECTOR}/output/{name}"
-            for name in ("detections", "markers", "entropy_health", "entropy_gauge")
-        ),
-        f"{DETECTOR}/debug/processing_time",
-        "/diagnostics",
-    ]
-    program = [sys.executable, "-m"]
     with ExitStack() as stack:
         children = stack.enter_context(
             ChildProcesses(output / "logs", {"ROS_DOMAIN_ID": domain, "PYTHONUNBUFFERED": "1"})
         )
-        recorder = children.start(
-            "recorder",
-            [
-                *program,
-                "eloss_perception.replay.recorder",
-                str(output / "recording"),
-                "--overwrite",
-                *recorded,
-            ],
-        )
-        detector = children.start(
-            "detector",
-            [
-                *program,
-                "eloss_perception.ros.process",
-                "--ros-args",
-                "-p",
-                f"bundle:={bundle}",
-                *(() if backend is None else ("-p", f"backend:={backend}")),
-                "-r",
-                f"~/input/pointcloud:={drives.POINTS_TOPIC}",
-            ],
-        )
+        recorder = children.start("recorder", _recorder_command(output / "recording"))
+        detector = children.start("detector", _detector_command(bundle, backend))
         say(
             "processes recorder, detector and player on"
             f" ROS_DOMAIN_ID={domain}, logs in {shown(output / 'logs')}/"
@@ -111,37 +77,14 @@ def play_and_record(
         watch = stack.enter_context(Watch(DETECTOR, int(domain)))
         watch.wait_until_active(stop, _START_TIMEOUT_S, children.check)
         stop.raise_if_set()
-        player = children.start(
-            "player",
-            [
-                *program,
-                "eloss_perception.replay.player",
-                str(bag),
-                "--wait-for-subscribers",
-                "2",
-                "--report",
-                str(report),
-                *(f"--corrupt={window}" for window in corruptions),
-            ],
-        )
+        player = children.start("player", _player_command(bag, report, corruptions))
         while player.return_code is None:
-            stop.raise_if_set()
-            children.check()
-            watch.spin_once(0.05)
-            health = watch.newest
-            if health is not None:
-                level = HealthLevel(int.from_bytes(health.level, "little")).name
-                cause = f", like {health.likely_cause}" if health.likely_cause else ""
-                show(
-                    f"playing   scan {watch.num_answers}: health {level}, score"
-                    f" {health.smoothed_score:.1f} (threshold {health.threshold:g}){cause}"
-                )
+            watch.look(stop, children.check)
+            show(watch.state())
         player.check()
         settled = time.monotonic() + _SETTLE_S
         while time.monotonic() < settled:
-            stop.raise_if_set()
-            children.check()
-            watch.spin_once(0.05)
+            watch.look(stop, children.check)
         # The detector first, so that its last words are recorded too.
         for child in (detector, recorder):
             if child.stop() != 0:
@@ -150,6 +93,34 @@ def play_and_record(
         return int(json.loads(report.read_text())["num_clouds"])
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{report} is not the player's report: {error}") from error
+
+
+def _recorder_command(folder: Path) -> list[str]:
+    outputs = ("detections", "markers", "entropy_health", "entropy_gauge")
+    topics = [
+        drives.POINTS_TOPIC,
+        drives.GROUND_TRUTH_TOPIC,
+        drives.IMAGE_TOPIC,
+        drives.CAMERA_INFO_TOPIC,
+        drives.TF_STATIC_TOPIC,
+        *(f"{DETECTOR}/output/{name}" for name in outputs),
+        f"{DETECTOR}/debug/processing_time",
+        "/diagnostics",
+    ]
+    return [*_PYTHON, "eloss_perception.replay.recorder", str(folder), "--overwrite", *topics]
+
+
+def _detector_command(bundle: Path, backend: str | None) -> list[str]:
+    command = [*_PYTHON, "eloss_perception.ros.process", "--ros-args", "-p", f"bundle:={bundle}"]
+    if backend is not None:
+        command += ["-p", f"backend:={backend}"]
+    return [*command, "-r", f"~/input/pointcloud:={drives.POINTS_TOPIC}"]
+
+
+def _player_command(bag: Path, report: Path, corruptions: Sequence[CorruptionWindow]) -> list[str]:
+    command = [*_PYTHON, "eloss_perception.replay.player", str(bag), "--report", str(report)]
+    command += ["--wait-for-subscribers", "2"]
+    return [*command, *(f"--corrupt={window}" for window in corruptions)]
 
 
 def shown(path: Path) -> str:
@@ -178,6 +149,24 @@ class Watch(GraphListener):
         self._state_client = self.node.create_client(GetState, f"{self._detector}/get_state")
         self.node.create_subscription(
             EntropyHealth, f"{self._detector}/output/entropy_health", self._on_health, 10
+        )
+
+    def look(self, stop: StopSignal, check: Callable[[], None]) -> None:
+        """Listens for a moment; KeyboardInterrupt after a signal, and whatever `check` raises."""
+        stop.raise_if_set()
+        check()
+        self.spin_once(_SLICE_S)
+
+    def state(self) -> str:
+        """The newest health as one line."""
+        health = self.newest
+        if health is None:
+            return "playing"
+        level = HealthLevel(int.from_bytes(health.level, "little")).name
+        cause = f", like {health.likely_cause}" if health.likely_cause else ""
+        return (
+            f"playing   scan {self.num_answers}: health {level}, score"
+            f" {health.smoothed_score:.1f} (threshold {health.threshold:g}){cause}"
         )
 
     def wait_until_active(
