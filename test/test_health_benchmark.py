@@ -18,7 +18,6 @@ from eloss_perception.evaluation.average_precision import draw_counts
 from eloss_perception.evaluation.health.collect import Collected, join, stack
 from eloss_perception.evaluation.health.frames import (
     CLEAN,
-    Condition,
     FrameSource,
     apply_condition,
     list_conditions,
@@ -57,6 +56,7 @@ from eloss_perception.evaluation.health.settings import SequenceSettings
 from eloss_perception.evaluation.health.statistics import draw_blocks
 from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.monitor import HealthMonitor
+from eloss_perception.health.reference import Condition
 
 FOG = Condition("fog", 5)
 STALE = Condition("stale_scan", 5)

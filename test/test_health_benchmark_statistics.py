@@ -24,7 +24,6 @@ from eloss_perception.evaluation.health.statistics import (
     fpr_at_tpr,
     fpr_resamples,
     share_interval,
-    shrunk_correlation,
     spearman,
 )
 
@@ -168,4 +167,4 @@ def test_a_constant_feature_and_few_frames_are_no_division_by_zero() -> None:
     moved = few.copy()
     moved[:, -1] += 0.1
     assert (Normal.fit(few).distance(moved) > 1e3).all()
-    assert np.linalg.eigvalsh(shrunk_correlation(np.zeros((4, 3)))).min() > 0.0
+    assert np.isfinite(Normal.fit(np.zeros((4, 3))).whitening).all()

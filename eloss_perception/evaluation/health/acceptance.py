@@ -200,28 +200,22 @@ def _alarms(clean: Document) -> str:
 
 def _delay(document: Document, protocol: str) -> Bar:
     what = f"ERROR within {MAX_FRAMES_TO_ERROR} frames of a severe fault (median)"
-    rows = _severe(document, protocol)
-    if not rows:
-        return Bar(what, "no severe fault in a sequence", None)
-    slow = [
-        label
-        for label, row in rows.items()
-        if row["frames_to_error"]["median"] is None
-        or row["frames_to_error"]["median"] > MAX_FRAMES_TO_ERROR
-    ]
-    return Bar(what, _all_but(rows, slow), not slow)
+    return _in_time(document, protocol, what, "frames_to_error", "median", MAX_FRAMES_TO_ERROR)
 
 
 def _recovery(document: Document, protocol: str) -> Bar:
     what = f"OK within {MAX_FRAMES_TO_OK} frames of its end (nine tenths of them)"
+    return _in_time(document, protocol, what, "frames_to_ok", "p90", MAX_FRAMES_TO_OK)
+
+
+def _in_time(
+    document: Document, protocol: str, what: str, key: str, statistic: str, limit: int
+) -> Bar:
     rows = _severe(document, protocol)
     if not rows:
         return Bar(what, "no severe fault in a sequence", None)
-    slow = [
-        label
-        for label, row in rows.items()
-        if row["frames_to_ok"]["p90"] is None or row["frames_to_ok"]["p90"] > MAX_FRAMES_TO_OK
-    ]
+    frames = {label: row[key][statistic] for label, row in rows.items()}
+    slow = [label for label, number in frames.items() if number is None or number > limit]
     return Bar(what, _all_but(rows, slow), not slow)
 
 

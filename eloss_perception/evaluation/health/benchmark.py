@@ -17,13 +17,13 @@ from eloss_perception.evaluation.health.document import (
 )
 from eloss_perception.evaluation.health.frames import (
     CLEAN,
-    Condition,
     FrameSource,
     calibration_frames,
     is_repetition,
     list_conditions,
 )
 from eloss_perception.evaluation.health.settings import HealthBenchmarkSettings
+from eloss_perception.health.reference import Condition
 from eloss_perception.runtime.bundle import Bundle
 
 Progress = Callable[[int, int], None]

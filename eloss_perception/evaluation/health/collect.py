@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from eloss_perception.errors import BackendError, DataError
 from eloss_perception.evaluation.criteria import EVALUATION_SCORE
 from eloss_perception.evaluation.health.frames import (
-    Condition,
     FrameSource,
     SimulatedScans,
     apply_condition,
@@ -24,6 +23,7 @@ from eloss_perception.evaluation.health.frames import (
 from eloss_perception.evaluation.health.readout import NetworkTap, morans_i, range_histogram
 from eloss_perception.files import new_file
 from eloss_perception.health.readings import READINGS_VERSION
+from eloss_perception.health.reference import Condition
 from eloss_perception.runtime.backends.base import BackendSettings
 from eloss_perception.runtime.bundle import Bundle
 from eloss_perception.runtime.detector import DetectionThresholds, Detector

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eloss_perception.errors import ConfigError
 from eloss_perception.evaluation.average_precision import draw_counts
-from eloss_perception.evaluation.health.frames import CLEAN, Condition
+from eloss_perception.evaluation.health.frames import CLEAN
 from eloss_perception.evaluation.health.harm import Harm
 from eloss_perception.evaluation.health.protocols import Scored
 from eloss_perception.evaluation.health.scores import ALARM
@@ -28,6 +28,7 @@ from eloss_perception.evaluation.health.statistics import (
     scores_of,
     spearman,
 )
+from eloss_perception.health.reference import Condition
 
 # Scores clean and corrupted, in the same order.
 ScorePair = tuple[NDArray[np.float64], NDArray[np.float64]]

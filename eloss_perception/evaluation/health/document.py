@@ -16,7 +16,7 @@ from eloss_perception.evaluation import match_cars
 from eloss_perception.evaluation.average_precision import draw_counts
 from eloss_perception.evaluation.health.collect import Collected
 from eloss_perception.evaluation.health.comparison import ScorePair, compare_scores
-from eloss_perception.evaluation.health.frames import CLEAN, Condition, FrameSource
+from eloss_perception.evaluation.health.frames import CLEAN, FrameSource
 from eloss_perception.evaluation.health.harm import (
     Harm,
     evaluation_frames,
@@ -55,7 +55,7 @@ from eloss_perception.evaluation.health.sequences import (
 from eloss_perception.evaluation.health.settings import HealthBenchmarkSettings
 from eloss_perception.evaluation.health.statistics import draw_blocks
 from eloss_perception.health.fit import move_reference
-from eloss_perception.health.reference import HealthReference
+from eloss_perception.health.reference import Condition, HealthReference
 from eloss_perception.runtime.bundle import Bundle, HealthFacts
 
 

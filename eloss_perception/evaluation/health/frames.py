@@ -17,6 +17,7 @@ from eloss_perception.datasets.kitti.calibration import Calibration
 from eloss_perception.datasets.kitti.dataset import KittiDataset, KittiFrames, KittiSequence
 from eloss_perception.datasets.kitti.labels import KittiObject
 from eloss_perception.errors import DataError
+from eloss_perception.health.reference import Condition
 from eloss_perception.simulation.corruptions import CORRUPTIONS, corrupt
 from eloss_perception.simulation.drive import kitti_labels, simulate_drive, simulate_scan
 from eloss_perception.simulation.lidar import SimulatedScan
@@ -203,24 +204,6 @@ PointArray = NDArray[np.float32]
 
 # The one severity of a mistake without degree.
 _ONLY_SEVERITY = 5
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Condition:
-    """What is done to the scans; severity 0 is nothing.
-
-    Attributes:
-        name: Key of `CORRUPTIONS`, or `clean`.
-        severity: 1 to 5; 0 for clean.
-    """
-
-    name: str
-    severity: int
-
-    @property
-    def label(self) -> str:
-        """Such as `fog:3`, the notation of the player."""
-        return f"{self.name}:{self.severity}" if self.severity else self.name
 
 
 CLEAN = Condition("clean", 0)

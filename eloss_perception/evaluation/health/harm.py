@@ -15,8 +15,9 @@ from eloss_perception.datasets.kitti.convert import boxes_to_kitti
 from eloss_perception.evaluation import EvaluationFrame
 from eloss_perception.evaluation.average_precision import MatchedFrames
 from eloss_perception.evaluation.health.collect import Collected
-from eloss_perception.evaluation.health.frames import CLEAN, Condition, FrameSource
+from eloss_perception.evaluation.health.frames import CLEAN, FrameSource
 from eloss_perception.evaluation.health.statistics import Estimate, estimate
+from eloss_perception.health.reference import Condition
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.evaluation.health.collect import Collected
-from eloss_perception.evaluation.health.frames import CLEAN, Condition
+from eloss_perception.evaluation.health.frames import CLEAN
 from eloss_perception.evaluation.health.readout import without_profiles
 from eloss_perception.evaluation.health.scores import (
     SCORES,
@@ -26,7 +26,7 @@ from eloss_perception.evaluation.health.scores import (
 )
 from eloss_perception.health.judge import HealthJudge
 from eloss_perception.health.reference import CLEAN as CLEAN_CAUSE
-from eloss_perception.health.reference import HealthReference
+from eloss_perception.health.reference import Condition, HealthReference
 from eloss_perception.interrupts import check_interrupt
 
 SHIPPED, RECALIBRATED = "shipped", "recalibrated"

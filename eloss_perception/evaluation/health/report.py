@@ -20,7 +20,7 @@ from eloss_perception.evaluation.health.comparison import (
     ScoreResult,
     paired_difference,
 )
-from eloss_perception.evaluation.health.frames import CLEAN, Condition
+from eloss_perception.evaluation.health.frames import CLEAN
 from eloss_perception.evaluation.health.harm import Harm
 from eloss_perception.evaluation.health.protocols import ProtocolScores, confusion, kinds_of
 from eloss_perception.evaluation.health.scores import SCORES, UNSEEN_WHAT
@@ -42,6 +42,7 @@ from eloss_perception.evaluation.health.statistics import (
     numbers,
     share_interval,
 )
+from eloss_perception.health.reference import Condition
 from eloss_perception.simulation.corruptions import CORRUPTIONS
 
 FORMAT_VERSION = 1

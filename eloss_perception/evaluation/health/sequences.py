@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eloss_perception.errors import DataError
-from eloss_perception.evaluation.health.frames import CLEAN, Condition, is_repetition
+from eloss_perception.evaluation.health.frames import CLEAN, is_repetition
 from eloss_perception.evaluation.health.readout import Readings, Replay, fork, play
 from eloss_perception.evaluation.health.settings import SequenceSettings
 from eloss_perception.health.monitor import HealthLevel, HealthMonitor
-from eloss_perception.health.reference import HealthReference
+from eloss_perception.health.reference import Condition, HealthReference
 
 # condition -> (T, R) readings of one sequence
 SequenceReadings = Mapping[Condition, Readings]

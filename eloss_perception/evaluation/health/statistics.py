@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from eloss_perception.evaluation.average_precision import draw_indices
 from eloss_perception.files import write_file
+from eloss_perception.health.fit import shrink_correlation
 
 Scores = NDArray[np.float64]
 
@@ -194,7 +195,11 @@ class Normal:
         # A feature that never varied still has to be divided by something: then any change is far.
         std = np.maximum(std, _CONSTANT * np.maximum(1.0, np.abs(spread.mean(axis=0))))
         scaled = (spread - spread.mean(axis=0)) / std
-        factor = np.linalg.cholesky(shrunk_correlation(scaled))
+        num_frames, num_features = scaled.shape
+        correlation = scaled.T @ scaled / max(1, num_frames - 1)
+        shrunk = shrink_correlation(correlation, num_frames)
+        # A correlation of exactly 1 would leave nothing for rounding.
+        factor = np.linalg.cholesky(shrunk + _CONSTANT * np.eye(num_features))
         return cls(mean, np.linalg.inv(factor) / std)
 
     def distance(self, features: Features) -> Features:
@@ -202,25 +207,3 @@ class Normal:
         whitened = (features - self.mean) @ self.whitening.T
         distance = np.linalg.norm(whitened, axis=1) / np.sqrt(features.shape[1])
         return np.where(np.isfinite(distance), distance, np.inf)
-
-
-def shrunk_correlation(scaled: Features) -> Features:
-    """Correlation matrix, shrunk towards independence.
-
-    By the Oracle Approximating Shrinkage of Chen, Wiesel, Eldar and Hero, *Shrinkage Algorithms for
-    MMSE Covariance Estimation* (2010), which needs no choice of ours.
-
-    Args:
-        scaled: (N, D) features less their mean, over their standard deviation.
-    """
-    n, p = scaled.shape
-    correlation = scaled.T @ scaled / max(1, n - 1)
-    trace = float(np.trace(correlation))
-    squared = float(np.sum(correlation * correlation))
-    numerator = (1.0 - 2.0 / p) * squared + trace * trace
-    denominator = (n + 1.0 - 2.0 / p) * (squared - trace * trace / p)
-    shrinkage = 1.0 if denominator <= 0.0 else min(1.0, numerator / denominator)
-    target = np.eye(p) * max(trace / p, _CONSTANT)
-    shrunk: Features = (1.0 - shrinkage) * correlation + shrinkage * target
-    # A correlation of exactly 1 would leave no room for rounding.
-    return shrunk + 1e-9 * np.eye(p)
